@@ -1,0 +1,64 @@
+"""l* against dataset size: measured with intervals, and what each law predicts."""
+
+import itertools
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.figure import Figure
+
+from figures.style import MARKERS, STYLE, new_figure
+
+_LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#777777")
+
+
+def optimal_context_length(comparison: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
+    """Draw measured l*(D) and each law's l*(D), the fitted and the held-out part told apart.
+
+    Args:
+        comparison: the result of :func:`theory.compare`.
+        title: put above the axes.
+
+    Returns:
+        The figure, and its numbers: a row per law and dataset size.
+    """
+    sizes = comparison["dataset_size"].values
+    held_out = comparison["held_out"].values
+    boundary = float(np.sqrt(sizes[~held_out][-1] * float(sizes[held_out][0])))
+    measured = comparison["best_on_grid"].values.astype(float)
+    edge = comparison["at_edge"].values
+    bars = np.abs(np.stack([comparison["lower"].values, comparison["upper"].values]) - measured)
+
+    figure, axes = new_figure()
+    with mpl.rc_context(STYLE):
+        axes.axvspan(boundary, sizes[-1] * 1.25, color="0.92", zorder=0)
+        for law, line, colour, marker in zip(
+            comparison["law"].values, itertools.cycle(_LINES), itertools.cycle(_COLOURS), itertools.cycle(MARKERS[1:])
+        ):
+            row = comparison.sel(law=law)
+            score = f"{float(row['mean_log2_error']):.2f}"
+            axes.plot(
+                sizes, row["predicted"], linestyle=line, color=colour, marker=marker, markersize=3, label=f"{law} ({score})"
+            )
+        axes.errorbar(
+            sizes[~edge], measured[~edge], bars[:, ~edge], fmt="o", color="black", capsize=3, markersize=5, zorder=5,
+            label="measured, with interval",
+        )  # fmt: skip
+        if edge.any():
+            axes.plot(
+                sizes[edge], measured[edge], "o", color="black", markerfacecolor="white", markersize=5, zorder=5,
+                label="smallest loss at the grid's edge",
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_yscale("log", base=2)
+        axes.yaxis.set_major_formatter(mpl.ticker.ScalarFormatter())
+        axes.set_xlim(sizes[0] / 1.25, sizes[-1] * 1.25)
+        for x, text, side in ((boundary / 1.04, "fitted", "right"), (boundary * 1.04, "held out", "left")):
+            axes.text(x, 1.0, text, ha=side, va="top", fontsize=8, color="0.3", transform=axes.get_xaxis_transform())
+        axes.set_xlabel("dataset size $D$ (samples)")
+        axes.set_ylabel("optimal context length $l^*$ (tokens)")
+        axes.set_title(title)
+        figure.legend(title="law (mean $|\\log_2|$ error held out)", loc="outside right upper")
+    return figure, comparison.to_dataframe().reset_index()

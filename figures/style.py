@@ -1,0 +1,62 @@
+"""One look for all figures, and how they are kept."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "context-scaling",
+}
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+
+
+def new_figure(width: float = 5.6, height: float = 3.8) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes, in inches, apart from pyplot's global state."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.subplots()
+
+
+def shades(n: int) -> list[tuple[float, float, float, float]]:
+    """n colours from light to dark, told apart by lightness and so also in grey."""
+    return [tuple(rgba) for rgba in mpl.colormaps["viridis_r"](np.linspace(0.08, 1.0, n))]
+
+
+def context_length_axis(axes: Axes, context_lengths: Sequence[int]) -> None:
+    """A binary logarithmic axis; linear below one, where zero is among the lengths."""
+    if min(context_lengths) > 0:
+        axes.set_xscale("log", base=2)
+    else:
+        axes.set_xscale("symlog", base=2, linthresh=1)
+    axes.xaxis.set_major_formatter(mpl.ticker.ScalarFormatter())
+    axes.set_xlabel("context length $l$ (tokens)")
+
+
+def save(figure: Figure, numbers: pd.DataFrame, path: str | os.PathLike[str]) -> list[pathlib.Path]:
+    """Write ``path``.png, .pdf and .csv, making the folder; returns the three paths. The same input gives the same bytes."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = [path.with_name(path.name + suffix) for suffix in (".png", ".pdf", ".csv")]
+    with mpl.rc_context(STYLE):
+        figure.savefig(files[0], dpi=200, metadata={"Software": None})
+        figure.savefig(files[1], metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    numbers.to_csv(files[2], index=False)
+    return files

@@ -1,0 +1,125 @@
+"""The command line: plan and run a study, compare its results with laws, draw them.
+
+A STUDY is a JSON file (``Study.to_json`` writes one; every reproduction leaves its own) or ``package.module:name``, where
+name is a Study or a function without arguments that returns one.
+"""
+
+import argparse
+import importlib
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import figures
+from simulator import StoreError, Study, load_results, plan, run, save_results
+from simulator.specification import SpecificationError
+from theory import LossTableError, compare, comparison_as_text
+from theory.laws import EXAMPLES, Law
+
+_LAWS: dict[str, Law] = {law.name.replace(", ", "-").replace(" ", "-"): law for law in EXAMPLES}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``context-scaling``."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except (StoreError, SpecificationError, LossTableError, OSError, ValueError, TypeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; finished runs are kept, the same command continues", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="context-scaling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function, summary: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(function.__name__.strip("_"), help=summary, description=summary)
+        sub.set_defaults(command=function)
+        return sub
+
+    planning = command(_plan, "what is to do, and about how long it takes; trains nothing")
+    running = command(_run, "make every run not made yet, and write the table of results")
+    for sub in (planning, running):
+        sub.add_argument("study", metavar="STUDY", help="JSON file, or package.module:name")
+        sub.add_argument("--store", type=pathlib.Path, default=pathlib.Path("runs"), help="folder of runs (runs)")
+    running.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results.nc"), help="table (results.nc)")
+
+    comparing = command(_compare, "fit laws on the small dataset sizes, score them on the large ones")
+    drawing = command(_figure, "draw loss against context length, and l* against dataset size")
+    for sub in (comparing, drawing):
+        sub.add_argument("results", type=pathlib.Path, metavar="RESULTS", help="a table that run wrote")
+        sub.add_argument("--laws", nargs="+", choices=_LAWS, default=list(_LAWS), help="default: all")
+        sub.add_argument("--fit-fraction", type=float, default=0.5, help="share of the dataset sizes to fit on (0.5)")
+    comparing.add_argument("--out", type=pathlib.Path, help="also write the comparison as CSV")
+    drawing.add_argument("--out", type=pathlib.Path, default=pathlib.Path("figures_out"), help="folder (figures_out)")
+    return parser
+
+
+def _plan(options: argparse.Namespace) -> None:
+    print(plan(read_study(options.study), options.store))
+
+
+def _run(options: argparse.Namespace) -> None:
+    results = run(read_study(options.study), options.store)
+    save_results(results, options.out)
+    print(f"{results['loss'].size} runs, {int(results['diverged'].sum())} diverged; written: {options.out}")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    results = load_results(options.results)
+    comparison = compare(results, [_LAWS[name] for name in options.laws], fit_fraction=options.fit_fraction)
+    print(comparison_as_text(comparison, f"({results.attrs.get('unit', '')})"))
+    if options.out:
+        comparison.to_dataframe().to_csv(options.out)
+        print(f"\nwritten: {options.out}")
+
+
+def _figure(options: argparse.Namespace) -> None:
+    results = load_results(options.results)
+    comparison = compare(results, [_LAWS[name] for name in options.laws], fit_fraction=options.fit_fraction)
+    for stem, (figure, numbers) in {
+        "loss_against_context_length": figures.loss_against_context_length(results),
+        "optimal_context_length": figures.optimal_context_length(comparison),
+    }.items():
+        for path in figures.save(figure, numbers, options.out / stem):
+            print(path)
+
+
+def read_study(name: str) -> Study:
+    """The study that a JSON file or ``package.module:name`` stands for.
+
+    Raises:
+        SpecificationError: neither, or not a study.
+    """
+    path = pathlib.Path(name)
+    if path.suffix == ".json" or path.is_file():
+        if not path.is_file():
+            raise SpecificationError(f"there is no file {name}")
+        try:
+            return Study.from_json(path.read_text())
+        except (ValueError, UnicodeDecodeError) as error:
+            raise SpecificationError(f"{name}: {error}") from error
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise SpecificationError(f"{name!r} is neither a JSON file nor package.module:name")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise SpecificationError(f"cannot load {name!r}: {error}") from error
+    study = found() if callable(found) else found
+    if not isinstance(study, Study):
+        raise SpecificationError(f"{name} is a {type(study).__name__}, not a Study")
+    return study
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""What a predictor loses, measured against the exact Bayes predictor on the same contexts."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from simulator.learners.base import Predictor
+from simulator.seeds import stream_key
+from simulator.tasks.base import Examples, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Losses on a test set that no training or selection has seen.
+
+    Attributes:
+        approximation_loss: mean of KL(P_l(.|x) || Q_l(.|x)), or of the excess squared error (m - m_l)^2, over test
+            contexts; summed over outcomes, so free of the noise of sampled targets.
+        approximation_loss_standard_error: of that mean.
+        test_loss: mean loss on the sampled targets.
+        test_loss_standard_error: of that mean.
+    """
+
+    approximation_loss: float
+    approximation_loss_standard_error: float
+    test_loss: float
+    test_loss_standard_error: float
+
+
+def evaluate(task: Task, predictor: Predictor, seed: int, test_size: int) -> Evaluation:
+    """Measure a predictor on the first ``test_size`` samples of the seed's test stream."""
+    divergence, loss = _pointwise(task, predictor, _test_examples(task, seed, test_size))
+    divergence, loss = np.asarray(divergence, np.float64), np.asarray(loss, np.float64)
+    return Evaluation(*_mean_and_error(divergence), *_mean_and_error(loss))
+
+
+@functools.lru_cache(maxsize=8)
+def _test_examples(task: Task, seed: int, test_size: int) -> Examples:
+    # Kept, because all context lengths and dataset sizes of a seed share it.
+    return jax.jit(task.sample)(stream_key(seed, "test"), jnp.arange(test_size, dtype=jnp.int32))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _pointwise(
+    task: Task, predictor: Any, examples: Examples
+) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
+    length = predictor.context_length
+    bayes, prediction = task.bayes_prediction(examples, length), predictor(examples)
+    return (
+        task.pointwise_divergence(bayes, prediction, length),
+        task.pointwise_loss(prediction, examples, length),
+    )
+
+
+def _mean_and_error(values: Float[np.ndarray, "B"]) -> tuple[float, float]:
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(values.size))
+
+

@@ -1,0 +1,114 @@
+"""The contract of a learner: runs in, predictors out."""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from jaxtyping import Array, Float
+
+from simulator.tasks.base import Examples, Task
+from theory.checks import check_integer
+
+MAX_DATASET_SIZE = 2**31 - 2**24
+"""Samples are numbered by 32-bit integers, with room for one batch."""
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Run:
+    """What is trained: one context length, one dataset size, one seed."""
+
+    context_length: int
+    dataset_size: int
+    seed: int
+
+    def check(self, task: Task) -> None:
+        """Raise unless the run can be made on the task."""
+        task.check_length(self.context_length)
+        check_integer("dataset_size", self.dataset_size, 1, MAX_DATASET_SIZE)
+        check_integer("seed", self.seed, 0, 2**31 - 1)
+
+
+class Predictor(Protocol):
+    """What a learner learned: a pytree, called on whole examples, of which it sees its own context length."""
+
+    context_length: Any
+
+    def __call__(self, examples: Examples) -> Float[Array, "B *classes"]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedRun:
+    """The outcome of one run.
+
+    Attributes:
+        run: which one.
+        predictor: what was learned.
+        steps: optimiser steps taken; 0 for closed forms.
+        diverged: a loss became infinite or NaN.
+        validation_losses: validation loss at each evaluation.
+        reported_loss: a loss the learner's protocol reports in place of the test loss, or None.
+    """
+
+    run: Run
+    predictor: Predictor
+    steps: int = 0
+    diverged: bool = False
+    validation_losses: tuple[float, ...] = ()
+    reported_loss: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a number of runs is expected to take.
+
+    Attributes:
+        shape_groups: what is compiled, one line each.
+        seconds: expected time.
+        seconds_range: least and most time, where the number of steps is not known beforehand.
+        memory_bytes: expected peak of what the runs hold beyond the bare process.
+    """
+
+    shape_groups: tuple[str, ...]
+    seconds: float
+    seconds_range: tuple[float, float]
+    memory_bytes: int
+
+
+KnownSteps: TypeAlias = Callable[[Run], float | None]
+"""Number of steps that finished runs like this one took, or None where there are none."""
+
+
+class Learner(abc.ABC):
+    """A rule that turns samples of a task into a predictor: a frozen dataclass of plain values."""
+
+    @abc.abstractmethod
+    def fit_runs(self, task: Task, runs: Sequence[Run]) -> Iterator[FittedRun]:
+        """Make the runs in whatever order and grouping is fastest, yielding each as it is done.
+
+        The result of a run depends on (task, learner, run) alone, to the bit, and never on the other runs.
+        """
+
+    @abc.abstractmethod
+    def check_task(self, task: Task) -> None:
+        """Raise ValueError unless the learner can learn tasks of this kind."""
+
+    @abc.abstractmethod
+    def cost(self, task: Task, runs: Sequence[Run], known_steps: KnownSteps) -> Cost:
+        """Expected time and memory of the runs; nothing is trained."""
+
+    @abc.abstractmethod
+    def untrained(self, task: Task, context_length: int) -> Predictor:
+        """A predictor of the kind this learner returns, before it has seen any data."""
+
+    def fit(self, task: Task, context_length: int, dataset_size: int, seed: int) -> Predictor:
+        """Learn from the first D samples of the seed's training stream, seeing the last l tokens of each.
+
+        Raises:
+            ValueError: l outside 0..L, D < 1, a negative seed, or a task this learner cannot learn.
+        """
+        run = Run(context_length, dataset_size, seed)
+        run.check(task)
+        self.check_task(task)
+        (fitted,) = self.fit_runs(task, [run])
+        return fitted.predictor

@@ -1,0 +1,199 @@
+"""Networks trained by AdamW."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Self
+
+import jax
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from simulator.learners.base import Cost, FittedRun, KnownSteps, Learner, Run
+from simulator.models.base import Model, Parameters
+from simulator.models.mlp import MLP
+from simulator.seeds import stream_key
+from simulator.tasks.base import Examples, Task
+from simulator.training import sweep as engine
+from simulator.training.run import RunState
+from theory.checks import check_choice, check_integer, check_non_negative, check_positive
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class NetworkPredictor:
+    """A trained network."""
+
+    task: Task = dataclasses.field(metadata={"static": True})
+    model: Model = dataclasses.field(metadata={"static": True})
+    parameters: Parameters
+    context_length: Any
+
+    def __call__(self, examples: Examples) -> Float[Array, "B *classes"]:
+        with jax.default_matmul_precision("highest"):
+            return self.model.apply(self.task, self.parameters, examples, self.context_length)
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientDescent(Learner):
+    """A model trained by AdamW with gradient clipping, stopped early on a validation set.
+
+    Every epoch visits each of the D samples once, in an order of its own. The parameters kept are those with the
+    smallest validation loss. ``selection="validation"`` reports them on a fresh test set; ``selection="paper"`` reports
+    the minimum over validation itself, as the public code of arXiv 2502.01481 does: a biased number, the more so
+    the smaller D.
+
+    Attributes:
+        model: the network.
+        steps: most optimiser steps; or give
+        epochs: most passes over the D samples. Exactly one of the two is set.
+        batch_size: samples per step; a batch never holds a sample twice, so at D < batch_size it holds D.
+        learning_rate: AdamW's, constant.
+        weight_decay: AdamW's, decoupled.
+        gradient_clip: largest global norm of a gradient; None for no clipping.
+        evaluation_every: steps between evaluations (epochs, where ``epochs`` is set); None for 100 steps or 1 epoch.
+        patience: evaluations without improvement after which a run ends; None to go on to the last step.
+        validation_size: samples of the validation set.
+        selection: ``"validation"`` or ``"paper"``.
+    """
+
+    model: Model = MLP()
+    steps: int | None = None
+    epochs: int | None = None
+    batch_size: int = 64
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.1
+    gradient_clip: float | None = 1.0
+    evaluation_every: int | None = None
+    patience: int | None = 5
+    validation_size: int = 2048
+    selection: Literal["validation", "paper"] = "validation"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, Model):
+            raise TypeError(f"model must be a Model, as in MLP(hidden_sizes=(64, 64)); got {self.model!r}")
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError(
+                f"give exactly one of steps and epochs, as in steps=6000; got steps={self.steps!r}, epochs={self.epochs!r}"
+            )
+        for name in ("steps", "epochs", "evaluation_every", "patience"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), 1, 2**31 - 1)
+        check_integer("batch_size", self.batch_size, 1, 2**24)
+        check_integer("validation_size", self.validation_size, 1)
+        check_positive("learning_rate", self.learning_rate)
+        check_non_negative("weight_decay", self.weight_decay)
+        if self.gradient_clip is not None:
+            check_positive("gradient_clip", self.gradient_clip)
+        check_choice("selection", self.selection, ("validation", "paper"))
+
+    @classmethod
+    def paper_v1(cls) -> Self:
+        """The settings of the paper's synthetic experiment (public code of arXiv 2502.01481 v1-v3).
+
+        AdamW, learning rate 1e-3, decay 8e-4, batches of 10,000, clipping at 1, at most 200 epochs, patience of 25
+        epochs, validation set of 2,000,000, the minimum over validation reported.
+        """
+        return cls(
+            model=MLP.paper_v1(),
+            epochs=200,
+            batch_size=10_000,
+            learning_rate=1e-3,
+            weight_decay=8e-4,
+            patience=25,
+            validation_size=2_000_000,
+            selection="paper",
+        )
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """Clipping, then AdamW."""
+        clip = optax.identity() if self.gradient_clip is None else optax.clip_by_global_norm(self.gradient_clip)
+        return optax.chain(clip, optax.adamw(self.learning_rate, weight_decay=self.weight_decay))
+
+    def last_step(self, dataset_size: int) -> int:
+        """Most steps of a run."""
+        if self.steps is not None:
+            return self.steps
+        steps = (self.epochs or 0) * self._steps_per_epoch(dataset_size)
+        return check_integer(f"the number of steps of {self.epochs} epochs over {dataset_size} samples", steps, 1, 2**31 - 1)
+
+    def chunk_steps(self, dataset_size: int) -> int:
+        """Steps from one evaluation to the next."""
+        if self.steps is not None:
+            return min(self.evaluation_every or 100, self.steps)
+        return (self.evaluation_every or 1) * self._steps_per_epoch(dataset_size)
+
+    def _steps_per_epoch(self, dataset_size: int) -> int:
+        return -(-dataset_size // self.batch_size)
+
+    def check_task(self, task: Task) -> None:
+        pass
+
+    def fit_runs(self, task: Task, runs: Sequence[Run]) -> Iterator[FittedRun]:
+        return engine.sweep(task, self, runs)
+
+    def untrained(self, task: Task, context_length: int) -> NetworkPredictor:
+        key = stream_key(0, "initialisation")
+        return NetworkPredictor(task, self.model, self.model.init(task, key, context_length), np.int32(context_length))
+
+    def fitted_run(self, task: Task, run: Run, state: RunState, history: Sequence[float]) -> FittedRun:
+        """What a finished run's state amounts to."""
+        return FittedRun(
+            run,
+            NetworkPredictor(task, self.model, state.best_parameters, np.int32(run.context_length)),
+            steps=int(state.step),
+            diverged=bool(state.diverged),
+            validation_losses=tuple(history),
+            reported_loss=float(state.best_loss) if self.selection == "paper" else None,
+        )
+
+    def cost(self, task: Task, runs: Sequence[Run], known_steps: KnownSteps) -> Cost:
+        """Compiles the sweep's program and times a few steps of it on an empty state."""
+        slots = engine.n_slots(self)
+        inputs = engine.as_inputs(self, [runs[0]] * slots)
+        states = engine.empty_states(task, self, inputs)
+        state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(states))
+        fresh = np.ones(slots, bool)
+        begin = time.perf_counter()
+
+        def timed(steps: int) -> float:
+            nonlocal states
+            start = time.perf_counter()
+            states, losses, _ = engine.train_chunk(task, self, states, inputs, fresh, np.int32(steps))
+            losses.block_until_ready()
+            return time.perf_counter() - start
+
+        timed(1)
+        compiling = time.perf_counter() - begin
+        few, many = 1, 21
+        at_few = min(timed(few) for _ in range(3))
+        per_step = max(min(timed(many) for _ in range(3)) - at_few, 1e-9) / (many - few) / slots
+        per_evaluation = at_few / slots
+
+        def seconds(steps_of: Any) -> float:
+            total = compiling
+            for run in runs:
+                steps = steps_of(run)
+                total += steps * per_step + math.ceil(steps / self.chunk_steps(run.dataset_size)) * per_evaluation
+            return total
+
+        def least(run: Run) -> float:
+            last = self.last_step(run.dataset_size)
+            return last if self.patience is None else min(last, (self.patience + 1) * self.chunk_steps(run.dataset_size))
+
+        def most(run: Run) -> float:
+            return self.last_step(run.dataset_size)
+
+        def expected(run: Run) -> float:
+            return known_steps(run) or math.sqrt(least(run) * most(run))
+
+        program = engine.train_chunk.lower(task, self, states, inputs, fresh, np.int32(1)).compile()
+        memory = program.memory_analysis()
+        temporary = 0 if memory is None else memory.temp_size_in_bytes
+        group = (
+            f"{type(self.model).__name__} with {self.model.parameter_count(task):,} parameters on {task.max_context_length} "
+            f"masked tokens, {slots} runs side by side"
+        )
+        return Cost((group,), seconds(expected), (seconds(least), seconds(most)), 2 * state_bytes + temporary)

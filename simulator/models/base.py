@@ -1,0 +1,68 @@
+"""The adapter between flax.nnx modules and pure functions."""
+
+import abc
+import functools
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from simulator.tasks.base import ContextLength, Examples, Key, Task
+
+Parameters: TypeAlias = Any
+"""A pytree of arrays."""
+
+
+class Model(abc.ABC):
+    """A network's description: a frozen dataclass of plain values. It becomes parameters for a task by ``init``.
+
+    All context lengths share one shape: the network always receives L tokens, those out of sight masked. For the result
+    to equal that of a network built for l tokens, masked inputs must contribute nothing and the initial scale must
+    follow the visible fan-in; ``init`` is therefore told the context length.
+    """
+
+    @abc.abstractmethod
+    def network(self, task: Task, key: Key, context_length: ContextLength) -> nnx.Module:
+        """A freshly initialised module, called as ``module(examples, context_length)``."""
+
+    @property
+    @abc.abstractmethod
+    def width(self) -> int:
+        """The largest layer: decides whether runs are worth batching."""
+
+    def init(self, task: Task, key: Key, context_length: ContextLength) -> Parameters:
+        """Initial parameters, a function of (model, task, key, context_length) alone."""
+        return nnx.split(self.network(task, key, context_length))[1]
+
+    def apply(
+        self, task: Task, parameters: Parameters, examples: Examples, context_length: ContextLength
+    ) -> Float[Array, "B *classes"]:
+        """Log-probabilities (B, classes) for classification, means (B,) for regression."""
+        outputs = nnx.merge(_graph(self, task), parameters)(examples, context_length)  # pyright: ignore[reportCallIssue]
+        return as_prediction(task, outputs)
+
+    def parameter_count(self, task: Task) -> int:
+        """Number of trained numbers."""
+        shapes = jax.eval_shape(lambda key: self.init(task, key, 1), jax.random.key(0))
+        return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+@functools.lru_cache(maxsize=64)
+def _graph(model: Model, task: Task) -> nnx.GraphDef:
+    return nnx.split(nnx.eval_shape(lambda: model.network(task, jax.random.key(0), 1)))[0]
+
+
+def n_outputs(task: Task) -> int:
+    """Number of outputs a network needs: one logit for two classes, one per class for more, one mean for regression."""
+    return task.n_classes if task.n_classes is not None and task.n_classes > 2 else 1
+
+
+def as_prediction(task: Task, outputs: Float[Array, "B outputs"]) -> Float[Array, "B *classes"]:
+    """A network's outputs in the form of ``task.bayes_prediction``."""
+    if task.n_classes is None:
+        return outputs[:, 0]
+    if task.n_classes == 2:
+        return jax.nn.log_sigmoid(jnp.concatenate([-outputs, outputs], axis=1))
+    return jax.nn.log_softmax(outputs, axis=1)

@@ -1,0 +1,121 @@
+"""Fully connected networks on the visible tokens and the query."""
+
+import dataclasses
+import itertools
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from simulator.models.base import Model, n_outputs
+from simulator.tasks.base import ContextLength, Examples, Key, Task
+from theory.checks import check_integer
+
+_LEAK_OF_IDENTITY = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class MLP(Model):
+    """Linear layers with leaky ReLU between them: [visible tokens, one-hot query] -> hidden layers -> outputs.
+
+    Binary tokens enter as ``bit_values``, tokens of larger vocabularies as one-hot vectors, real-valued ones as they
+    are; invisible tokens enter as zeros. Weights and biases start uniform on +-1/sqrt(fan-in), the fan-in of the first
+    layer being that of the visible inputs.
+
+    Attributes:
+        hidden_sizes: width of every hidden layer.
+        negative_slopes: slope of each hidden layer's activation below zero: 0 is ReLU, 1 no activation at all.
+            Empty for ReLU everywhere.
+        bit_values: what the bits 0 and 1 enter as.
+    """
+
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    negative_slopes: tuple[float, ...] = ()
+    bit_values: tuple[float, float] = (-1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if not self.hidden_sizes:
+            raise ValueError("hidden_sizes must name at least one hidden layer; got ()")
+        for size in self.hidden_sizes:
+            check_integer("a hidden size", size, 1)
+        if self.negative_slopes and len(self.negative_slopes) != len(self.hidden_sizes):
+            raise ValueError(
+                f"{len(self.hidden_sizes)} hidden layers need as many negative_slopes (or none); "
+                f"got {len(self.negative_slopes)}"
+            )
+
+    @classmethod
+    def paper_v1(cls) -> Self:
+        """The network of the paper's synthetic experiment: 400-200-400, the 200 a linear bottleneck, slopes 0.0015.
+
+        Public code of arXiv 2502.01481 v1-v3; bits enter as 0 and 1.
+        """
+        return cls((400, 200, 400), (0.0015, _LEAK_OF_IDENTITY, 0.0015), (0.0, 1.0))
+
+    @property
+    def width(self) -> int:
+        return max(self.hidden_sizes)
+
+    def network(self, task: Task, key: Key, context_length: ContextLength) -> nnx.Module:
+        return MLPNetwork(self, task, key, context_length)
+
+
+class MLPNetwork(nnx.Module):
+    """The module behind :class:`MLP`."""
+
+    def __init__(self, spec: MLP, task: Task, key: Key, context_length: ContextLength):
+        context_key, query_key, *layer_keys = jax.random.split(key, 3 + len(spec.hidden_sizes))
+        L, token = task.max_context_length, _token_width(task)
+        n_queries = task.n_queries if task.n_queries > 1 else 0
+        first = spec.hidden_sizes[0]
+        visible = jnp.asarray(context_length, jnp.float32) * token + n_queries
+        scale = jax.lax.rsqrt(jnp.maximum(visible, jnp.float32(1)))
+        # Each distance has a key of its own, so that a token's weights do not depend on how many others there are.
+        distances = jnp.arange(L, 0, -1)
+        row_keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(context_key, distances)
+        rows = jax.vmap(lambda k: _uniform(k, (token, first)))(row_keys)
+        self.context_kernel = nnx.Param(scale * rows.reshape(L * token, first))
+        self.query_kernel = nnx.Param(scale * _uniform(query_key, (n_queries, first)))
+        self.first_bias = nnx.Param(scale * _uniform(layer_keys[0], (first,)))
+        sizes = (*spec.hidden_sizes, n_outputs(task))
+        self.kernels, self.biases = nnx.List(), nnx.List()
+        for layer_key, (fan_in, fan_out) in zip(layer_keys[1:], itertools.pairwise(sizes), strict=True):
+            kernel_key, bias_key = jax.random.split(layer_key)
+            bound = fan_in**-0.5
+            self.kernels.append(nnx.Param(bound * _uniform(kernel_key, (fan_in, fan_out))))
+            self.biases.append(nnx.Param(bound * _uniform(bias_key, (fan_out,))))
+        self.slopes = spec.negative_slopes or (0.0,) * len(spec.hidden_sizes)
+        self.bit_values = spec.bit_values
+        self.vocabulary_size = task.vocabulary_size
+        self.n_queries = n_queries
+
+    def __call__(self, examples: Examples, context_length: ContextLength) -> Float[Array, "B outputs"]:
+        batch, L = examples.context.shape
+        seen = jnp.arange(L) >= L - jnp.asarray(context_length, jnp.int32)
+        tokens = self._encode(examples.context)
+        tokens = jnp.where(seen[None, :, None], tokens, jnp.float32(0)).reshape(batch, -1)
+        hidden = tokens @ self.context_kernel[...] + self.first_bias[...][None, :]
+        if self.n_queries:
+            query = jax.nn.one_hot(examples.query, self.n_queries, dtype=jnp.float32)
+            hidden = hidden + query @ self.query_kernel[...]
+        for slope, kernel, bias in zip(self.slopes, self.kernels, self.biases, strict=True):
+            hidden = jnp.where(hidden > 0, hidden, slope * hidden) @ kernel[...] + bias[...][None, :]
+        return hidden
+
+    def _encode(self, context: Array) -> Float[Array, "B L token"]:
+        if self.vocabulary_size is None:
+            return context.astype(jnp.float32)[:, :, None]
+        if self.vocabulary_size == 2:
+            low, high = self.bit_values
+            return jnp.where(context > 0, jnp.float32(high), jnp.float32(low))[:, :, None]
+        return jax.nn.one_hot(context, self.vocabulary_size, dtype=jnp.float32)
+
+
+def _token_width(task: Task) -> int:
+    return 1 if task.vocabulary_size in (None, 2) else task.vocabulary_size
+
+
+def _uniform(key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    return jax.random.uniform(key, shape, jnp.float32, -1.0, 1.0)

@@ -1,0 +1,98 @@
+"""The labelled table of a study's results, in memory and on disk."""
+
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from simulator.learners.base import Run
+from simulator.store import FORMAT
+
+if TYPE_CHECKING:
+    from simulator.study import Study
+
+_MEANINGS = {
+    "loss": "expected loss: Bayes risk + approximation loss (selection='paper': minimum over validation)",
+    "approximation_loss": "KL(P_l || Q_l), or excess squared error, against the Bayes predictor on the test contexts",
+    "approximation_loss_standard_error": "standard error of approximation_loss over test contexts",
+    "test_loss": "mean loss on the sampled targets of the test set",
+    "test_loss_standard_error": "standard error of test_loss over test samples",
+}
+
+
+def as_table(study: "Study", results: Mapping[Run, Mapping[str, Any]], names: Mapping[Run, str]) -> xr.Dataset:
+    """Results as a Dataset.
+
+    Over (context_length, dataset_size, seed): ``loss``, ``approximation_loss``, ``test_loss`` and the standard errors
+    of the last two over test samples (NaN where a run ``diverged``), ``diverged``, ``steps``, and ``run``, the name of
+    the file each number comes from. Over context_length: the exact ``bayes_risk``, ``intrinsic_dimension``,
+    ``intrinsic_entropy`` (NaN where there is none). Over ``every_context_length`` 0..L: ``bayes_risk_curve`` and
+    ``intrinsic_dimension_curve``. The attribute ``study`` is the whole study as JSON.
+    """
+    task = study.task
+    axes = ("context_length", "dataset_size", "seed")
+    coordinates = (study.context_lengths, study.dataset_sizes, tuple(range(study.seeds)))
+    shape = tuple(map(len, coordinates))
+    runs = [Run(*cell) for cell in np.stack(np.meshgrid(*coordinates, indexing="ij"), -1).reshape(-1, 3).tolist()]
+
+    def column(name: str, missing: Any, dtype: Any) -> tuple:
+        values = (results[run][name] for run in runs)
+        return axes, np.array([missing if v is None else v for v in values], dtype).reshape(shape)
+
+    def exact(function: Any, lengths: Any) -> np.ndarray:
+        values = (function(int(length)) for length in lengths)
+        return np.array([np.nan if value is None else value for value in values], np.float64)
+
+    every = range(task.max_context_length + 1)
+    table = xr.Dataset(
+        {
+            **{name: column(name, np.nan, np.float64) for name in _MEANINGS},
+            "diverged": column("diverged", None, bool),
+            "steps": column("steps", None, np.int64),
+            "run": (axes, np.array([names[run] for run in runs], dtype=object).reshape(shape)),
+            "bayes_risk": ("context_length", exact(task.bayes_risk, study.context_lengths)),
+            "intrinsic_dimension": ("context_length", exact(task.intrinsic_dimension, study.context_lengths)),
+            "intrinsic_entropy": ("context_length", exact(task.intrinsic_entropy, study.context_lengths)),
+            "bayes_risk_curve": ("every_context_length", exact(task.bayes_risk, every)),
+            "intrinsic_dimension_curve": ("every_context_length", exact(task.intrinsic_dimension, every)),
+        },
+        coords={**dict(zip(axes, map(np.asarray, coordinates), strict=True)), "every_context_length": list(every)},
+        attrs={"study": study.to_json(), "task": type(task).__name__, "learner": type(study.learner).__name__,
+               "unit": task.unit, "format": FORMAT},
+    )
+    for name, meaning in _MEANINGS.items():
+        table[name].attrs = {"long_name": meaning, "units": task.unit}
+    for name in ("bayes_risk", "bayes_risk_curve"):
+        table[name].attrs = {"long_name": "Bayes risk R(l), exact", "units": task.unit}
+    table["intrinsic_entropy"].attrs = {"long_name": "intrinsic entropy S(P_l), exact", "units": "nats"}
+    return table
+
+
+def save_results(results: xr.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write a table as netCDF-4, whole or not at all."""
+    path = pathlib.Path(path)
+    temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    try:
+        results.to_netcdf(temporary, engine="h5netcdf")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_results(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read a table that :func:`save_results` wrote.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file is damaged, or not netCDF.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no results file at {path}: 'context-scaling run' writes one")
+    try:
+        return xr.load_dataset(path, engine="h5netcdf")
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a results file ({error}): make it again from its store") from error

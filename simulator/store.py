@@ -1,0 +1,155 @@
+"""Finished runs on disk: one file each, named by the hash of its spec; that a valid file is there is the only state.
+
+A file is written under a temporary name, flushed to the disk and renamed, and carries a checksum of its contents. So a
+process killed at any moment leaves whole files and perhaps a temporary one, which nobody reads; two processes that make
+the same run write the same result.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import warnings
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from simulator.specification import digest
+
+FORMAT = 1
+"""Version of the files' layout and of the numbers in them: raised when either changes."""
+
+
+class StoreError(RuntimeError):
+    """The store cannot be used; the message names the path and the remedy."""
+
+
+class CorruptFileWarning(UserWarning):
+    """A result file was damaged, has been put aside, and its run will be made again."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """A folder of finished runs.
+
+    Attributes:
+        path: the folder; made when the first run is written.
+    """
+
+    path: pathlib.Path
+
+    def open(self) -> None:
+        """Make the folder and its marker, or check the one that is there.
+
+        Raises:
+            StoreError: another format, not a store, or not writable.
+        """
+        marker = self.path / "store.json"
+        try:
+            if marker.exists():
+                found = json.loads(marker.read_text()).get("format")
+            elif self.path.exists() and any(self.path.iterdir()):
+                raise StoreError(
+                    f"{self.path} is neither empty nor a store of runs (it has no store.json): name another folder"
+                )
+            else:
+                self.path.mkdir(parents=True, exist_ok=True)
+                _write_atomically(marker, json.dumps({"format": FORMAT}))
+                found = FORMAT
+        except (json.JSONDecodeError, AttributeError) as error:
+            raise StoreError(f"{marker} is damaged ({error}): restore it, or name another folder") from error
+        except OSError as error:
+            raise _cannot("use the store", self.path, error) from error
+        if found != FORMAT:
+            raise StoreError(
+                f"{self.path} was written in format {found!r}, this version reads and writes {FORMAT}: name another "
+                "folder, or use the version that wrote it"
+            )
+
+    def file(self, name: str) -> pathlib.Path:
+        """Where the run of that name is kept."""
+        return self.path / name[:2] / f"{name}.json"
+
+    def read(self, name: str, spec: str) -> dict[str, Any] | None:
+        """The result of a run, or None if it is not there. A damaged file is put aside with a warning."""
+        path = self.file(name)
+        try:
+            text = path.read_text()
+        except FileNotFoundError:
+            return None
+        except UnicodeDecodeError:
+            text = ""
+        except OSError as error:
+            raise _cannot("read", path, error) from error
+        try:
+            content = json.loads(text)
+            if content["checksum"] != _checksum(content["spec"], content["result"]):
+                raise ValueError("its checksum does not match")
+            if content["spec"] != spec:
+                raise ValueError("it holds another spec")
+            return content["result"]
+        except (ValueError, KeyError, TypeError) as error:
+            aside = path.with_suffix(".corrupt")
+            try:
+                path.replace(aside)
+            except OSError as problem:
+                raise _cannot("put aside the damaged file", path, problem) from problem
+            warnings.warn(
+                f"{path} is damaged ({error}); it was renamed to {aside.name} and the run will be made again",
+                CorruptFileWarning,
+                stacklevel=2,
+            )
+            return None
+
+    def write(self, name: str, spec: str, result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Keep a finished run. ``about`` says how it came about (time taken, machine) and is no part of the result."""
+        content = {
+            "spec": spec,
+            "result": dict(result),
+            "checksum": _checksum(spec, result),
+            "about": {**about, **_environment()},
+        }
+        path = self.file(name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_atomically(path, json.dumps(content, indent=1, allow_nan=False))
+        except OSError as error:
+            raise _cannot("write", path, error) from error
+
+    def about(self, name: str) -> dict[str, Any]:
+        """How a run came about; empty if it is not there."""
+        try:
+            return json.loads(self.file(name).read_text())["about"]
+        except (OSError, ValueError, KeyError):
+            return {}
+
+
+def _checksum(spec: str, result: Any) -> str:
+    return digest(spec + json.dumps(result, sort_keys=True, allow_nan=False))
+
+
+def _write_atomically(path: pathlib.Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _cannot(what: str, path: pathlib.Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot {what} {path}: {error.strerror or error}. Runs finished so far are kept; free space or name a writable "
+        "folder, then run again to continue"
+    )
+
+
+def _environment() -> dict[str, str]:
+    return {"python": platform.python_version(), "jax": metadata.version("jax"), "machine": platform.machine()}

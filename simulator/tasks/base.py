@@ -1,0 +1,135 @@
+"""The contract of a task: data as a function of an index, and the exact truth about it."""
+
+import abc
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Integer, Shaped
+
+from theory.checks import check_integer
+
+Key: TypeAlias = Any
+"""A JAX random key, new style or old."""
+Index: TypeAlias = Any
+"""Indices of samples: an integer, a range, or an integer array of shape (B,)."""
+ContextLength: TypeAlias = int | np.integer | Integer[Array, ""]
+"""A number of visible tokens; inside jit it may be a traced scalar."""
+
+
+class Examples(NamedTuple):
+    """A batch of samples.
+
+    Attributes:
+        context: tokens, shape (B, L), oldest first; at context length l the visible part is ``context[:, L-l:]``.
+        query: what is asked, integer of shape (B,); all zero for tasks that ask one thing only.
+        target: the answer, shape (B,): a class (integer) or a value (float).
+    """
+
+    context: Shaped[Array, "B L"]
+    query: Int[Array, "B"]
+    target: Shaped[Array, "B"]
+
+
+class Task(abc.ABC):
+    """A generator of sequences that knows its own Bayes risk and Bayes-optimal predictor at every context length.
+
+    Every task is a frozen dataclass, hashable and made of plain values, so that it can name a run. A classification
+    task predicts log-probabilities (B, classes), a regression task means (B,).
+    """
+
+    max_context_length: int
+    """L."""
+    loss: str
+    """``"log_loss"`` in nats, or ``"squared_error"``."""
+    vocabulary_size: ClassVar[int | None] = None
+    """Number of token values; None for real-valued tokens."""
+    n_classes: ClassVar[int | None] = None
+    """Number of answers; None for regression."""
+    n_queries: int = 1
+    """Number of different queries."""
+
+    @property
+    def unit(self) -> str:
+        """Unit of the loss, for labels."""
+        return "nats" if self.loss == "log_loss" else "squared error"
+
+    @abc.abstractmethod
+    def sample(self, key: Key, index: Index) -> Examples:
+        """Samples number ``index`` of the stream ``key``: the same in any batch, order, chunk or device."""
+
+    @abc.abstractmethod
+    def bayes_risk(self, context_length: int) -> float:
+        """R(l): expected loss of the best predictor that sees the last l tokens. Exact."""
+
+    @abc.abstractmethod
+    def bayes_prediction(self, examples: Examples, context_length: ContextLength) -> Float[Array, "B *classes"]:
+        """P_l: what the best predictor that sees the last l tokens answers, in the form of a model's output."""
+
+    @abc.abstractmethod
+    def intrinsic_dimension(self, context_length: int) -> float:
+        """dim(l). Exact; the task's docstring says in which sense."""
+
+    @abc.abstractmethod
+    def intrinsic_entropy(self, context_length: int) -> float | None:
+        """S(P_l) in nats: entropy of what of the visible context bears on the answers. None where it does not exist."""
+
+    @abc.abstractmethod
+    def pointwise_loss(
+        self, prediction: Float[Array, "B *classes"], examples: Examples, context_length: ContextLength
+    ) -> Float[Array, "B"]:
+        """The loss of each prediction on its sampled target."""
+
+    @abc.abstractmethod
+    def pointwise_divergence(
+        self, bayes: Float[Array, "B *classes"], prediction: Float[Array, "B *classes"], context_length: ContextLength
+    ) -> Float[Array, "B"]:
+        """Expected loss of ``prediction`` above that of ``bayes`` in the same context; its mean is KL(P_l || Q_l)."""
+
+    def check_length(self, context_length: ContextLength) -> None:
+        """Raise unless the context length is an integer in 0..L (a traced value is taken on trust)."""
+        if not isinstance(context_length, jax.core.Tracer):
+            if isinstance(context_length, jax.Array):
+                context_length = np.asarray(context_length)[()]
+            check_integer("context_length", context_length, 0, self.max_context_length)
+
+    def check_examples(self, examples: Examples) -> None:
+        """Raise unless the examples are of this task's shape."""
+        if examples.context.ndim != 2 or examples.context.shape[1] != self.max_context_length:
+            raise ValueError(
+                f"examples.context has shape {examples.context.shape}; {type(self).__name__} needs (B, "
+                f"{self.max_context_length}): pass the whole context, the visible part is chosen by context_length"
+            )
+
+
+class ClassificationTask(Task):
+    """A task whose answer is one of finitely many classes; log-loss in nats."""
+
+    loss: ClassVar[Literal["log_loss"]] = "log_loss"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def pointwise_loss(
+        self, prediction: Float[Array, "B classes"], examples: Examples, context_length: ContextLength
+    ) -> Float[Array, "B"]:
+        """-ln Q(y | x)."""
+        return -jnp.take_along_axis(prediction, examples.target[:, None], axis=1)[:, 0]
+
+    def pointwise_divergence(
+        self, bayes: Float[Array, "B classes"], prediction: Float[Array, "B classes"], context_length: ContextLength
+    ) -> Float[Array, "B"]:
+        """sum_y P(y | x) ln(P(y | x) / Q(y | x)), with 0 ln 0 = 0."""
+        possible = bayes > -jnp.inf
+        return jnp.sum(jnp.where(possible, jnp.exp(bayes) * (jnp.where(possible, bayes, 0.0) - prediction), 0.0), axis=1)
+
+
+def sample_keys(key: Key, index: Index) -> tuple[Key, Int[Array, "B"]]:
+    """One key per sample, and the indices as an array: what makes sample i the same wherever it is drawn."""
+    if not isinstance(index, jax.Array):
+        numbers = np.atleast_1d(np.asarray(index))
+        if not np.issubdtype(numbers.dtype, np.integer):
+            raise TypeError(f"sample indices must be integers; got {numbers.dtype} ({index!r})")
+        if numbers.ndim != 1 or (numbers.size and (numbers.min() < 0 or numbers.max() >= 2**31)):
+            raise ValueError(f"sample indices must be one axis of integers in [0, 2^31); got {index!r}")
+        index = jnp.asarray(numbers, jnp.int32)
+    index = jnp.atleast_1d(index).astype(jnp.int32)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index), index

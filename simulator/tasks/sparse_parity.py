@@ -1,0 +1,202 @@
+"""Position-weighted multitask sparse parity: which of many XORs can be answered depends on how far one can see."""
+
+import dataclasses
+import math
+from typing import ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
+from theory.checks import check_integer, check_positive
+
+_PUBLISHED_PAIRS = (
+    *((21, 20), (21, 1), (21, 2), (22, 3), (22, 4), (22, 5), (23, 6), (23, 7), (24, 8), (24, 9)),
+    *((25, 10), (25, 11), (26, 12), (26, 13), (27, 14), (27, 15), (28, 16), (29, 17), (30, 18), (30, 19)),
+    *((31, 20), (32, 1), (33, 3), (34, 6), (35, 8), (36, 10), (37, 12), (39, 14), (40, 16), (42, 38)),
+    *((43, 41), (45, 44), (47, 46), (50, 48), (52, 51), (55, 54), (58, 57), (62, 61), (66, 65), (71, 70)),
+    *((77, 76), (84, 83), (93, 92), (103, 102), (118, 87), (137, 25), (165, 20), (209, 34), (293, 128), (522, 353)),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SparseParity(ClassificationTask):
+    r"""L fair bits; the query names a task k; the answer is the XOR of that task's two bits.
+
+    Bits are numbered by distance: bit 1 is the newest, bit L the oldest. Task k has a far and a near bit and can be
+    answered once the far one is visible; until then (and for ever, if it lies beyond L) the answer is a fair coin:
+
+        R(l) = ln 2 * sum over {k : far_k > l} of f_k,      f_k the frequency of task k.
+
+    Worked example, pairs ((2, 1), (4, 2)), L = 3, context (oldest first) 1 0 1::
+
+        distance    3 2 1
+        context     1 0 1
+        task 0      . x x    0 XOR 1 = 1, known from l = 2 on
+        task 1      . x .    bit 4 is never seen: a fair coin
+        R(0) = R(1) = ln 2,  R(2) = R(3) = (ln 2)/2
+
+    ``intrinsic_dimension(l)`` is the number of distinct visible parities: the linear dimension of the smallest feature
+    of the context from which every answerable query can be read linearly (distinct parities are uncorrelated).
+    ``intrinsic_entropy(l)`` is ln 2 times the rank over GF(2) of the visible pairs: pairs that close a cycle are
+    determined by the others and add nothing.
+
+    The public data of arXiv 2502.01481 v1-v3 is :meth:`paper_v1`, the Transformer data of its v4 :meth:`paper_v4`.
+
+    Attributes:
+        pairs: (far, near) of every task, 1 <= near < far; a far bit beyond L makes the task unanswerable.
+        max_context_length: L.
+        frequencies: relative frequency of each task; None for equal ones, then sample i asks task i mod n exactly.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    max_context_length: int
+    frequencies: tuple[float, ...] | None = None
+
+    vocabulary_size: ClassVar[int] = 2
+    n_classes: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        check_integer("max_context_length", self.max_context_length, 1)
+        if not self.pairs:
+            raise ValueError("pairs must hold at least one (far, near) pair; got none")
+        for far, near in self.pairs:
+            check_integer("the near bit of a pair", near, 1)
+            if check_integer("the far bit of a pair", far, 1) <= near:
+                raise ValueError(f"a pair is (far, near) with near < far; got ({far}, {near})")
+        if self.frequencies is not None:
+            if len(self.frequencies) != len(self.pairs):
+                raise ValueError(f"{len(self.pairs)} pairs need as many frequencies; got {len(self.frequencies)}")
+            for frequency in self.frequencies:
+                check_positive("a task's frequency", frequency)
+
+    @classmethod
+    def paper_v1(cls) -> Self:
+        """The 50 published pairs on L = 100 bits, tasks equally frequent (public code of arXiv 2502.01481 v1-v3).
+
+        Seven tasks have their far bit beyond L. The far bits are quantiles of a Pareto law with exponent 1.2 from 20
+        on, so R(l) is about ln 2 (20/l)^1.2.
+        """
+        return cls(_PUBLISHED_PAIRS, 100)
+
+    @classmethod
+    def paper_v4(cls, seed: int = 0) -> Self:
+        """60 bits and 100 tasks, two for each far bit 11..60, as in section 4.2 of arXiv 2502.01481 v4.
+
+        **Inferred**: the paper's text gives neither the frequencies nor the near bits. Frequencies proportional to
+        (far - 1)^-1.15 reproduce both published values, R(17) = 0.4643 and R(50) = 0.0612; near bits are drawn from
+        ``seed`` and have no bearing on R.
+        """
+        rng = np.random.default_rng(seed)
+        far_bits = range(11, 61)
+        pairs = [(far, int(near) + 1) for far in far_bits for near in rng.choice(far - 1, size=2, replace=False)]
+        return cls(tuple(pairs), 60, tuple((far - 1) ** -1.15 for far, _ in pairs))
+
+    @classmethod
+    def pareto(
+        cls, n_tasks: int, max_context_length: int, nearest: int, exponent: float, seed: int = 0
+    ) -> Self:
+        """Far bits at the quantiles of a Pareto law, so that R(l) is about ln 2 (nearest / l)^exponent.
+
+        far_k = floor(nearest (n / (n+1-k))^(1/exponent)) + 1 for k = 1..n, the rule behind the published pairs
+        (n = 50, nearest 20, exponent 1.2). Near bits are drawn from ``seed``, without repeating a pair while the far
+        bit has unused ones.
+
+        Args:
+            n_tasks: number of tasks, all equally frequent.
+            max_context_length: L; far bits beyond it stay in and make up the floor R(L).
+            nearest: the Pareto law's lower end; every far bit is above it.
+            exponent: tail exponent gamma > 0.
+            seed: seed of the near bits.
+        """
+        check_integer("n_tasks", n_tasks, 1)
+        check_integer("nearest", nearest, 1)
+        check_positive("exponent", exponent)
+        rng = np.random.default_rng(check_integer("seed", seed, 0))
+        unused: dict[int, list[int]] = {}
+        pairs = []
+        for k in range(1, n_tasks + 1):
+            far = math.floor(nearest * (n_tasks / (n_tasks + 1 - k)) ** (1 / exponent)) + 1
+            if not unused.get(far):
+                unused[far] = (rng.permutation(far - 1) + 1).tolist() if far <= 10**6 else []
+            near = unused[far].pop() if unused[far] else int(rng.integers(1, far))
+            pairs.append((far, near))
+        return cls(tuple(pairs), max_context_length)
+
+    @property
+    def n_queries(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Number of tasks."""
+        return len(self.pairs)
+
+    def task_frequencies(self) -> Float[np.ndarray, "tasks"]:
+        """f_k, summing to one."""
+        weights = np.ones(len(self.pairs)) if self.frequencies is None else np.array(self.frequencies)
+        return weights / weights.sum()
+
+    def solvable_tasks(self, context_length: int) -> int:
+        """Number of tasks whose far bit is among the last l."""
+        return len(self._visible_pairs(context_length))
+
+    def _visible_pairs(self, context_length: int) -> list[tuple[int, int]]:
+        self.check_length(context_length)
+        return [pair for pair in self.pairs if pair[0] <= context_length]
+
+    def bayes_risk(self, context_length: int) -> float:
+        self.check_length(context_length)
+        weights = [1.0] * len(self.pairs) if self.frequencies is None else self.frequencies
+        hidden = math.fsum(w for w, (far, _) in zip(weights, self.pairs, strict=True) if far > context_length)
+        return math.log(2) * hidden / math.fsum(weights)
+
+    def intrinsic_dimension(self, context_length: int) -> float:
+        return float(len(set(self._visible_pairs(context_length))))
+
+    def intrinsic_entropy(self, context_length: int) -> float:
+        # Gaussian elimination over GF(2): each pair is an integer with two bits set.
+        basis: dict[int, int] = {}
+        for far, near in self._visible_pairs(context_length):
+            row = (1 << far) | (1 << near)
+            while row and row.bit_length() in basis:
+                row ^= basis[row.bit_length()]
+            if row:
+                basis[row.bit_length()] = row
+        return len(basis) * math.log(2)
+
+    def sample(self, key: Key, index: Index) -> Examples:
+        keys, index = sample_keys(key, index)
+        L = self.max_context_length
+        n_words = -(-L // 32)
+        words = jax.vmap(lambda k: jax.random.bits(k, (n_words + 2,), jnp.uint32))(keys)
+        shifts = jnp.arange(32, dtype=jnp.uint32)
+        bits = (words[:, :n_words, None] >> shifts[None, None, :]) & jnp.uint32(1)
+        context = bits.reshape(index.shape[0], n_words * 32)[:, :L].astype(jnp.int32)
+        coin = (words[:, n_words] & jnp.uint32(1)).astype(jnp.int32)
+        if self.frequencies is None:
+            query = index % jnp.int32(self.n_queries)
+        else:
+            edges = jnp.asarray(np.cumsum(self.task_frequencies())[:-1], jnp.float32)
+            uniform = (words[:, n_words + 1] >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2.0**-24)
+            query = jnp.sum(uniform[:, None] >= edges[None, :], axis=1, dtype=jnp.int32)
+        return Examples(context, query, jnp.where(self._far(query) <= L, self._xor(context, query), coin))
+
+    def bayes_prediction(self, examples: Examples, context_length: ContextLength) -> Float[Array, "B 2"]:
+        self.check_length(context_length)
+        self.check_examples(examples)
+        answer = self._xor(examples.context, examples.query)
+        right = jnp.arange(2, dtype=answer.dtype)[None, :] == answer[:, None]
+        visible = self._far(examples.query) <= jnp.asarray(context_length, jnp.int32)
+        known = jnp.where(right, jnp.float32(0), jnp.float32(-jnp.inf))
+        return jnp.where(visible[:, None], known, jnp.float32(-math.log(2)))
+
+    def _far(self, query: Array) -> Array:
+        # Everything beyond L is alike, and clipping keeps any far bit within int32.
+        far = [min(far, self.max_context_length + 1) for far, _ in self.pairs]
+        return jnp.asarray(far, jnp.int32)[query]
+
+    def _xor(self, context: Array, query: Array) -> Array:
+        """XOR of the two bits; where one lies beyond L its place is taken by the oldest bit (the caller discards it)."""
+        L = self.max_context_length
+        columns = jnp.asarray([[max(L - far, 0), max(L - near, 0)] for far, near in self.pairs], jnp.int32)
+        chosen = jnp.take_along_axis(context, columns[query], axis=1)
+        return chosen[:, 0] ^ chosen[:, 1]

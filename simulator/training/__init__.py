@@ -1,0 +1,1 @@
+"""Gradient descent: one run as pure functions, many runs side by side."""

@@ -1,0 +1,150 @@
+"""One training run as pure functions of its inputs; vmapped over the slots that train side by side."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from simulator.models.base import Parameters
+from simulator.seeds import stream_key
+from simulator.tasks.base import Examples, Task
+from simulator.training.order import shuffled
+
+if TYPE_CHECKING:
+    from simulator.learners.gradient_descent import GradientDescent
+
+
+_VALIDATION_BLOCK = 8192
+
+
+class RunInputs(NamedTuple):
+    """What tells one run of a learner from another."""
+
+    context_length: Int[Array, ""]
+    dataset_size: Int[Array, ""]
+    seed: Int[Array, ""]
+    last_step: Int[Array, ""]
+
+
+class RunState(NamedTuple):
+    """A run in progress. The best parameters are those with the smallest validation loss so far."""
+
+    parameters: Parameters
+    optimizer: optax.OptState
+    step: Int[Array, ""]
+    best_parameters: Parameters
+    best_loss: Float[Array, ""]
+    evaluations_since_best: Int[Array, ""]
+    diverged: Bool[Array, ""]
+
+
+def start(task: Task, learner: "GradientDescent", inputs: RunInputs) -> RunState:
+    """The state before the first step. The initial parameters stand for selection like any later ones.
+
+    The paper's protocol looks at validation after each epoch only.
+    """
+    key = stream_key(inputs.seed, "initialisation")
+    parameters = learner.model.init(task, key, inputs.context_length)
+    untrained = jnp.float32(jnp.inf)
+    if learner.selection == "validation":
+        untrained = validation_loss(task, learner, parameters, inputs)
+    return RunState(
+        parameters,
+        learner.optimizer().init(parameters),
+        step=jnp.int32(0),
+        best_parameters=parameters,
+        best_loss=untrained,
+        evaluations_since_best=jnp.int32(0),
+        diverged=jnp.bool_(False),
+    )
+
+
+def summed_loss(
+    task: Task,
+    learner: "GradientDescent",
+    parameters: Parameters,
+    examples: Examples,
+    counted: Bool[Array, "B"],
+    context_length: Int[Array, ""],
+) -> Float[Array, ""]:
+    """Sum of the losses of the counted examples."""
+    prediction = learner.model.apply(task, parameters, examples, context_length)
+    losses = task.pointwise_loss(prediction, examples, context_length)
+    return jnp.sum(jnp.where(counted, losses, 0.0))
+
+
+def validation_loss(
+    task: Task, learner: "GradientDescent", parameters: Parameters, inputs: RunInputs
+) -> Float[Array, ""]:
+    """Mean loss on the validation stream, in blocks, so that its memory does not grow with the validation set."""
+    key, size = stream_key(inputs.seed, "validation"), learner.validation_size
+    block = min(size, _VALIDATION_BLOCK)
+
+    def add(i: Array, total: Array) -> Array:
+        index = i * block + jnp.arange(block, dtype=jnp.int32)
+        examples = task.sample(key, index)
+        return total + summed_loss(task, learner, parameters, examples, index < size, inputs.context_length)
+
+    return jax.lax.fori_loop(0, -(-size // block), add, jnp.float32(0)) / size
+
+
+def batch_indices(
+    inputs: RunInputs, step: Int[Array, ""], batch_size: int
+) -> tuple[Int[Array, "B"], Bool[Array, "B"]]:
+    """Which samples the step sees: every sample once an epoch, in an order of that epoch's own.
+
+    An epoch's last batch may be short; the places it leaves empty are not counted.
+    """
+    size = inputs.dataset_size
+    per_epoch = (size + jnp.int32(batch_size - 1)) // jnp.int32(batch_size)
+    epoch, batch = step // per_epoch, step % per_epoch
+    position = batch * jnp.int32(batch_size) + jnp.arange(batch_size, dtype=jnp.int32)
+    order = jax.random.bits(jax.random.fold_in(stream_key(inputs.seed, "order"), epoch), (2,), jnp.uint32)
+    index = shuffled(order, jnp.minimum(position, size - 1), size)
+    return index.astype(jnp.int32), position < size
+
+
+def advance(
+    task: Task, learner: "GradientDescent", inputs: RunInputs, state: RunState, steps: Int[Array, ""]
+) -> tuple[RunState, Float[Array, ""], Bool[Array, ""]]:
+    """Train for a number of steps (none beyond the last), evaluate, and say whether the run is finished.
+
+    Returns:
+        The new state, the validation loss, and whether the run has taken its last step, diverged, or run out of patience.
+    """
+    train = stream_key(inputs.seed, "train")
+    optimizer = learner.optimizer()
+    length = inputs.context_length
+
+    def step(_: Array, carry: tuple) -> tuple:
+        parameters, optimizer_state, n = carry
+        index, counted = batch_indices(inputs, n, learner.batch_size)
+        examples = task.sample(train, index)
+        share = 1 / jnp.sum(counted, dtype=jnp.float32)
+        gradient = jax.grad(lambda p: share * summed_loss(task, learner, p, examples, counted, length))(parameters)
+        updates, optimizer_state = optimizer.update(gradient, optimizer_state, parameters)
+        active = n < inputs.last_step
+        updates = jax.tree.map(lambda u: jnp.where(active, u, jnp.zeros_like(u)), updates)
+        return optax.apply_updates(parameters, updates), optimizer_state, n + active.astype(jnp.int32)
+
+    parameters, optimizer_state, n = jax.lax.fori_loop(
+        0, steps, step, (state.parameters, state.optimizer, state.step)
+    )
+    loss = validation_loss(task, learner, parameters, inputs)
+
+    better = loss < state.best_loss
+    waited = jnp.where(better, 0, state.evaluations_since_best + 1)
+    diverged = ~jnp.isfinite(loss)
+    new = RunState(
+        parameters,
+        optimizer_state,
+        n,
+        jax.tree.map(lambda a, b: jnp.where(better, a, b), parameters, state.best_parameters),
+        jnp.minimum(loss, state.best_loss),
+        waited,
+        diverged,
+    )
+    impatient = jnp.bool_(False) if learner.patience is None else waited >= learner.patience
+    return new, loss, diverged | impatient | (n >= inputs.last_step)

@@ -1,0 +1,20 @@
+"""Exact mathematics of context length, in float64 NumPy: what is known, what laws predict, what was measured.
+
+    best = optimal_context_length(results)      # l*(D) with its interval
+    table = compare(results, laws=[...])        # fitted on small dataset sizes, scored on large ones
+"""
+
+from theory.comparison import best_law, compare, comparison_as_text
+from theory.fitting import Fit, fit
+from theory.loss_table import LossTableError
+from theory.optimum import optimal_context_length
+
+__all__ = [
+    "Fit",
+    "LossTableError",
+    "best_law",
+    "compare",
+    "comparison_as_text",
+    "fit",
+    "optimal_context_length",
+]

@@ -1,0 +1,157 @@
+"""Fitting a law to measured approximation losses.
+
+The Bayes risk is exact, so the approximation loss G has a floor of exactly zero and no constant is fitted for it. What
+is minimised is a Huber loss of
+
+    sqrt(min(G_law, Gmax) / R(0)) - sqrt(min(G_measured, Gmax) / R(0)),     Gmax(l) = R(0) - R(l).
+
+The square root stands between two extremes that both predict l* worse: differences of G are ruled by the cells that
+have learned nothing, differences of ln G by tiny gaps far from any optimum. G above Gmax is worse than no context at all;
+how much worse no law here describes, so it counts as Gmax on both sides. Constants in which ln G is affine are found by
+linear least squares at each start (variable projection, Golub & Pereyra 1973); then all are polished together. Residuals
+are summed, not averaged: averaging makes optimisers stop early (Besiroglu et al., arXiv 2404.10102).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool, Float
+from numpy import ndarray as Array
+from scipy.optimize import least_squares
+
+from theory.laws.base import Law, Truth
+from theory.loss_table import LossTableError, check_loss_table, seed_losses, truth_of
+
+HUBER_DELTA = 0.02
+"""Residuals beyond this count linearly."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """A fitted law and how well it fits.
+
+    Attributes:
+        law: the law with its fitted constants.
+        rms_residual: root mean square of the residual above, over the cells.
+        n_cells: number of (l, D) cells used.
+    """
+
+    law: Law
+    rms_residual: float
+    n_cells: int
+
+
+def fit(law: Law, results: xr.Dataset) -> Fit:
+    """The law with the constants that best describe the seed-mean approximation loss of a table.
+
+    Args:
+        law: its fields named in ``law.fitted`` are adjusted, the others kept. A law with none is scored as it is.
+        results: a table with ``approximation_loss`` over (context_length, dataset_size, seed) and the truth curves.
+            Cells with a diverged or missing run are left out.
+
+    Raises:
+        LossTableError: the table lacks what is needed, or has too few usable cells.
+    """
+    table = check_loss_table(results, "approximation_loss")
+    gap = seed_losses(table, "approximation_loss").mean(axis=2)
+    lengths, sizes = table.indexes["context_length"].to_numpy(), table.indexes["dataset_size"].to_numpy()
+    return fit_gap(law, lengths, sizes, gap, truth_of(table))
+
+
+def fit_gap(
+    law: Law,
+    context_lengths: Array,
+    dataset_sizes: Array,
+    gap: Float[Array, "l D"],
+    truth: Truth,
+    *,
+    polish_only: bool = False,
+) -> Fit:
+    """:func:`fit` on bare arrays; ``polish_only`` starts from the law's present constants alone (for resampling)."""
+    cells = _Cells(law, context_lengths, dataset_sizes, gap, truth)
+    if polish_only or not law.fitted:
+        starts = [law]
+    else:
+        points = law.starting_points(cells.length, cells.size, truth)
+        starts = [_solve_separable(law.with_constants(point), cells) for point in points]
+    fits = [_polish(start, cells) for start in starts] if law.fitted else [(law, 0.0)]
+    best = min(fits, key=lambda pair: pair[1])[0]
+    residuals = cells.residuals(best)
+    return Fit(best, float(np.sqrt(np.mean(residuals**2))), residuals.size)
+
+
+class _Cells:
+    """The measured cells as flat arrays."""
+
+    def __init__(self, law: Law, context_lengths: Array, dataset_sizes: Array, gap: Array, truth: Truth):
+        length, size = np.meshgrid(context_lengths, dataset_sizes.astype(np.float64), indexing="ij")
+        usable = np.isfinite(gap)
+        if np.any(gap[usable] < 0):
+            raise LossTableError(
+                f"an approximation loss is never negative; the table holds {gap[usable].min():.6g}. Measure it against "
+                "the Bayes predictor, not as a difference of two noisy losses"
+            )
+        if usable.sum() <= len(law.fitted):
+            raise LossTableError(
+                f"{usable.sum()} usable cells cannot fix the {len(law.fitted)} constants of the law {law.name!r}: "
+                "give more context lengths or dataset sizes with a finite approximation loss"
+            )
+        self.truth = truth
+        self.length, self.size, self.gap = length[usable], size[usable], gap[usable]
+        self.ceiling = truth.largest_gap(self.length)
+
+    def residuals(self, law: Law) -> Float[Array, "cells"]:
+        predicted = law.approximation_loss(self.length, self.size, self.truth)
+        unit = abs(self.truth.bayes_risk[0])
+        return np.sqrt(np.minimum(predicted, self.ceiling) / unit) - np.sqrt(
+            np.minimum(self.gap, self.ceiling) / unit
+        )
+
+    def log_gap(self, law: Law, chosen: Bool[Array, "cells"]) -> Float[Array, "chosen"]:
+        return np.log(law.approximation_loss(self.length[chosen], self.size[chosen], self.truth))
+
+
+def _to_internal(law: Law, names: tuple[str, ...]) -> Float[Array, "p"]:
+    return np.array([np.log(getattr(law, n)) if n in law.positive else getattr(law, n) for n in names])
+
+
+def _from_internal(law: Law, names: tuple[str, ...], values: Array) -> Law:
+    # Far beyond any sensible constant; keeps a wild step of the optimiser finite.
+    bounded = np.clip(values, -200.0, 200.0)
+    constants: Mapping[str, float] = {
+        n: float(np.exp(v)) if n in law.positive else float(v) for n, v in zip(names, bounded, strict=True)
+    }
+    return law.with_constants(constants)
+
+
+def _solve_separable(law: Law, cells: _Cells) -> Law:
+    """Least squares for the constants in which ln G is affine; their columns are ln G at unit points less ln G at zero."""
+    names = law.separable
+    if not names:
+        return law
+    origin = _from_internal(law, names, np.zeros(len(names)))
+    says_something = law.approximation_loss(cells.length, cells.size, cells.truth) > 0
+    chosen = says_something & (cells.gap > 0) & (cells.gap < cells.ceiling)
+    if chosen.sum() < len(names):
+        return law
+    offset = cells.log_gap(origin, chosen)
+    columns = [cells.log_gap(_from_internal(law, names, point), chosen) - offset for point in np.eye(len(names))]
+    solution = np.linalg.lstsq(np.stack(columns, axis=1), np.log(cells.gap[chosen]) - offset)[0]
+    return _from_internal(law, names, solution)
+
+
+def _polish(law: Law, cells: _Cells) -> tuple[Law, float]:
+    with np.errstate(over="ignore", under="ignore"):
+        solution = least_squares(
+            lambda x: cells.residuals(_from_internal(law, law.fitted, x)),
+            _to_internal(law, law.fitted),
+            loss="huber",
+            f_scale=HUBER_DELTA,
+            x_scale="jac",
+            xtol=1e-12,
+            ftol=1e-12,
+            gtol=1e-12,
+        )
+    return _from_internal(law, law.fitted, solution.x), float(solution.cost)

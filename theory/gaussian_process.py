@@ -1,0 +1,145 @@
+"""Stationary Gaussian processes whose one-step prediction error at every look-back is known, or chosen.
+
+The Durbin-Levinson recursion is a bijection between the partial autocorrelations ``|phi_k| < 1`` and the
+positive-definite stationary covariances (Brockwell & Davis, Time Series: Theory and Methods, 2nd ed., section 5.2;
+Barndorff-Nielsen & Schou 1973). Read forwards it predicts; read backwards it designs: choose how the prediction
+error V(l) shall fall with the look-back l, and the process that does so follows.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray as Array
+from scipy.special import gammaln
+
+from theory.checks import check_positive
+
+
+def power_law_risk(
+    context_length: float | Array, C0: float, C: float, gamma: float, b: float
+) -> Float[Array, "*l"]:
+    """R(l) = C0 + C / (l + b)^gamma, the empirical form of the Bayes risk (arXiv 2502.01481, section 2)."""
+    return C0 + C / (np.asarray(context_length, dtype=np.float64) + b) ** gamma
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearPrediction:
+    """Best linear predictors of x_t from its last l values, for every l = 0..L at once.
+
+    Attributes:
+        partial_autocorrelations: phi_1 .. phi_L, shape (L,).
+        prediction_errors: V(0) .. V(L), mean squared error of the best predictor, shape (L+1,).
+        coefficients: row l holds the weights of x_{t-1}, x_{t-2}, ..., x_{t-l}, then zeros; shape (L+1, L).
+    """
+
+    partial_autocorrelations: Float[Array, "L"]
+    prediction_errors: Float[Array, "L+1"]
+    coefficients: Float[Array, "L+1 L"]
+
+
+def _levinson(variance: float, next_phi, n: int) -> tuple[LinearPrediction, Float[Array, "L+1"]]:
+    """The recursion both directions share; ``next_phi(k, a, covariances, V)`` supplies phi_k from what is known so far.
+
+    a_{k,k} = phi_k,  a_{k,j} = a_{k-1,j} - phi_k a_{k-1,k-j},  V(k) = V(k-1) (1 - phi_k^2),
+    gamma(k) = phi_k V(k-1) + sum_j a_{k-1,j} gamma(k-j).
+    """
+    errors, covariances = np.empty(n + 1), np.empty(n + 1)
+    phis, coefficients = np.empty(n), np.zeros((n + 1, n))
+    errors[0] = covariances[0] = variance
+    for k in range(1, n + 1):
+        past = coefficients[k - 1, : k - 1]
+        known = past @ covariances[k - 1 : 0 : -1]
+        phi = next_phi(k, known, errors[k - 1])
+        phis[k - 1] = phi
+        covariances[k] = phi * errors[k - 1] + known
+        coefficients[k, : k - 1] = past - phi * past[::-1]
+        coefficients[k, k - 1] = phi
+        errors[k] = errors[k - 1] * (1.0 - phi * phi)
+    return LinearPrediction(phis, errors, coefficients), covariances
+
+
+def durbin_levinson(autocovariance: Float[Array, "L+1"]) -> LinearPrediction:
+    """Best linear predictors at every look-back from the autocovariances gamma(0) .. gamma(L).
+
+    Raises:
+        ValueError: the autocovariance is not positive definite (some |phi_k| >= 1).
+    """
+    autocovariance = np.asarray(autocovariance, dtype=np.float64)
+    check_positive("autocovariance[0]", float(autocovariance[0]))
+
+    def next_phi(k: int, known: float, error: float) -> float:
+        phi = (autocovariance[k] - known) / error
+        if not abs(phi) < 1.0:
+            raise ValueError(
+                f"the autocovariance is not positive definite: partial autocorrelation {phi:.6g} at lag {k} "
+                "is outside (-1, 1); check the sequence you passed"
+            )
+        return float(phi)
+
+    return _levinson(float(autocovariance[0]), next_phi, len(autocovariance) - 1)[0]
+
+
+def autocovariance_from_partial_autocorrelations(
+    variance: float, partial_autocorrelations: Float[Array, "L"]
+) -> Float[Array, "L+1"]:
+    """Autocovariances gamma(0) .. gamma(L) of the process with the given variance and phi_1 .. phi_L.
+
+    Inverse of :func:`durbin_levinson`.
+
+    Raises:
+        ValueError: the variance is not positive, or some |phi_k| >= 1.
+    """
+    check_positive("variance", variance)
+    phis = np.asarray(partial_autocorrelations, dtype=np.float64)
+    outside = np.flatnonzero(~(np.abs(phis) < 1.0))
+    if outside.size:
+        raise ValueError(
+            f"partial autocorrelation {phis[outside[0]]:.6g} at lag {outside[0] + 1} is outside (-1, 1)"
+        )
+    return _levinson(variance, lambda k, known, error: float(phis[k - 1]), len(phis))[1]
+
+
+def partial_autocorrelations_from_risk(prediction_errors: Float[Array, "L+1"]) -> Float[Array, "L"]:
+    """phi_k = sqrt(1 - V(k)/V(k-1)): the (non-negative) design whose prediction error at look-back l is V(l).
+
+    Raises:
+        ValueError: V is not positive, or rises somewhere.
+    """
+    errors = np.asarray(prediction_errors, dtype=np.float64)
+    if not np.all(errors > 0):
+        raise ValueError(f"prediction errors must be positive; got a minimum of {errors.min():.6g}")
+    # 1 - V(k)/V(k-1) loses digits once V is flat; the difference keeps them.
+    squares = (errors[:-1] - errors[1:]) / errors[:-1]
+    if np.any(squares < 0):
+        k = int(np.flatnonzero(squares < 0)[0])
+        raise ValueError(
+            f"prediction errors must not rise: V({k + 1}) = {errors[k + 1]:.6g} > V({k}) = {errors[k]:.6g}"
+        )
+    return np.sqrt(squares)
+
+
+def arfima_prediction_error(
+    d: float, context_length: int | Array, innovation_variance: float = 1.0
+) -> Float[Array, "*l"]:
+    """V(l) of ARFIMA(0, d, 0): sigma^2 Gamma(l+1) Gamma(l+1-2d) / Gamma(l+1-d)^2, so V(l) - sigma^2 ~ sigma^2 d^2 / l.
+
+    Follows from phi_kk = d / (k - d) and V(0) = sigma^2 Gamma(1-2d) / Gamma(1-d)^2 (Hosking 1981, theorem 1).
+    """
+    check_arfima_order(d)
+    n = np.asarray(context_length, dtype=np.float64) + 1.0
+    return innovation_variance * np.exp(gammaln(n) + gammaln(n - 2 * d) - 2 * gammaln(n - d))
+
+
+def arfima_autocovariance(d: float, max_lag: int, innovation_variance: float = 1.0) -> Float[Array, "L+1"]:
+    """Autocovariances of ARFIMA(0, d, 0): gamma(k) = gamma(k-1) (k-1+d)/(k-d) (Hosking 1981, theorem 1)."""
+    variance = float(arfima_prediction_error(d, 0, innovation_variance))
+    ratios = ((k - 1 + d) / (k - d) for k in range(1, max_lag + 1))
+    return np.fromiter(itertools.accumulate(ratios, lambda g, r: g * r, initial=variance), dtype=np.float64)
+
+
+def check_arfima_order(d: float) -> None:
+    """Stationary and invertible means -1/2 < d < 1/2."""
+    if not -0.5 < d < 0.5:
+        raise ValueError(f"the ARFIMA order d must lie in (-0.5, 0.5) to be stationary; got {d!r}")

@@ -1,0 +1,81 @@
+"""What every law of the literature has in common: a loss at every context length and dataset size."""
+
+import abc
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Self
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray as Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Truth:
+    """What is known exactly of a task at every context length l = 0..L, and what laws may use without fitting.
+
+    Attributes:
+        bayes_risk: R(0) .. R(L), in the unit of the task's loss; shape (L+1,).
+        intrinsic_dimension: dim(0) .. dim(L); shape (L+1,).
+    """
+
+    bayes_risk: Float[Array, "L+1"]
+    intrinsic_dimension: Float[Array, "L+1"]
+
+    def largest_gap(self, context_length: Array) -> Float[Array, "*cells"]:
+        """Gmax(l) = R(0) - R(l): the approximation loss of the best predictor that ignores the context."""
+        return self.bayes_risk[0] - self.bayes_risk[context_length]
+
+
+@dataclasses.dataclass(frozen=True)
+class Law(abc.ABC):
+    """A form of the approximation loss G(l, D) = KL(P_l || Q_l), with its constants as fields.
+
+    loss(l, D) = R(l) + G(l, D), R exact. A subclass is one form; an instance, one setting of its constants. The
+    fields named in ``fitted`` are adjusted to data by :func:`theory.fitting.fit`; what an instance holds elsewhere stays.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    fitted: ClassVar[tuple[str, ...]]
+    """Fields that are fitted."""
+    positive: ClassVar[tuple[str, ...]] = ()
+    """Those of them that must stay above zero; they are fitted through their logarithm."""
+    separable: ClassVar[tuple[str, ...]] = ()
+    """Those in which (or in whose logarithm) ln G is affine, so that a linear solve finds them."""
+
+    @abc.abstractmethod
+    def approximation_loss(
+        self, context_length: Array, dataset_size: Array, truth: Truth
+    ) -> Float[Array, "*cells"]:
+        """G(l, D) for integer l and D that broadcast together."""
+
+    def starting_points(
+        self, context_length: Array, dataset_size: Array, truth: Truth
+    ) -> Iterable[Mapping[str, float]]:
+        """Values of the fitted, not separable constants from which a fit should be tried."""
+        return ({},)
+
+    def loss(
+        self, context_length: int | Array, dataset_size: int | Array, truth: Truth
+    ) -> Float[Array, "*cells"]:
+        """R(l) + G(l, D), in the unit of R."""
+        length, D = np.asarray(context_length), np.asarray(dataset_size, np.float64)
+        return truth.bayes_risk[length] + self.approximation_loss(length, D, truth)
+
+    def optimal_context_length(
+        self, dataset_size: int | Array, truth: Truth, context_lengths: Array | None = None
+    ) -> Int[Array, "*sizes"]:
+        """l*(D): the argmin of the loss over the given context lengths, by default every one from 0 to L."""
+        L = len(truth.bayes_risk) - 1
+        lengths = np.arange(L + 1) if context_lengths is None else np.asarray(context_lengths)
+        D = np.asarray(dataset_size, np.float64)
+        return lengths[np.argmin(self.loss(lengths, D[..., None], truth), axis=-1)]
+
+    def with_constants(self, constants: Mapping[str, float]) -> Self:
+        """The same law with some of its constants changed."""
+        return dataclasses.replace(self, **constants)
+
+    def constants(self) -> dict[str, float]:
+        """The constants that a fit adjusts, by name."""
+        return {name: getattr(self, name) for name in self.fitted}

@@ -1,0 +1,56 @@
+"""The project's own law: learning of context l turns on around a dataset size k l^p, from an exactly known ceiling."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray as Array
+from scipy.special import expit
+
+from theory.laws.base import Law, Truth
+
+
+@dataclasses.dataclass(frozen=True)
+class SaturatingLaw(Law):
+    """G(l, D) = Gmax(l) / (1 + (D / (k l^p))^q), Gmax(l) = R(0) - R(l) exact.
+
+    A learner that has learned nothing loses Gmax(l) and no more (it can always answer without looking); from
+    D of about k l^p on the gap falls as D^(-q). Two limits are laws of their own: D >> k l^p with Gmax flat is
+    :class:`PowerLaw` with u = p q; q -> infinity is a threshold, the emergence of arXiv 2303.13506.
+
+    Attributes:
+        scale: k, in samples.
+        length_exponent: p.
+        steepness: q.
+    """
+
+    scale: float = 100.0
+    length_exponent: float = 1.0
+    steepness: float = 1.0
+
+    name: ClassVar[str] = "saturating"
+    source: ClassVar[str] = "this project; the ceiling Gmax(l) = R(0) - R(l) is exact"
+    fitted: ClassVar[tuple[str, ...]] = ("scale", "length_exponent", "steepness")
+    positive: ClassVar[tuple[str, ...]] = ("scale", "length_exponent", "steepness")
+
+    def approximation_loss(
+        self, context_length: Array, dataset_size: Array, truth: Truth
+    ) -> Float[Array, "*cells"]:
+        log_length = np.log(np.maximum(context_length, 1))
+        log_ratio = np.log(dataset_size) - np.log(self.scale) - self.length_exponent * log_length
+        return truth.largest_gap(context_length) * expit(-self.steepness * log_ratio)
+
+    def starting_points(
+        self, context_length: Array, dataset_size: Array, truth: Truth
+    ) -> Iterable[Mapping[str, float]]:
+        middle_length = float(np.median(np.maximum(context_length, 1)))
+        middle_size = float(np.median(dataset_size))
+        for p, q, factor in itertools.product((0.5, 1.0, 2.0), (1.0, 3.0), (0.1, 1.0, 10.0)):
+            yield {
+                "scale": factor * middle_size / middle_length**p,
+                "length_exponent": p,
+                "steepness": q,
+            }

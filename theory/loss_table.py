@@ -1,0 +1,65 @@
+"""The table every part of the theory reads: losses over context length, dataset size and seed."""
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from numpy import ndarray as Array
+
+from theory.laws.base import Truth
+
+AXES = ("context_length", "dataset_size", "seed")
+
+
+class LossTableError(ValueError):
+    """A table that cannot be used as it is; the message says what is wrong with it and what to do."""
+
+
+def check_loss_table(results: xr.Dataset, *variables: str) -> xr.Dataset:
+    """The table with axes in the order (context_length, dataset_size, seed), sorted, or an error that says what is wrong.
+
+    A table without a seed axis is taken as one seed.
+
+    Raises:
+        LossTableError: a variable or an axis is missing, an axis is named otherwise, or holds duplicates.
+    """
+    for name in variables:
+        if name not in results:
+            raise LossTableError(f"the table has no variable {name!r}; it has {sorted(map(str, results.data_vars))}")
+    if "seed" not in results.dims:
+        results = results.expand_dims(seed=[0])
+    for name in variables:
+        unknown = set(results[name].dims) - set(AXES)
+        if unknown or not {"context_length", "dataset_size"} <= set(results[name].dims):
+            raise LossTableError(
+                f"{name!r} has dimensions {tuple(map(str, results[name].dims))}; it needs {AXES} (seed may be absent). "
+                "Rename the dimensions, as in results.rename(l='context_length')"
+            )
+    for axis in AXES:
+        index = results.indexes.get(axis)
+        if index is None:
+            raise LossTableError(f"the table has no coordinate {axis!r}: give the values along that dimension")
+        if index.has_duplicates:
+            raise LossTableError(f"the coordinate {axis!r} holds duplicates: {index[index.duplicated()].tolist()}")
+    return results.sortby(list(AXES)).transpose(*AXES, ...)
+
+
+def truth_of(results: xr.Dataset) -> Truth:
+    """R(l) and dim(l) at every l = 0..L, which a results table carries along the dimension ``every_context_length``.
+
+    Raises:
+        LossTableError: the table does not carry them.
+    """
+    needed = ("bayes_risk_curve", "intrinsic_dimension_curve")
+    missing = [name for name in needed if name not in results]
+    if missing:
+        raise LossTableError(
+            f"the table lacks {missing}: R(l) and dim(l) for every l = 0..L along 'every_context_length'. "
+            "Tables from simulator.run have them"
+        )
+    return Truth(*(np.asarray(results[name].values, np.float64) for name in needed))
+
+
+def seed_losses(results: xr.Dataset, variable: str = "loss") -> Float[Array, "l D seed"]:
+    """The losses as a float64 array; NaN or infinite where a run diverged or is missing."""
+    table = check_loss_table(results, variable)
+    return np.asarray(table[variable].transpose(*AXES).values, np.float64)
