@@ -1,7 +1,7 @@
 """Figures of labelled results: each comes with the numbers it shows.
 
-    figure, numbers = loss_against_context_length(results)
-    save(figure, numbers, "loss")        # loss.png, loss.pdf, loss.csv
+figure, numbers = loss_against_context_length(results)
+save(figure, numbers, "loss")        # loss.png, loss.pdf, loss.csv
 """
 
 from figures.loss_against_context_length import loss_against_context_length

@@ -32,12 +32,18 @@ def loss_against_context_length(results: xr.Dataset, title: str = "") -> tuple[F
     curve = results["bayes_risk_curve"]
     unit = results.attrs.get("unit", "")
 
-    figure, axes = new_figure()
+    figure, axes = new_figure(title)
     with mpl.rc_context(STYLE):
         for j, (size, colour) in enumerate(zip(sizes, shades(len(sizes)), strict=True)):
             marker = MARKERS[j % len(MARKERS)]
             axes.errorbar(
-                lengths, mean[:, j], error[:, j], color=colour, marker=marker, elinewidth=0.8, label=f"{size:,}"
+                lengths,
+                mean[:, j],
+                error[:, j],
+                color=colour,
+                marker=marker,
+                elinewidth=0.8,
+                label=f"{size:,}",
             )
             here = best.sel(dataset_size=size)
             height = float(here["loss"])
@@ -54,7 +60,11 @@ def loss_against_context_length(results: xr.Dataset, title: str = "") -> tuple[F
             )  # fmt: skip
         inside = slice(int(lengths.min()), int(lengths.max()) + 1)
         axes.plot(
-            curve["every_context_length"][inside], curve[inside], color="black", linestyle="--", label="Bayes risk $R(l)$"
+            curve["every_context_length"][inside],
+            curve[inside],
+            color="black",
+            linestyle="--",
+            label="Bayes risk $R(l)$",
         )
         axes.plot([], [], marker="*", markersize=9, color="white", markeredgecolor="black", label="$l^*$, interval")
         context_length_axis(axes, lengths.tolist())
@@ -62,7 +72,6 @@ def loss_against_context_length(results: xr.Dataset, title: str = "") -> tuple[F
         # Overfitted long contexts can be arbitrarily bad; what matters lies below the loss without context.
         floor, ceiling = float(curve[inside].min()), float(curve[0])
         axes.set_ylim(floor - 0.06 * (ceiling - floor), ceiling + 0.15 * (ceiling - floor))
-        axes.set_title(title)
         figure.legend(title="dataset size $D$", loc="outside right upper")
     numbers = pd.DataFrame(
         [
@@ -73,8 +82,8 @@ def loss_against_context_length(results: xr.Dataset, title: str = "") -> tuple[F
                 "standard_error": error[i, j],
                 "bayes_risk": float(results["bayes_risk"].values[i]),
                 "is_optimum": bool(length == best["optimal_context_length"].values[j]),
-                "optimum_lower": int(best["lower"].values[j]),
-                "optimum_upper": int(best["upper"].values[j]),
+                "optimum_lower": best["lower"].values[j],
+                "optimum_upper": best["upper"].values[j],
                 "runs": " ".join(str(name)[:12] for name in results["run"].values[i, j]) if "run" in results else "",
             }
             for j, size in enumerate(sizes)

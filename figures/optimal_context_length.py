@@ -31,16 +31,25 @@ def optimal_context_length(comparison: xr.Dataset, title: str = "") -> tuple[Fig
     edge = comparison["at_edge"].values
     bars = np.abs(np.stack([comparison["lower"].values, comparison["upper"].values]) - measured)
 
-    figure, axes = new_figure()
+    figure, axes = new_figure(title)
     with mpl.rc_context(STYLE):
         axes.axvspan(boundary, sizes[-1] * 1.25, color="0.92", zorder=0)
         for law, line, colour, marker in zip(
-            comparison["law"].values, itertools.cycle(_LINES), itertools.cycle(_COLOURS), itertools.cycle(MARKERS[1:])
+            comparison["law"].values,
+            itertools.cycle(_LINES),
+            itertools.cycle(_COLOURS),
+            itertools.cycle(MARKERS[1:]),
         ):
             row = comparison.sel(law=law)
             score = f"{float(row['mean_log2_error']):.2f}"
             axes.plot(
-                sizes, row["predicted"], linestyle=line, color=colour, marker=marker, markersize=3, label=f"{law} ({score})"
+                sizes,
+                row["predicted"],
+                linestyle=line,
+                color=colour,
+                marker=marker,
+                markersize=3,
+                label=f"{law} ({score})",
             )
         axes.errorbar(
             sizes[~edge], measured[~edge], bars[:, ~edge], fmt="o", color="black", capsize=3, markersize=5, zorder=5,
@@ -53,12 +62,11 @@ def optimal_context_length(comparison: xr.Dataset, title: str = "") -> tuple[Fig
             )  # fmt: skip
         axes.set_xscale("log")
         axes.set_yscale("log", base=2)
-        axes.yaxis.set_major_formatter(mpl.ticker.ScalarFormatter())
+        axes.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:.0f}"))
         axes.set_xlim(sizes[0] / 1.25, sizes[-1] * 1.25)
         for x, text, side in ((boundary / 1.04, "fitted", "right"), (boundary * 1.04, "held out", "left")):
             axes.text(x, 1.0, text, ha=side, va="top", fontsize=8, color="0.3", transform=axes.get_xaxis_transform())
         axes.set_xlabel("dataset size $D$ (samples)")
         axes.set_ylabel("optimal context length $l^*$ (tokens)")
-        axes.set_title(title)
-        figure.legend(title="law (mean $|\\log_2|$ error held out)", loc="outside right upper")
+        figure.legend(title="law (mean $|\\log_2|$ error, held out)", loc="outside right upper")
     return figure, comparison.to_dataframe().reset_index()

@@ -28,10 +28,12 @@ STYLE = {
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
 
-def new_figure(width: float = 5.6, height: float = 3.8) -> tuple[Figure, Axes]:
+def new_figure(title: str, width: float = 6.4, height: float = 3.8) -> tuple[Figure, Axes]:
     """A figure with one pair of axes, in inches, apart from pyplot's global state."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=10)
         return figure, figure.subplots()
 
 
@@ -46,7 +48,7 @@ def context_length_axis(axes: Axes, context_lengths: Sequence[int]) -> None:
         axes.set_xscale("log", base=2)
     else:
         axes.set_xscale("symlog", base=2, linthresh=1)
-    axes.xaxis.set_major_formatter(mpl.ticker.ScalarFormatter())
+    axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:.0f}"))
     axes.set_xlabel("context length $l$ (tokens)")
 
 

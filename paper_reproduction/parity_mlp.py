@@ -25,7 +25,9 @@ def study(scale: Scale) -> Study:
     if scale == "smoke":
         return Study(
             task=SparseParity.pareto(n_tasks=8, max_context_length=16, nearest=2, exponent=0.7),
-            learner=GradientDescent(model=MLP(hidden_sizes=(32, 32)), steps=1500, weight_decay=0.3, validation_size=1024),
+            learner=GradientDescent(
+                model=MLP(hidden_sizes=(32, 32)), steps=1500, weight_decay=0.3, validation_size=1024
+            ),
             context_lengths=(1, 3, 4, 6, 8, 11, 16),
             dataset_sizes=(128, 256, 512, 1024),
             seeds=2,

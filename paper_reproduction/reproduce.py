@@ -58,13 +58,18 @@ def reproduce(name: str, reproduction: Reproduction, scale: Scale, out: pathlib.
 
 def report(study: Study, results: xr.Dataset, comparison: xr.Dataset, reproduction: Reproduction) -> str:
     """The measured optimum of every dataset size, then the laws on the held-out ones."""
-    lines = [f"{'D':>10}  {'measured l*':>12}  {'interval':>10}  {'loss':>8}" + ("  exact l*" if reproduction.exact_optimum else "")]
+    lines = [
+        f"{'D':>10}  {'measured l*':>12}  {'interval':>10}  {'loss':>8}"
+        + ("  exact l*" if reproduction.exact_optimum else "")
+    ]
     for D in comparison["dataset_size"].values:
         cell = comparison.sel(dataset_size=D)
-        interval = f"[{int(cell['lower'])}, {int(cell['upper'])}]"
+        interval = f"[{float(cell['lower']):.0f}, {float(cell['upper']):.0f}]"
         exact = f"  {reproduction.exact_optimum(study, int(D)):>8}" if reproduction.exact_optimum else ""
         note = "  at the grid's edge: not an optimum" if bool(cell["at_edge"]) else ""
-        lines.append(f"{int(D):>10}  {int(cell['best_on_grid']):>12}  {interval:>10}  {float(cell['loss']):8.4f}{exact}{note}")
+        lines.append(
+            f"{int(D):>10}  {int(cell['best_on_grid']):>12}  {interval:>10}  {float(cell['loss']):8.4f}{exact}{note}"
+        )
     below = ((results["test_loss"] - results["bayes_risk"]) / results["test_loss_standard_error"]).min()
     lines += [
         "",

@@ -1,7 +1,7 @@
 """Tasks that know their exact truth, learners, and studies over context length, dataset size and seed.
 
-    study = Study(task=..., learner=..., context_lengths=(...), dataset_sizes=(...), seeds=4)
-    results = run(study, store="runs")
+study = Study(task=..., learner=..., context_lengths=(...), dataset_sizes=(...), seeds=4)
+results = run(study, store="runs")
 """
 
 from simulator.results import load_results, save_results

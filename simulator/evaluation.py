@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from simulator.learners.base import Predictor
 from simulator.seeds import stream_key
-from simulator.tasks.base import Examples, Task
+from simulator.tasks.base import Examples, Key, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +42,16 @@ def evaluate(task: Task, predictor: Predictor, seed: int, test_size: int) -> Eva
 @functools.lru_cache(maxsize=8)
 def _test_examples(task: Task, seed: int, test_size: int) -> Examples:
     # Kept, because all context lengths and dataset sizes of a seed share it.
-    return jax.jit(task.sample)(stream_key(seed, "test"), jnp.arange(test_size, dtype=jnp.int32))
+    return _sample(task, stream_key(seed, "test"), test_size)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _sample(task: Task, key: Key, size: int) -> Examples:
+    return task.sample(key, jnp.arange(size, dtype=jnp.int32))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _pointwise(
-    task: Task, predictor: Any, examples: Examples
-) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
+def _pointwise(task: Task, predictor: Any, examples: Examples) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
     length = predictor.context_length
     bayes, prediction = task.bayes_prediction(examples, length), predictor(examples)
     return (
@@ -59,5 +62,3 @@ def _pointwise(
 
 def _mean_and_error(values: Float[np.ndarray, "B"]) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(values.size))
-
-

@@ -59,9 +59,17 @@ def as_table(study: "Study", results: Mapping[Run, Mapping[str, Any]], names: Ma
             "bayes_risk_curve": ("every_context_length", exact(task.bayes_risk, every)),
             "intrinsic_dimension_curve": ("every_context_length", exact(task.intrinsic_dimension, every)),
         },
-        coords={**dict(zip(axes, map(np.asarray, coordinates), strict=True)), "every_context_length": list(every)},
-        attrs={"study": study.to_json(), "task": type(task).__name__, "learner": type(study.learner).__name__,
-               "unit": task.unit, "format": FORMAT},
+        coords={
+            **dict(zip(axes, map(np.asarray, coordinates), strict=True)),
+            "every_context_length": list(every),
+        },
+        attrs={
+            "study": study.to_json(),
+            "task": type(task).__name__,
+            "learner": type(study.learner).__name__,
+            "unit": task.unit,
+            "format": FORMAT,
+        },
     )
     for name, meaning in _MEANINGS.items():
         table[name].attrs = {"long_name": meaning, "units": task.unit}

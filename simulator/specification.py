@@ -11,7 +11,6 @@ import json
 import math
 from typing import Any
 
-
 _OWN_MODULES = ("simulator.tasks", "simulator.models", "simulator.learners", "simulator")
 
 

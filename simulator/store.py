@@ -7,6 +7,7 @@ the same run write the same result.
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -151,5 +152,10 @@ def _cannot(what: str, path: pathlib.Path, error: OSError) -> StoreError:
     )
 
 
+@functools.cache
 def _environment() -> dict[str, str]:
-    return {"python": platform.python_version(), "jax": metadata.version("jax"), "machine": platform.machine()}
+    return {
+        "python": platform.python_version(),
+        "jax": metadata.version("jax"),
+        "machine": platform.machine(),
+    }

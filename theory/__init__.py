@@ -1,7 +1,7 @@
 """Exact mathematics of context length, in float64 NumPy: what is known, what laws predict, what was measured.
 
-    best = optimal_context_length(results)      # l*(D) with its interval
-    table = compare(results, laws=[...])        # fitted on small dataset sizes, scored on large ones
+best = optimal_context_length(results)      # l*(D) with its interval
+table = compare(results, laws=[...])        # fitted on small dataset sizes, scored on large ones
 """
 
 from theory.comparison import best_law, compare, comparison_as_text

@@ -80,14 +80,14 @@ def compare(
 
     at = np.searchsorted(lengths, predicted)
     columns = np.arange(len(sizes))[None, :]
-    regret = mean_loss[at, columns] - measured["loss"].values[None, :]
+    # A law that picks a context length with a diverged run is not let off: its regret there is infinite.
+    regret = np.nan_to_num(mean_loss[at, columns], nan=np.inf) - measured["loss"].values[None, :]
     optimum = measured["optimal_context_length"].values[None, :]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = predicted / optimum
         log2_error = np.abs(np.log2(ratio))
     predicted_loss = np.stack(
-        [f.law.loss(row, sizes, truth) for f, row in zip(fits, predicted, strict=False)]
-        + [np.full(len(sizes), np.nan)]
+        [f.law.loss(row, sizes, truth) for f, row in zip(fits, predicted, strict=False)] + [np.full(len(sizes), np.nan)]
     )
     held_out = np.arange(len(sizes)) >= n_fitted
     over = ("law", "dataset_size")
@@ -131,8 +131,14 @@ def _bootstrap_predictions(
         return np.full((2, len(sizes)), np.nan)
     fitted_lengths, fitted_sizes = (seen.indexes[a].to_numpy() for a in ("context_length", "dataset_size"))
     draws = [
-        fit_gap(law, fitted_lengths, fitted_sizes, gaps[:, :, rng.integers(n_seeds, size=n_seeds)].mean(axis=2), truth,
-                polish_only=True).law.optimal_context_length(sizes, truth, lengths)
+        fit_gap(
+            law,
+            fitted_lengths,
+            fitted_sizes,
+            gaps[:, :, rng.integers(n_seeds, size=n_seeds)].mean(axis=2),
+            truth,
+            polish_only=True,
+        ).law.optimal_context_length(sizes, truth, lengths)
         for _ in range(n_bootstrap)
     ]
     return np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0, method="closest_observation")
@@ -145,7 +151,9 @@ def _listed(law: Law) -> str:
 def best_law(comparison: xr.Dataset) -> str:
     """Name of the law with the smallest held-out mean regret (ties: smallest error of l*); the baseline may win."""
     scores = zip(
-        comparison["mean_regret"].values, np.nan_to_num(comparison["mean_log2_error"].values, nan=np.inf), strict=True
+        comparison["mean_regret"].values,
+        np.nan_to_num(comparison["mean_log2_error"].values, nan=np.inf),
+        strict=True,
     )
     ranked = sorted(zip(scores, comparison["law"].values.tolist(), strict=True))
     return ranked[0][1]
@@ -161,7 +169,7 @@ def comparison_as_text(comparison: xr.Dataset, unit: str = "") -> str:
     for D in held["dataset_size"].values:
         cell = held.sel(dataset_size=D)
         edge = " at edge" if bool(cell["at_edge"]) else ""
-        measured = f"{int(cell['best_on_grid'])} [{int(cell['lower'])}, {int(cell['upper'])}]{edge}"
+        measured = f"{int(cell['best_on_grid'])} [{float(cell['lower']):.0f}, {float(cell['upper']):.0f}]{edge}"
         for i, law in enumerate(comparison["law"].values):
             row = cell.sel(law=law)
             left = f"{int(D):>10}  {measured:>20}" if i == 0 else " " * 32

@@ -18,11 +18,11 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
-from numpy import ndarray as Array
 from scipy.optimize import least_squares
 
 from theory.laws.base import Law, Truth
 from theory.loss_table import LossTableError, check_loss_table, seed_losses, truth_of
+from theory.types import Array
 
 HUBER_DELTA = 0.02
 """Residuals beyond this count linearly."""
@@ -105,9 +105,7 @@ class _Cells:
     def residuals(self, law: Law) -> Float[Array, "cells"]:
         predicted = law.approximation_loss(self.length, self.size, self.truth)
         unit = abs(self.truth.bayes_risk[0])
-        return np.sqrt(np.minimum(predicted, self.ceiling) / unit) - np.sqrt(
-            np.minimum(self.gap, self.ceiling) / unit
-        )
+        return np.sqrt(np.minimum(predicted, self.ceiling) / unit) - np.sqrt(np.minimum(self.gap, self.ceiling) / unit)
 
     def log_gap(self, law: Law, chosen: Bool[Array, "cells"]) -> Float[Array, "chosen"]:
         return np.log(law.approximation_loss(self.length[chosen], self.size[chosen], self.truth))

@@ -8,20 +8,19 @@ error V(l) shall fall with the look-back l, and the process that does so follows
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
-from numpy import ndarray as Array
 from scipy.special import gammaln
 
 from theory.checks import check_positive
+from theory.types import Array, Scalar
 
 
-def power_law_risk(
-    context_length: float | Array, C0: float, C: float, gamma: float, b: float
-) -> Float[Array, "*l"]:
+def power_law_risk(context_length: Scalar | Array, C0: float, C: float, gamma: float, b: float) -> Float[Array, "*l"]:
     """R(l) = C0 + C / (l + b)^gamma, the empirical form of the Bayes risk (arXiv 2502.01481, section 2)."""
-    return C0 + C / (np.asarray(context_length, dtype=np.float64) + b) ** gamma
+    return np.asarray(C0 + C / (np.asarray(context_length, dtype=np.float64) + b) ** gamma)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,13 +33,15 @@ class LinearPrediction:
         coefficients: row l holds the weights of x_{t-1}, x_{t-2}, ..., x_{t-l}, then zeros; shape (L+1, L).
     """
 
-    partial_autocorrelations: Float[Array, "L"]
-    prediction_errors: Float[Array, "L+1"]
-    coefficients: Float[Array, "L+1 L"]
+    partial_autocorrelations: Float[Array, "k"]
+    prediction_errors: Float[Array, "l"]
+    coefficients: Float[Array, "l k"]
 
 
-def _levinson(variance: float, next_phi, n: int) -> tuple[LinearPrediction, Float[Array, "L+1"]]:
-    """The recursion both directions share; ``next_phi(k, a, covariances, V)`` supplies phi_k from what is known so far.
+def _levinson(
+    variance: float, next_phi: Callable[[int, np.floating, np.floating], np.floating], n: int
+) -> tuple[LinearPrediction, Float[Array, "l"]]:
+    """The recursion both directions share; ``next_phi(k, known, V(k-1))`` supplies phi_k, known the sum in gamma(k).
 
     a_{k,k} = phi_k,  a_{k,j} = a_{k-1,j} - phi_k a_{k-1,k-j},  V(k) = V(k-1) (1 - phi_k^2),
     gamma(k) = phi_k V(k-1) + sum_j a_{k-1,j} gamma(k-j).
@@ -60,7 +61,7 @@ def _levinson(variance: float, next_phi, n: int) -> tuple[LinearPrediction, Floa
     return LinearPrediction(phis, errors, coefficients), covariances
 
 
-def durbin_levinson(autocovariance: Float[Array, "L+1"]) -> LinearPrediction:
+def durbin_levinson(autocovariance: Float[Array, "l"]) -> LinearPrediction:
     """Best linear predictors at every look-back from the autocovariances gamma(0) .. gamma(L).
 
     Raises:
@@ -69,40 +70,42 @@ def durbin_levinson(autocovariance: Float[Array, "L+1"]) -> LinearPrediction:
     autocovariance = np.asarray(autocovariance, dtype=np.float64)
     check_positive("autocovariance[0]", float(autocovariance[0]))
 
-    def next_phi(k: int, known: float, error: float) -> float:
+    def next_phi(k: int, known: np.floating, error: np.floating) -> np.floating:
         phi = (autocovariance[k] - known) / error
         if not abs(phi) < 1.0:
             raise ValueError(
                 f"the autocovariance is not positive definite: partial autocorrelation {phi:.6g} at lag {k} "
                 "is outside (-1, 1); check the sequence you passed"
             )
-        return float(phi)
+        return phi
 
     return _levinson(float(autocovariance[0]), next_phi, len(autocovariance) - 1)[0]
 
 
-def autocovariance_from_partial_autocorrelations(
-    variance: float, partial_autocorrelations: Float[Array, "L"]
-) -> Float[Array, "L+1"]:
-    """Autocovariances gamma(0) .. gamma(L) of the process with the given variance and phi_1 .. phi_L.
+def from_partial_autocorrelations(
+    variance: Scalar, partial_autocorrelations: Float[Array, "k"]
+) -> tuple[LinearPrediction, Float[Array, "l"]]:
+    """The process with the given variance and phi_1 .. phi_L: its predictors, and its autocovariances gamma(0) .. gamma(L).
 
     Inverse of :func:`durbin_levinson`.
 
     Raises:
         ValueError: the variance is not positive, or some |phi_k| >= 1.
     """
-    check_positive("variance", variance)
+    check_positive("variance", float(variance))
     phis = np.asarray(partial_autocorrelations, dtype=np.float64)
     outside = np.flatnonzero(~(np.abs(phis) < 1.0))
     if outside.size:
-        raise ValueError(
-            f"partial autocorrelation {phis[outside[0]]:.6g} at lag {outside[0] + 1} is outside (-1, 1)"
-        )
-    return _levinson(variance, lambda k, known, error: float(phis[k - 1]), len(phis))[1]
+        raise ValueError(f"partial autocorrelation {phis[outside[0]]:.6g} at lag {outside[0] + 1} is outside (-1, 1)")
+    return _levinson(float(variance), lambda k, known, error: phis[k - 1], len(phis))
 
 
-def partial_autocorrelations_from_risk(prediction_errors: Float[Array, "L+1"]) -> Float[Array, "L"]:
-    """phi_k = sqrt(1 - V(k)/V(k-1)): the (non-negative) design whose prediction error at look-back l is V(l).
+def partial_autocorrelations_from_risk(prediction_errors: Float[Array, "l"]) -> Float[Array, "k"]:
+    """phi_k = s_k sqrt(1 - V(k)/V(k-1)): a design whose prediction error at look-back l is V(l).
+
+    Any signs s_k give the same V. These are the Rudin-Shapiro sequence, which has no period and the flattest of
+    spectra: with all signs equal the covariance of a slowly falling V becomes singular to working precision within a
+    few hundred lags (condition 8e11 at L = 512 for V = 1/2 + 2 (l+1)^(-1/2), against 6e3 with these).
 
     Raises:
         ValueError: V is not positive, or rises somewhere.
@@ -117,11 +120,12 @@ def partial_autocorrelations_from_risk(prediction_errors: Float[Array, "L+1"]) -
         raise ValueError(
             f"prediction errors must not rise: V({k + 1}) = {errors[k + 1]:.6g} > V({k}) = {errors[k]:.6g}"
         )
-    return np.sqrt(squares)
+    signs = [1.0 - 2.0 * ((k & (k >> 1)).bit_count() % 2) for k in range(len(squares))]
+    return np.sqrt(squares) * np.array(signs)
 
 
 def arfima_prediction_error(
-    d: float, context_length: int | Array, innovation_variance: float = 1.0
+    d: float, context_length: Scalar | Array, innovation_variance: float = 1.0
 ) -> Float[Array, "*l"]:
     """V(l) of ARFIMA(0, d, 0): sigma^2 Gamma(l+1) Gamma(l+1-2d) / Gamma(l+1-d)^2, so V(l) - sigma^2 ~ sigma^2 d^2 / l.
 
@@ -129,10 +133,10 @@ def arfima_prediction_error(
     """
     check_arfima_order(d)
     n = np.asarray(context_length, dtype=np.float64) + 1.0
-    return innovation_variance * np.exp(gammaln(n) + gammaln(n - 2 * d) - 2 * gammaln(n - d))
+    return np.asarray(innovation_variance * np.exp(gammaln(n) + gammaln(n - 2 * d) - 2 * gammaln(n - d)))
 
 
-def arfima_autocovariance(d: float, max_lag: int, innovation_variance: float = 1.0) -> Float[Array, "L+1"]:
+def arfima_autocovariance(d: float, max_lag: int, innovation_variance: float = 1.0) -> Float[Array, "l"]:
     """Autocovariances of ARFIMA(0, d, 0): gamma(k) = gamma(k-1) (k-1+d)/(k-d) (Hosking 1981, theorem 1)."""
     variance = float(arfima_prediction_error(d, 0, innovation_variance))
     ratios = ((k - 1 + d) / (k - d) for k in range(1, max_lag + 1))

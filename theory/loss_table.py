@@ -3,9 +3,9 @@
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
-from numpy import ndarray as Array
 
 from theory.laws.base import Truth
+from theory.types import Array
 
 AXES = ("context_length", "dataset_size", "seed")
 

@@ -5,12 +5,11 @@ Never read off a parabola: its vertex is biased even without noise (arXiv 2603.2
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float, Int
-from numpy import ndarray as Array
-from scipy import stats
+from jaxtyping import Bool, Float
 
 from theory.checks import check_integer
 from theory.loss_table import LossTableError, check_loss_table, seed_losses
+from theory.types import Array
 
 
 def optimal_context_length(
@@ -18,9 +17,10 @@ def optimal_context_length(
 ) -> xr.Dataset:
     """Measured l*(D) = argmin over the grid of the seed-mean loss, with an interval from a bootstrap over seeds.
 
-    Context lengths are compared by paired differences: seeds are resampled whole, so what the context lengths of one
-    seed share (its data set, its test set) cancels. The interval holds every context length whose loss is not
-    significantly above the smallest, see :func:`context_lengths_not_worse`.
+    The interval holds the central ``level`` of the argmins found when the seeds are drawn again with replacement. Seeds
+    are drawn whole, so what all context lengths of a seed share (its data set, its test set) cancels between them. With
+    few seeds, and for two context lengths whose losses nearly tie, it covers less than its level: for least squares with
+    four seeds 79 to 100 % by dataset size, 95 % on average, at level 0.9.
 
     Args:
         results: a table with ``loss`` over (context_length, dataset_size, seed).
@@ -30,9 +30,9 @@ def optimal_context_length(
 
     Returns:
         A Dataset over ``dataset_size``:
-        ``optimal_context_length`` (NaN where ``at_edge``), ``lower`` and ``upper`` ends of its interval,
-        ``at_edge`` (the smallest loss lies at an end of the grid, or beside a context length that had to be left out:
-        the minimum may lie outside what was measured), ``best_on_grid`` (the argmin whether at an edge or not),
+        ``optimal_context_length`` (NaN where ``at_edge``), ``lower`` and ``upper`` ends of its interval (NaN with a
+        single seed), ``at_edge`` (the smallest loss lies at an end of the grid, or beside a context length that had to
+        be left out: the minimum may lie where nothing was measured), ``best_on_grid`` (the argmin, at an edge or not),
         ``loss`` (the smallest seed-mean loss), ``left_out`` (context lengths with a diverged or missing run).
 
     Raises:
@@ -53,50 +53,44 @@ def optimal_context_length(
                 f"every context length of dataset size {size} has a diverged or missing run: "
                 "leave the size out with results.drop_sel(dataset_size=...), or lower the learning rate"
             )
-
-    columns = []
-    for j in range(len(sizes)):
-        usable = complete[:, j]
-        means = np.where(usable, np.where(usable[:, None], losses[:, j], 0.0).mean(axis=1), np.inf)
-        best = int(np.argmin(means))
-        kept = context_lengths_not_worse(
-            losses[usable, j], level=level, n_bootstrap=n_bootstrap, rng=np.random.default_rng([seed, j])
-        )
-        inside = lengths[usable][kept]
-        edge = is_at_edge(best, usable)
-        columns.append(
-            (lengths[best], np.nan if edge else lengths[best], inside.min(), inside.max(), edge, means[best], (~usable).sum())
-        )
-    best, optimum, lower, upper, at_edge, loss, left_out = map(np.asarray, zip(*columns, strict=True))
+    # An infinite mean keeps a context length with a diverged run from winning, here and in every resample.
+    losses = np.where(complete[:, :, None], losses, np.inf)
+    means = losses.mean(axis=2)
+    best = means.argmin(axis=0)
+    at_edge = np.array([_lacks_a_neighbour(index, complete[:, j]) for j, index in enumerate(best)])
+    intervals = [
+        _bootstrap_interval(losses[:, j], level, n_bootstrap, np.random.default_rng([seed, j]))
+        for j in range(len(sizes))
+    ]
+    lower, upper = np.array([[np.nan if i is None else lengths[i] for i in pair] for pair in intervals], float).T
     return xr.Dataset(
         {
-            "optimal_context_length": ("dataset_size", optimum.astype(np.float64)),
+            "optimal_context_length": ("dataset_size", np.where(at_edge, np.nan, lengths[best])),
             "lower": ("dataset_size", lower),
             "upper": ("dataset_size", upper),
             "at_edge": ("dataset_size", at_edge),
-            "best_on_grid": ("dataset_size", best),
-            "loss": ("dataset_size", loss),
-            "left_out": ("dataset_size", left_out),
+            "best_on_grid": ("dataset_size", lengths[best]),
+            "loss": ("dataset_size", means.min(axis=0)),
+            "left_out": ("dataset_size", (~complete).sum(axis=0)),
         },
         coords={"dataset_size": sizes},
         attrs={"level": level, "n_seeds": losses.shape[2]},
     )
 
 
-def is_at_edge(index: int, usable: Bool[Array, "l"]) -> bool:
-    """Whether a context length has no usable neighbour on one of its sides."""
-    return index in (0, len(usable) - 1) or not (usable[index - 1] and usable[index + 1])
+def _lacks_a_neighbour(index: int | np.integer, usable: Bool[Array, "l"]) -> bool:
+    return bool(index in (0, len(usable) - 1) or not (usable[index - 1] and usable[index + 1]))
 
 
-def context_lengths_not_worse(
-    losses: Float[Array, "l seed"], *, level: float, n_bootstrap: int, rng: np.random.Generator
-) -> Bool[Array, "l"]:
-    """PLACEHOLDER"""
+def _bootstrap_interval(
+    losses: Float[Array, "l seed"], level: float, n_bootstrap: int, rng: np.random.Generator
+) -> tuple[int | None, int | None]:
+    """Indices between which the central ``level`` of resampled argmins lie, widened to hold the argmin itself."""
     n_seeds = losses.shape[1]
-    means = losses.mean(axis=1)
-    best = int(np.argmin(means))
+    if n_seeds == 1:
+        return None, None
+    best = int(losses.mean(axis=1).argmin())
     draws = rng.integers(n_seeds, size=(n_bootstrap, n_seeds))
-    winners = np.argmin(losses[:, draws].mean(axis=2), axis=0)
-    lo, hi = np.quantile(winners, [(1 - level) / 2, (1 + level) / 2], method="closest_observation")
-    index = np.arange(len(means))
-    return ((index >= lo) & (index <= hi)) | (index == best)
+    winners = np.sort(losses[:, draws].mean(axis=2).argmin(axis=0))
+    tail = int(n_bootstrap * (1 - level) / 2)
+    return min(int(winners[tail]), best), max(int(winners[n_bootstrap - 1 - tail]), best)

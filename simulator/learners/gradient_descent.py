@@ -4,7 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -90,7 +90,7 @@ class GradientDescent(Learner):
         check_choice("selection", self.selection, ("validation", "paper"))
 
     @classmethod
-    def paper_v1(cls) -> Self:
+    def paper_v1(cls) -> "GradientDescent":
         """The settings of the paper's synthetic experiment (public code of arXiv 2502.01481 v1-v3).
 
         AdamW, learning rate 1e-3, decay 8e-4, batches of 10,000, clipping at 1, at most 200 epochs, patience of 25
@@ -117,7 +117,9 @@ class GradientDescent(Learner):
         if self.steps is not None:
             return self.steps
         steps = (self.epochs or 0) * self._steps_per_epoch(dataset_size)
-        return check_integer(f"the number of steps of {self.epochs} epochs over {dataset_size} samples", steps, 1, 2**31 - 1)
+        return check_integer(
+            f"the number of steps of {self.epochs} epochs over {dataset_size} samples", steps, 1, 2**31 - 1
+        )
 
     def chunk_steps(self, dataset_size: int) -> int:
         """Steps from one evaluation to the next."""
@@ -181,7 +183,9 @@ class GradientDescent(Learner):
 
         def least(run: Run) -> float:
             last = self.last_step(run.dataset_size)
-            return last if self.patience is None else min(last, (self.patience + 1) * self.chunk_steps(run.dataset_size))
+            return (
+                last if self.patience is None else min(last, (self.patience + 1) * self.chunk_steps(run.dataset_size))
+            )
 
         def most(run: Run) -> float:
             return self.last_step(run.dataset_size)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +46,7 @@ class MLP(Model):
             )
 
     @classmethod
-    def paper_v1(cls) -> Self:
+    def paper_v1(cls) -> "MLP":
         """The network of the paper's synthetic experiment: 400-200-400, the 200 a linear bottleneck, slopes 0.0015.
 
         Public code of arXiv 2502.01481 v1-v3; bits enter as 0 and 1.

@@ -83,7 +83,10 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def pointwise_divergence(
-        self, bayes: Float[Array, "B *classes"], prediction: Float[Array, "B *classes"], context_length: ContextLength
+        self,
+        bayes: Float[Array, "B *classes"],
+        prediction: Float[Array, "B *classes"],
+        context_length: ContextLength,
     ) -> Float[Array, "B"]:
         """Expected loss of ``prediction`` above that of ``bayes`` in the same context; its mean is KL(P_l || Q_l)."""
 
@@ -115,11 +118,16 @@ class ClassificationTask(Task):
         return -jnp.take_along_axis(prediction, examples.target[:, None], axis=1)[:, 0]
 
     def pointwise_divergence(
-        self, bayes: Float[Array, "B classes"], prediction: Float[Array, "B classes"], context_length: ContextLength
+        self,
+        bayes: Float[Array, "B classes"],
+        prediction: Float[Array, "B classes"],
+        context_length: ContextLength,
     ) -> Float[Array, "B"]:
         """sum_y P(y | x) ln(P(y | x) / Q(y | x)), with 0 ln 0 = 0."""
         possible = bayes > -jnp.inf
-        return jnp.sum(jnp.where(possible, jnp.exp(bayes) * (jnp.where(possible, bayes, 0.0) - prediction), 0.0), axis=1)
+        return jnp.sum(
+            jnp.where(possible, jnp.exp(bayes) * (jnp.where(possible, bayes, 0.0) - prediction), 0.0), axis=1
+        )
 
 
 def sample_keys(key: Key, index: Index) -> tuple[Key, Int[Array, "B"]]:

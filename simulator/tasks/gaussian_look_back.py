@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import ClassVar, Literal, Self, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,10 @@ from theory.checks import check_choice, check_integer, check_non_negative, check
 
 @dataclasses.dataclass(frozen=True)
 class DesignedProcess:
-    """Stationary process with R(l) = C0 + C/(l+b)^gamma, through its partial autocorrelations."""
+    """Stationary process with R(l) = C0 + C/(l+b)^gamma, through its partial autocorrelations.
+
+    :func:`theory.gaussian_process.partial_autocorrelations_from_risk` says how their signs are chosen.
+    """
 
     C0: float
     C: float
@@ -34,16 +37,16 @@ class DesignedProcess:
     def bayes_risk(self, context_length: int | np.ndarray) -> Float[np.ndarray, "*l"]:
         return gaussian_process.power_law_risk(context_length, self.C0, self.C, self.gamma, self.b)
 
-    def autocovariance(self, max_lag: int) -> Float[np.ndarray, "L+1"]:
+    def _designed(self, max_lag: int) -> tuple[gaussian_process.LinearPrediction, np.ndarray]:
         risk = self.bayes_risk(np.arange(max_lag + 1))
         phis = gaussian_process.partial_autocorrelations_from_risk(risk)
-        return gaussian_process.autocovariance_from_partial_autocorrelations(float(risk[0]), phis)
+        return gaussian_process.from_partial_autocorrelations(risk[0], phis)
 
-    def joint_covariance(self, max_lag: int) -> Float[np.ndarray, "L+1 L+1"]:
-        return scipy.linalg.toeplitz(self.autocovariance(max_lag))
+    def joint_covariance(self, max_lag: int) -> Float[np.ndarray, "l l"]:
+        return scipy.linalg.toeplitz(self._designed(max_lag)[1])
 
-    def coefficients(self, max_lag: int) -> Float[np.ndarray, "L+1 L"]:
-        return gaussian_process.durbin_levinson(self.autocovariance(max_lag)).coefficients
+    def coefficients(self, max_lag: int) -> Float[np.ndarray, "l k"]:
+        return self._designed(max_lag)[0].coefficients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +61,10 @@ class ArfimaProcess:
     def bayes_risk(self, context_length: int | np.ndarray) -> Float[np.ndarray, "*l"]:
         return gaussian_process.arfima_prediction_error(self.d, context_length)
 
-    def joint_covariance(self, max_lag: int) -> Float[np.ndarray, "L+1 L+1"]:
+    def joint_covariance(self, max_lag: int) -> Float[np.ndarray, "l l"]:
         return scipy.linalg.toeplitz(gaussian_process.arfima_autocovariance(self.d, max_lag))
 
-    def coefficients(self, max_lag: int) -> Float[np.ndarray, "L+1 L"]:
+    def coefficients(self, max_lag: int) -> Float[np.ndarray, "l k"]:
         autocovariance = gaussian_process.arfima_autocovariance(self.d, max_lag)
         return gaussian_process.durbin_levinson(autocovariance).coefficients
 
@@ -81,16 +84,16 @@ class IndependentTokens:
     __post_init__ = DesignedProcess.__post_init__
     bayes_risk = DesignedProcess.bayes_risk
 
-    def weights(self, max_lag: int) -> Float[np.ndarray, "L"]:
+    def weights(self, max_lag: int) -> Float[np.ndarray, "k"]:
         return np.sqrt(-np.diff(self.bayes_risk(np.arange(max_lag + 1))))
 
-    def joint_covariance(self, max_lag: int) -> Float[np.ndarray, "L+1 L+1"]:
+    def joint_covariance(self, max_lag: int) -> Float[np.ndarray, "l l"]:
         covariance = np.eye(max_lag + 1)
         covariance[-1, :-1] = covariance[:-1, -1] = self.weights(max_lag)[::-1]
         covariance[-1, -1] = self.bayes_risk(0)
         return covariance
 
-    def coefficients(self, max_lag: int) -> Float[np.ndarray, "L+1 L"]:
+    def coefficients(self, max_lag: int) -> Float[np.ndarray, "l k"]:
         return np.tril(np.ones((max_lag + 1, max_lag)), -1) * self.weights(max_lag)[None, :]
 
 
@@ -139,19 +142,19 @@ class GaussianLookBack(Task):
     @classmethod
     def designed(
         cls, C0: float, C: float, gamma: float, b: float, max_context_length: int, loss: str = "squared_error"
-    ) -> Self:
+    ) -> "GaussianLookBack":
         """Stationary process with V(l) = C0 + C/(l+b)^gamma at every l = 0..L."""
         return cls(DesignedProcess(C0, C, gamma, b), max_context_length, loss)  # pyright: ignore[reportArgumentType]
 
     @classmethod
-    def arfima(cls, d: float, max_context_length: int, loss: str = "squared_error") -> Self:
+    def arfima(cls, d: float, max_context_length: int, loss: str = "squared_error") -> "GaussianLookBack":
         """ARFIMA(0, d, 0), -1/2 < d < 1/2, unit innovations: V(l) - 1 ~ d^2/l."""
         return cls(ArfimaProcess(d), max_context_length, loss)  # pyright: ignore[reportArgumentType]
 
     @classmethod
     def independent(
         cls, C0: float, C: float, gamma: float, b: float, max_context_length: int, loss: str = "squared_error"
-    ) -> Self:
+    ) -> "GaussianLookBack":
         """Independent tokens with power-law weights; the same V(l) as :meth:`designed`."""
         return cls(IndependentTokens(C0, C, gamma, b), max_context_length, loss)  # pyright: ignore[reportArgumentType]
 
@@ -205,12 +208,12 @@ class GaussianLookBack(Task):
 
 
 @functools.lru_cache(maxsize=16)
-def _cholesky(process: Process, max_lag: int) -> Float[np.ndarray, "L+1 L+1"]:
+def _cholesky(process: Process, max_lag: int) -> Float[np.ndarray, "l l"]:
     """Factor of the covariance of (oldest token, ..., newest token, target)."""
     return np.linalg.cholesky(process.joint_covariance(max_lag))
 
 
 @functools.lru_cache(maxsize=16)
-def _oldest_first(process: Process, max_lag: int) -> Float[np.ndarray, "L+1 L"]:
+def _oldest_first(process: Process, max_lag: int) -> Float[np.ndarray, "l k"]:
     """Row l: the weights of the best predictor in the order of ``Examples.context``."""
     return np.ascontiguousarray(process.coefficients(max_lag)[:, ::-1])

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,18 @@ _PUBLISHED_PAIRS = (
     *((25, 10), (25, 11), (26, 12), (26, 13), (27, 14), (27, 15), (28, 16), (29, 17), (30, 18), (30, 19)),
     *((31, 20), (32, 1), (33, 3), (34, 6), (35, 8), (36, 10), (37, 12), (39, 14), (40, 16), (42, 38)),
     *((43, 41), (45, 44), (47, 46), (50, 48), (52, 51), (55, 54), (58, 57), (62, 61), (66, 65), (71, 70)),
-    *((77, 76), (84, 83), (93, 92), (103, 102), (118, 87), (137, 25), (165, 20), (209, 34), (293, 128), (522, 353)),
+    *(
+        (77, 76),
+        (84, 83),
+        (93, 92),
+        (103, 102),
+        (118, 87),
+        (137, 25),
+        (165, 20),
+        (209, 34),
+        (293, 128),
+        (522, 353),
+    ),
 )
 
 
@@ -73,7 +84,7 @@ class SparseParity(ClassificationTask):
                 check_positive("a task's frequency", frequency)
 
     @classmethod
-    def paper_v1(cls) -> Self:
+    def paper_v1(cls) -> "SparseParity":
         """The 50 published pairs on L = 100 bits, tasks equally frequent (public code of arXiv 2502.01481 v1-v3).
 
         Seven tasks have their far bit beyond L. The far bits are quantiles of a Pareto law with exponent 1.2 from 20
@@ -82,7 +93,7 @@ class SparseParity(ClassificationTask):
         return cls(_PUBLISHED_PAIRS, 100)
 
     @classmethod
-    def paper_v4(cls, seed: int = 0) -> Self:
+    def paper_v4(cls, seed: int = 0) -> "SparseParity":
         """60 bits and 100 tasks, two for each far bit 11..60, as in section 4.2 of arXiv 2502.01481 v4.
 
         **Inferred**: the paper's text gives neither the frequencies nor the near bits. Frequencies proportional to
@@ -97,7 +108,7 @@ class SparseParity(ClassificationTask):
     @classmethod
     def pareto(
         cls, n_tasks: int, max_context_length: int, nearest: int, exponent: float, seed: int = 0
-    ) -> Self:
+    ) -> "SparseParity":
         """Far bits at the quantiles of a Pareto law, so that R(l) is about ln 2 (nearest / l)^exponent.
 
         far_k = floor(nearest (n / (n+1-k))^(1/exponent)) + 1 for k = 1..n, the rule behind the published pairs

@@ -90,9 +90,7 @@ def validation_loss(
     return jax.lax.fori_loop(0, -(-size // block), add, jnp.float32(0)) / size
 
 
-def batch_indices(
-    inputs: RunInputs, step: Int[Array, ""], batch_size: int
-) -> tuple[Int[Array, "B"], Bool[Array, "B"]]:
+def batch_indices(inputs: RunInputs, step: Int[Array, ""], batch_size: int) -> tuple[Int[Array, "B"], Bool[Array, "B"]]:
     """Which samples the step sees: every sample once an epoch, in an order of that epoch's own.
 
     An epoch's last batch may be short; the places it leaves empty are not counted.
@@ -129,9 +127,7 @@ def advance(
         updates = jax.tree.map(lambda u: jnp.where(active, u, jnp.zeros_like(u)), updates)
         return optax.apply_updates(parameters, updates), optimizer_state, n + active.astype(jnp.int32)
 
-    parameters, optimizer_state, n = jax.lax.fori_loop(
-        0, steps, step, (state.parameters, state.optimizer, state.step)
-    )
+    parameters, optimizer_state, n = jax.lax.fori_loop(0, steps, step, (state.parameters, state.optimizer, state.step))
     loss = validation_loss(task, learner, parameters, inputs)
 
     better = loss < state.best_loss

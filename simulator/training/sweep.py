@@ -33,7 +33,12 @@ def n_slots(learner: "GradientDescent") -> int:
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
 def train_chunk(
-    task: Task, learner: "GradientDescent", states: RunState, inputs: RunInputs, fresh: jax.Array, steps: jax.Array
+    task: Task,
+    learner: "GradientDescent",
+    states: RunState,
+    inputs: RunInputs,
+    fresh: jax.Array,
+    steps: jax.Array,
 ) -> tuple[RunState, jax.Array, jax.Array]:
     """Advance every slot to its next evaluation; slots marked fresh begin their run first."""
 
@@ -55,7 +60,10 @@ def empty_states(task: Task, learner: "GradientDescent", inputs: RunInputs) -> R
 
 def as_inputs(learner: "GradientDescent", runs: Sequence[Run]) -> RunInputs:
     """Runs as arrays, one entry per slot."""
-    columns = zip(*((r.context_length, r.dataset_size, r.seed, learner.last_step(r.dataset_size)) for r in runs), strict=True)
+    columns = zip(
+        *((r.context_length, r.dataset_size, r.seed, learner.last_step(r.dataset_size)) for r in runs),
+        strict=True,
+    )
     return RunInputs(*(np.asarray(column, np.int32) for column in columns))  # pyright: ignore[reportArgumentType]
 
 
@@ -68,9 +76,7 @@ def sweep(task: Task, learner: "GradientDescent", runs: Sequence[Run]) -> Iterat
         yield from _sweep(task, learner, waiting, steps)
 
 
-def _sweep(
-    task: Task, learner: "GradientDescent", waiting: collections.deque[Run], steps: int
-) -> Iterator[FittedRun]:
+def _sweep(task: Task, learner: "GradientDescent", waiting: collections.deque[Run], steps: int) -> Iterator[FittedRun]:
     slots: list[Run | None] = [None] * n_slots(learner)
     histories: list[list[float]] = [[] for _ in slots]
     placeholder = waiting[0]

@@ -3,11 +3,12 @@
 import abc
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Self
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
-from numpy import ndarray as Array
+
+from theory.types import Array, Scalar
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,12 +20,15 @@ class Truth:
         intrinsic_dimension: dim(0) .. dim(L); shape (L+1,).
     """
 
-    bayes_risk: Float[Array, "L+1"]
-    intrinsic_dimension: Float[Array, "L+1"]
+    bayes_risk: Float[Array, "l"]
+    intrinsic_dimension: Float[Array, "l"]
 
     def largest_gap(self, context_length: Array) -> Float[Array, "*cells"]:
         """Gmax(l) = R(0) - R(l): the approximation loss of the best predictor that ignores the context."""
         return self.bayes_risk[0] - self.bayes_risk[context_length]
+
+
+AnyLaw = TypeVar("AnyLaw", bound="Law")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +49,7 @@ class Law(abc.ABC):
     """Those in which (or in whose logarithm) ln G is affine, so that a linear solve finds them."""
 
     @abc.abstractmethod
-    def approximation_loss(
-        self, context_length: Array, dataset_size: Array, truth: Truth
-    ) -> Float[Array, "*cells"]:
+    def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         """G(l, D) for integer l and D that broadcast together."""
 
     def starting_points(
@@ -57,22 +59,22 @@ class Law(abc.ABC):
         return ({},)
 
     def loss(
-        self, context_length: int | Array, dataset_size: int | Array, truth: Truth
+        self, context_length: Scalar | Array, dataset_size: Scalar | Array, truth: Truth
     ) -> Float[Array, "*cells"]:
         """R(l) + G(l, D), in the unit of R."""
         length, D = np.asarray(context_length), np.asarray(dataset_size, np.float64)
-        return truth.bayes_risk[length] + self.approximation_loss(length, D, truth)
+        return np.asarray(truth.bayes_risk[length] + self.approximation_loss(length, D, truth))
 
     def optimal_context_length(
-        self, dataset_size: int | Array, truth: Truth, context_lengths: Array | None = None
+        self, dataset_size: Scalar | Array, truth: Truth, context_lengths: Array | None = None
     ) -> Int[Array, "*sizes"]:
         """l*(D): the argmin of the loss over the given context lengths, by default every one from 0 to L."""
         L = len(truth.bayes_risk) - 1
         lengths = np.arange(L + 1) if context_lengths is None else np.asarray(context_lengths)
         D = np.asarray(dataset_size, np.float64)
-        return lengths[np.argmin(self.loss(lengths, D[..., None], truth), axis=-1)]
+        return np.asarray(lengths[np.argmin(self.loss(lengths, D[..., None], truth), axis=-1)])
 
-    def with_constants(self, constants: Mapping[str, float]) -> Self:
+    def with_constants(self: AnyLaw, constants: Mapping[str, float]) -> AnyLaw:
         """The same law with some of its constants changed."""
         return dataclasses.replace(self, **constants)
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
-from numpy import ndarray as Array
 
 from theory.laws.base import Law, Truth
+from theory.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +40,7 @@ class IntrinsicDimensionLaw(Law):
         """The dimension that divides the rate."""
         return truth.intrinsic_dimension[context_length]
 
-    def approximation_loss(
-        self, context_length: Array, dataset_size: Array, truth: Truth
-    ) -> Float[Array, "*cells"]:
+    def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         something = (truth.intrinsic_dimension[context_length] > 0) & (context_length > 0)
         dimension = np.where(something, self.dimension(context_length, truth), 1.0)
         length = np.where(something, context_length, 1)

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
-from numpy import ndarray as Array
 
 from theory.laws.base import Law, Truth
+from theory.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +33,7 @@ class PowerLaw(Law):
     positive: ClassVar[tuple[str, ...]] = ("amplitude",)
     separable: ClassVar[tuple[str, ...]] = ("amplitude", "length_exponent", "rate")
 
-    def approximation_loss(
-        self, context_length: Array, dataset_size: Array, truth: Truth
-    ) -> Float[Array, "*cells"]:
+    def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         visible = context_length > 0
         length = np.where(visible, context_length, 1)
         return np.where(visible, self.amplitude * length**self.length_exponent * dataset_size ** (-self.rate), 0.0)

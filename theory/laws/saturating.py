@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
-from numpy import ndarray as Array
 from scipy.special import expit
 
 from theory.laws.base import Law, Truth
+from theory.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +36,7 @@ class SaturatingLaw(Law):
     fitted: ClassVar[tuple[str, ...]] = ("scale", "length_exponent", "steepness")
     positive: ClassVar[tuple[str, ...]] = ("scale", "length_exponent", "steepness")
 
-    def approximation_loss(
-        self, context_length: Array, dataset_size: Array, truth: Truth
-    ) -> Float[Array, "*cells"]:
+    def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         log_length = np.log(np.maximum(context_length, 1))
         log_ratio = np.log(dataset_size) - np.log(self.scale) - self.length_exponent * log_length
         return truth.largest_gap(context_length) * expit(-self.steepness * log_ratio)

@@ -8,11 +8,12 @@ sigma_l^2 = R(l), so the unseen tokens act as noise and the Wishart moments E (X
 
 import numpy as np
 from jaxtyping import Float
-from numpy import ndarray as Array
+
+from theory.types import Array, Scalar
 
 
 def least_squares_risk(
-    bayes_risk: float | Array, context_length: int | Array, dataset_size: int | Array
+    bayes_risk: Scalar | Array, context_length: Scalar | Array, dataset_size: Scalar | Array
 ) -> Float[Array, "*cells"]:
     """E[squared error] = R(l) (D-1)/(D-l-1) for l <= D-2, for any covariance of the tokens.
 
@@ -26,7 +27,9 @@ def least_squares_risk(
         l >= D+2, where it depends on the covariance: see :func:`minimum_norm_risk` for independent tokens.
     """
     R, length, D = np.broadcast_arrays(
-        np.asarray(bayes_risk, np.float64), np.asarray(context_length, np.float64), np.asarray(dataset_size, np.float64)
+        np.asarray(bayes_risk, np.float64),
+        np.asarray(context_length, np.float64),
+        np.asarray(dataset_size, np.float64),
     )
     determined, singular = length <= D - 2, np.abs(length - D) <= 1
     freedom = np.where(determined, D - length - 1, 1.0)
@@ -36,7 +39,10 @@ def least_squares_risk(
 
 
 def minimum_norm_risk(
-    bayes_risk: float | Array, signal: float | Array, context_length: int | Array, dataset_size: int | Array
+    bayes_risk: Scalar | Array,
+    signal: Scalar | Array,
+    context_length: Scalar | Array,
+    dataset_size: Scalar | Array,
 ) -> Float[Array, "*cells"]:
     """E[squared error] of minimum-norm least squares on independent tokens of unit variance, at every l and D.
 

@@ -1,0 +1,98 @@
+"""Laws fitted on small dataset sizes and judged on large ones."""
+
+import numpy as np
+import pytest
+
+from tests.tables import SIZES, table_of_law
+from theory import best_law, compare, comparison_as_text
+from theory.comparison import STAYS
+from theory.laws import EXAMPLES, IntrinsicDimensionLaw, PowerLaw, SaturatingLaw
+
+GENERATING = SaturatingLaw(20.0, 1.0, 1.5)
+TABLE = table_of_law(GENERATING, noise=0.02)
+COMPARISON = compare(TABLE, EXAMPLES, n_bootstrap=10)
+
+
+def test_the_generating_law_predicts_the_held_out_sizes_and_wins():
+    row = COMPARISON.sel(law="saturating")
+    assert float(row["mean_log2_error"]) < 0.1
+    assert float(row["mean_regret"]) < 1e-3
+    assert best_law(COMPARISON) == "saturating"
+
+
+@pytest.mark.parametrize("law", EXAMPLES, ids=lambda law: law.name)
+def test_each_law_predicts_its_own_noise_free_table_exactly(law):
+    comparison = compare(table_of_law(law), [law], n_bootstrap=0)
+    row = comparison.sel(law=law.name)
+    np.testing.assert_allclose(row["regret"], 0, atol=1e-9)
+    np.testing.assert_array_equal(row["predicted"], comparison["best_on_grid"])
+
+
+def test_held_out_sizes_do_not_touch_the_fit():
+    changed = TABLE.copy(deep=True)
+    late = changed["dataset_size"] >= SIZES[4]
+    changed["approximation_loss"] = changed["approximation_loss"].where(~late, 0.123)
+    again = compare(changed, EXAMPLES, n_bootstrap=0)
+    assert again["constants"].values.tolist() == COMPARISON["constants"].values.tolist()
+    assert COMPARISON["held_out"].values.tolist() == [False] * 4 + [True] * 4
+
+
+def test_regret_is_the_measured_loss_at_the_prediction_above_the_smallest():
+    mean = TABLE["loss"].mean("seed")
+    for law in COMPARISON["law"].values:
+        at = mean.sel(context_length=COMPARISON["predicted"].sel(law=law))
+        np.testing.assert_allclose(COMPARISON["regret"].sel(law=law), at - mean.min("context_length"), atol=1e-12)
+    assert (COMPARISON["regret"] >= 0).all()
+
+
+def test_the_baseline_keeps_the_optimum_of_the_largest_fitted_size():
+    assert np.all(COMPARISON["predicted"].sel(law=STAYS) == COMPARISON["best_on_grid"].values[3])
+
+
+def test_a_prediction_s_interval_holds_the_prediction_for_the_generating_law():
+    row = COMPARISON.sel(law="saturating")
+    assert np.all(row["predicted_lower"] <= row["predicted"])
+    assert np.all(row["predicted"] <= row["predicted_upper"])
+
+
+def test_sizes_whose_minimum_is_at_the_edge_have_no_ratio_and_are_not_scored():
+    short = TABLE.sel(context_length=[1, 2, 3])
+    comparison = compare(short, [GENERATING], n_bootstrap=0)
+    assert comparison["at_edge"].values[-1]
+    assert np.isnan(comparison["ratio"].sel(law="saturating").values[-1])
+    assert int(comparison["n_scored"].sel(law="saturating")) == int((~comparison["at_edge"])[4:].sum())
+
+
+def test_picking_a_diverged_cell_costs_an_infinite_regret():
+    """A fixed law that always says l = 6, on a table whose l = 6 diverged for the largest size."""
+    hurt = TABLE.copy(deep=True)
+    optimum = int(COMPARISON["predicted"].sel(law="saturating").values[-1])
+    gone = (hurt["context_length"] == optimum) & (hurt["dataset_size"] == SIZES[-1])
+    hurt["loss"] = hurt["loss"].where(~gone)
+    assert np.isinf(compare(hurt, [GENERATING], n_bootstrap=0)["regret"].sel(law="saturating").values[-1])
+
+
+def test_the_text_names_every_law_and_every_held_out_size():
+    text = comparison_as_text(COMPARISON, "(nats)")
+    for name in (*COMPARISON["law"].values, *map(str, SIZES[4:]), "regret (nats)"):
+        assert name in text
+    assert f"\n{SIZES[0]:>10}  " not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"laws": [PowerLaw(), PowerLaw()]}, "distinct names"),
+        ({"laws": [PowerLaw()], "fit_fraction": 1.0}, r"fit_fraction must lie in \(0, 1\)"),
+        ({"laws": [PowerLaw()], "fit_fraction": 0.01}, "8 dataset sizes cannot be split at fit_fraction = 0.01"),
+        ({"laws": [PowerLaw()], "n_bootstrap": -1}, "n_bootstrap must be at least 0; got -1"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        compare(TABLE, **arguments)
+
+
+def test_one_dataset_size_cannot_be_compared():
+    with pytest.raises(ValueError, match="1 dataset sizes cannot be split"):
+        compare(TABLE.isel(dataset_size=[0]), [IntrinsicDimensionLaw()])

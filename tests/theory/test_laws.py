@@ -1,0 +1,123 @@
+"""One battery over all laws; adding a law to ``theory.laws.EXAMPLES`` tests it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.tables import table_of_law, truth
+from theory.fitting import fit
+from theory.laws import EXAMPLES, IntrinsicDimensionLaw, PowerLaw, SaturatingLaw
+
+each_law = pytest.mark.parametrize("law", EXAMPLES, ids=lambda law: law.name)
+LENGTHS, SIZES = np.arange(33), np.array([32, 100, 1000, 10**6])
+
+
+@each_law
+def test_loss_is_the_bayes_risk_plus_a_gap_that_is_never_negative_and_absent_without_context(law):
+    gap = law.approximation_loss(LENGTHS[:, None], SIZES[None, :].astype(float), truth())
+    assert np.all(gap >= 0)
+    assert not gap[0].any()
+    np.testing.assert_allclose(law.loss(LENGTHS[:, None], SIZES[None, :], truth()), truth().bayes_risk[:, None] + gap)
+
+
+@each_law
+def test_more_data_never_hurt(law):
+    gap = law.approximation_loss(LENGTHS[:, None], SIZES[None, :].astype(float), truth())
+    assert np.all(np.diff(gap, axis=1) <= 0)
+
+
+@each_law
+def test_optimum_is_the_argmin_of_the_loss_over_every_length_or_those_given(law):
+    for size in SIZES:
+        losses = law.loss(LENGTHS, size, truth())
+        assert law.optimal_context_length(size, truth()) == np.argmin(losses)
+        few = np.array([1, 4, 9, 30])
+        assert law.optimal_context_length(size, truth(), few) == few[np.argmin(losses[few])]
+
+
+@each_law
+def test_optimum_does_not_shrink_with_data(law):
+    assert np.all(np.diff(law.optimal_context_length(SIZES, truth())) >= 0)
+
+
+@each_law
+def test_a_fit_recovers_the_constants_of_a_noise_free_table(law):
+    """Cells at the ceiling tell nothing and are few here, so the constants are determined."""
+    start = law.with_constants({name: 1.3 * value + 0.1 for name, value in law.constants().items()})
+    found = fit(start, table_of_law(law))
+    assert found.rms_residual < 1e-6
+    for name, value in law.constants().items():
+        assert getattr(found.law, name) == pytest.approx(value, rel=1e-4)
+
+
+@each_law
+def test_a_fit_does_not_depend_on_the_unit_of_the_loss(law):
+    """Nats or bits: gaps, Bayes risk and so all constants but an amplitude scale together; predictions stay."""
+    table = table_of_law(law, noise=0.1)
+    bits = table.copy()
+    for name in ("loss", "approximation_loss", "bayes_risk", "bayes_risk_curve"):
+        bits[name] = table[name] / np.log(2)
+    in_nats, in_bits = fit(law, table), fit(law, bits)
+    assert in_bits.rms_residual == pytest.approx(in_nats.rms_residual, rel=1e-4)
+    gap = [
+        f.law.approximation_loss(np.array([7]), np.array([500.0]), t)
+        for f, t in ((in_nats, truth()), (in_bits, truth(1 / np.log(2))))
+    ]
+    assert gap[1] * np.log(2) == pytest.approx(gap[0], rel=1e-3)
+
+
+@given(st.floats(0.2, 3), st.floats(1, 4), st.floats(1, 1e4))
+def test_the_saturating_law_starts_at_the_exact_ceiling_and_halves_it_at_k_l_p(p, q, k):
+    law, l = SaturatingLaw(k, p, q), np.array([9])
+    ceiling = truth().bayes_risk[0] - truth().bayes_risk[9]
+    assert law.approximation_loss(l, np.array([1e-12]), truth()) == pytest.approx(ceiling, rel=1e-2)
+    assert law.approximation_loss(l, np.array([k * 9.0**p]), truth()) == pytest.approx(ceiling / 2)
+    far = np.array([1e9 * k * 9.0**p])
+    assert law.approximation_loss(l, 2 * far, truth()) == pytest.approx(
+        law.approximation_loss(l, far, truth()) / 2**q, rel=1e-4
+    )
+
+
+def test_the_paper_s_law_has_exponent_c_over_dim():
+    law, l = IntrinsicDimensionLaw(0.5, 0.7, 3.0), np.array([8])
+    slope = np.log(
+        law.approximation_loss(l, np.array([1e4]), truth()) / law.approximation_loss(l, np.array([1e3]), truth())
+    )
+    assert slope / np.log(10) == pytest.approx(-3.0 / truth().intrinsic_dimension[8])
+
+
+def test_the_power_law_s_optimum_follows_its_closed_form():
+    """R = C0 + C/l^gamma, G = A l^u / D^alpha: l* = (C gamma D^alpha / (A u))^(1/(gamma+u)), here 10 sqrt(2) at D = 400."""
+    from theory.laws import Truth
+
+    l = np.arange(200)
+    risk = 1 + 2.0 / np.maximum(l, 0.5)
+    law = PowerLaw(amplitude=2.0, length_exponent=1.0, rate=1.0)
+    for D in (100, 400, 2500):
+        assert abs(law.optimal_context_length(D, Truth(risk, l.astype(float))) - np.sqrt(D)) <= 0.5
+
+
+def test_a_table_with_too_few_cells_is_refused_with_what_is_missing():
+    law = SaturatingLaw()
+    with pytest.raises(ValueError, match="3 usable cells cannot fix the 3 constants of the law 'saturating'"):
+        fit(law, table_of_law(law).isel(context_length=[0, 1, 2], dataset_size=[0]))
+
+
+def test_a_negative_gap_is_refused():
+    table = table_of_law(SaturatingLaw())
+    with pytest.raises(ValueError, match="never negative; the table holds -"):
+        fit(SaturatingLaw(), table.assign(approximation_loss=table["approximation_loss"] - 0.5))
+
+
+def test_cells_with_a_diverged_run_do_not_touch_the_fit():
+    law = SaturatingLaw(100.0, 0.8, 2.0)
+    table = table_of_law(law)
+    hurt = table["approximation_loss"].where(table["context_length"] != 4, np.nan)
+    assert fit(SaturatingLaw(), table.assign(approximation_loss=hurt)).law.scale == pytest.approx(100, rel=1e-4)
+
+
+def test_a_table_without_truth_curves_says_what_it_lacks():
+    table = table_of_law(SaturatingLaw()).drop_vars("bayes_risk_curve")
+    with pytest.raises(ValueError, match=r"lacks \['bayes_risk_curve'\]"):
+        fit(SaturatingLaw(), table)

@@ -1,0 +1,118 @@
+"""Measured l*: the argmin, its interval, and when there is none."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.tables import LENGTHS, SIZES, table, table_of_law
+from theory import optimal_context_length
+from theory.laws import SaturatingLaw
+
+NOISY = table_of_law(SaturatingLaw(20.0, 1.0, 1.5), noise=0.3, n_seeds=6)
+
+
+def valley(minimum: int, *, n_seeds: int = 4, noise: float = 0.0) -> xr.Dataset:
+    """A loss whose minimum over the grid is at index ``minimum`` for every dataset size."""
+    depth = 0.1 * np.abs(np.arange(len(LENGTHS)) - minimum)
+    gap = np.broadcast_to(depth[:, None, None], (len(LENGTHS), len(SIZES), n_seeds))
+    results = table(gap + noise * np.random.default_rng(3).normal(size=gap.shape))
+    return results.assign(loss=1 + results["approximation_loss"])
+
+
+@pytest.mark.parametrize("minimum", range(1, len(LENGTHS) - 1))
+def test_an_interior_minimum_is_found(minimum):
+    best = optimal_context_length(valley(minimum))
+    assert not best["at_edge"].any()
+    for name in ("optimal_context_length", "lower", "upper", "best_on_grid"):
+        assert np.all(best[name] == LENGTHS[minimum])
+
+
+@pytest.mark.parametrize("minimum", [0, len(LENGTHS) - 1])
+def test_a_minimum_at_the_edge_is_flagged_and_never_reported(minimum):
+    best = optimal_context_length(valley(minimum))
+    assert best["at_edge"].all()
+    assert best["optimal_context_length"].isnull().all()
+    assert np.all(best["best_on_grid"] == LENGTHS[minimum])
+
+
+def test_a_diverged_run_takes_its_context_length_out_and_its_neighbours_cannot_claim_the_minimum():
+    results = valley(4)
+    hole = (results["context_length"] == LENGTHS[5]) & (results["seed"] == 1) & (results["dataset_size"] == SIZES[0])
+    best = optimal_context_length(results.assign(loss=results["loss"].where(~hole)))
+    assert best["left_out"].values.tolist() == [1] + [0] * (len(SIZES) - 1)
+    assert best["at_edge"].values.tolist() == [True] + [False] * (len(SIZES) - 1)
+    assert np.all(best["best_on_grid"] == LENGTHS[4])
+
+
+def test_an_infinite_loss_counts_as_diverged():
+    results = valley(4)
+    best = optimal_context_length(results.assign(loss=results["loss"].where(results["context_length"] > 1, np.inf)))
+    assert np.all(best["left_out"] == 1)
+    assert np.all(best["optimal_context_length"] == LENGTHS[4])
+
+
+def test_a_dataset_size_with_nothing_left_is_an_error_that_names_it():
+    results = valley(4)
+    with pytest.raises(ValueError, match="every context length of dataset size 128 has a diverged"):
+        optimal_context_length(results.assign(loss=results["loss"].where(results["dataset_size"] != 128)))
+
+
+@given(st.sampled_from([0.5, 0.8, 0.9]), st.integers(0, 5))
+def test_the_interval_holds_the_argmin_and_grows_with_its_level(level, seed):
+    narrow, wide = (optimal_context_length(NOISY, level=x, n_bootstrap=200, seed=seed) for x in (level, 0.99))
+    assert np.all(wide["lower"] <= narrow["lower"])
+    assert np.all(narrow["lower"] <= narrow["best_on_grid"])
+    assert np.all(narrow["best_on_grid"] <= narrow["upper"])
+    assert np.all(narrow["upper"] <= wide["upper"])
+
+
+def test_the_answer_does_not_depend_on_the_order_of_the_table():
+    shuffled = NOISY.isel(context_length=slice(None, None, -1), dataset_size=slice(None, None, -1)).transpose(
+        "seed", "dataset_size", "context_length", ...
+    )
+    xr.testing.assert_identical(optimal_context_length(shuffled), optimal_context_length(NOISY))
+
+
+def test_the_answer_does_not_depend_on_the_unit_or_the_origin_of_the_loss():
+    moved = NOISY.assign(loss=3.0 * NOISY["loss"] - 7.0)
+    for name in ("optimal_context_length", "lower", "upper"):
+        np.testing.assert_array_equal(optimal_context_length(moved)[name], optimal_context_length(NOISY)[name])
+
+
+def test_a_single_seed_has_no_interval():
+    best = optimal_context_length(NOISY.isel(seed=0, drop=True))
+    assert best["lower"].isnull().all()
+    assert best["upper"].isnull().all()
+
+
+def test_intervals_cover_the_truth_in_simulated_studies():
+    """Level 0.9, eight seeds, independent noise of half a step of a V-shaped loss: covered in at least 80 of 100."""
+    covered = []
+    for s in range(100):
+        results = valley(4, n_seeds=8)
+        noise = 0.1 * np.random.default_rng(s).normal(size=results["loss"].shape)
+        best = optimal_context_length(results.assign(loss=results["loss"] + noise), n_bootstrap=200)
+        covered.append((best["lower"] <= LENGTHS[4]) & (best["upper"] >= LENGTHS[4]))
+    assert np.mean(covered) >= 0.8
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (NOISY.drop_vars("loss"), "no variable 'loss'"),
+        (NOISY.rename(context_length="l"), r"dimensions \('l', 'dataset_size', 'seed'\); it needs"),
+        (xr.concat([NOISY, NOISY], "dataset_size", data_vars="minimal"), "'dataset_size' holds duplicates"),
+        (NOISY.drop_vars("seed"), "no coordinate 'seed'"),
+    ],
+)
+def test_a_table_of_another_shape_is_refused_with_the_remedy(broken, message):
+    with pytest.raises(ValueError, match=message):
+        optimal_context_length(broken)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -1.0, float("nan")])
+def test_an_impossible_level_is_refused(level):
+    with pytest.raises(ValueError, match="level must lie in"):
+        optimal_context_length(NOISY, level=level)

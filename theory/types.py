@@ -1,0 +1,8 @@
+"""Names of types used throughout."""
+
+from typing import TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray
+Scalar: TypeAlias = int | float | np.integer | np.floating
