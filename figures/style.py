@@ -53,7 +53,7 @@ def context_length_axis(axes: Axes, context_lengths: Sequence[int]) -> None:
 
 
 def save(figure: Figure, numbers: pd.DataFrame, path: str | os.PathLike[str]) -> list[pathlib.Path]:
-    """Write ``path``.png, .pdf and .csv, making the folder; returns the three paths. The same input gives the same bytes."""
+    """Write ``path``.png, .pdf and .csv, making the folder, and return the three paths; same input, same bytes."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_name(path.name + suffix) for suffix in (".png", ".pdf", ".csv")]

@@ -1,12 +1,11 @@
 """The command line: plan and run a study, compare its results with laws, draw them.
 
-A STUDY is a JSON file (``Study.to_json`` writes one; every reproduction leaves its own) or ``package.module:name``, where
-name is a Study or a function without arguments that returns one.
+A STUDY is a JSON file (``Study.to_json`` writes one; every reproduction leaves its own) or ``package.module:name``,
+where name is a Study or a function without arguments that returns one.
 """
 
 import argparse
 import importlib
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -110,7 +109,7 @@ def read_study(name: str) -> Study:
     module, colon, attribute = name.partition(":")
     if not colon:
         raise SpecificationError(f"{name!r} is neither a JSON file nor package.module:name")
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(pathlib.Path.cwd()))
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""An MLP on position-weighted sparse parity: Figure 1 (middle) and Appendix F of arXiv 2502.01481, with exact Bayes risk.
+"""An MLP on position-weighted sparse parity: Figure 1 (middle) and Appendix F of arXiv 2502.01481.
 
 ``laptop`` is a reduced setting of our own (24 tasks on 64 bits, width 64, batch 64): the paper's grid needs an
 accelerator. ``paper`` is the public code's: 50 tasks on 100 bits, its network, its hyper-parameters, its grid.

@@ -147,8 +147,8 @@ def _write_atomically(path: pathlib.Path, text: str) -> None:
 
 def _cannot(what: str, path: pathlib.Path, error: OSError) -> StoreError:
     return StoreError(
-        f"cannot {what} {path}: {error.strerror or error}. Runs finished so far are kept; free space or name a writable "
-        "folder, then run again to continue"
+        f"cannot {what} {path}: {error.strerror or error}. Runs finished so far are kept; free space or name a "
+        "writable folder, then run again to continue"
     )
 
 

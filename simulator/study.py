@@ -1,11 +1,12 @@
 """A study: one task, one learner, a grid of context lengths, dataset sizes and seeds."""
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from simulator.evaluation import evaluate
-from simulator.learners.base import Cost, FittedRun, Learner, Run
+from simulator.learners.base import MAX_DATASET_SIZE, Cost, FittedRun, Learner, Run
 from simulator.results import as_table
 from simulator.specification import canonical_json, digest, from_json
 from simulator.store import FORMAT, Store
 from simulator.tasks.base import Task
-from theory.checks import check_integer
+from theory.checks import check_integer, set_fields
+from theory.types import Integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,31 +39,22 @@ class Study:
 
     task: Task
     learner: Learner
-    context_lengths: tuple[int, ...]
-    dataset_sizes: tuple[int, ...]
-    seeds: int = 4
-    test_size: int = 16384
+    context_lengths: Sequence[int] | np.ndarray
+    dataset_sizes: Sequence[int] | np.ndarray
+    seeds: Integer = 4
+    test_size: Integer = 16384
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, Task):
             raise TypeError(f"task must be a Task, as in SparseParity.paper_v1(); got {self.task!r}")
         if not isinstance(self.learner, Learner):
             raise TypeError(f"learner must be a Learner, as in LeastSquares(); got {self.learner!r}")
-        check_integer("seeds", self.seeds, 1)
-        check_integer("test_size", self.test_size, 2)
-        for name, minimum, maximum in (
-            ("context_lengths", 0, self.task.max_context_length),
-            ("dataset_sizes", 1, None),
-        ):
-            grid = tuple(check_integer(f"an entry of {name}", x, minimum, maximum) for x in getattr(self, name))
-            object.__setattr__(self, name, grid)
-            if not grid:
-                raise ValueError(f"{name} is empty: give at least one value")
-            if any(a >= b for a, b in zip(grid, grid[1:], strict=False)):
-                raise ValueError(f"{name} must increase without repeats; got {grid}. sorted(set(...)) makes it so")
+        lengths = _grid("context_lengths", self.context_lengths, 0, self.task.max_context_length)
+        sizes = _grid("dataset_sizes", self.dataset_sizes, 1, MAX_DATASET_SIZE)
+        seeds = check_integer("seeds", self.seeds, 1, 2**31 - 1)
+        test_size = check_integer("test_size", self.test_size, 2, 2**31 - 1)
+        set_fields(self, context_lengths=lengths, dataset_sizes=sizes, seeds=seeds, test_size=test_size)
         self.learner.check_task(self.task)
-        for run in self.runs():
-            run.check(self.task)
 
     def runs(self) -> list[Run]:
         """Every run of the grid."""
@@ -87,6 +80,15 @@ class Study:
         if not isinstance(study, Study):
             raise ValueError(f"the JSON describes a {type(study).__name__}, not a Study")
         return study
+
+
+def _grid(name: str, values: Iterable[Any], minimum: int, maximum: int) -> tuple[int, ...]:
+    grid = tuple(check_integer(f"an entry of {name}", value, minimum, maximum) for value in values)
+    if not grid:
+        raise ValueError(f"{name} is empty: give at least one value")
+    if any(a >= b for a, b in itertools.pairwise(grid)):
+        raise ValueError(f"{name} must increase without repeats; got {grid}. sorted(set(...)) makes it so")
+    return grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Plan:
         spread = "" if high < 1.2 * low else f" (between {_duration(low)} and {_duration(high)}, by early stopping)"
         return "\n".join(
             [
-                f"runs:    {self.n_runs}, of which {self.n_finished} are finished and {self.n_runs - self.n_finished} to do",
+                f"runs:    {self.n_runs}, {self.n_finished} finished and {self.n_runs - self.n_finished} to do",
                 *(f"shape:   {group}" for group in self.cost.shape_groups),
                 f"time:    about {_duration(self.cost.seconds)}{spread}",
                 f"memory:  about {self.cost.memory_bytes / 2**20:.0f} MiB beyond the bare process",

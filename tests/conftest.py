@@ -1,8 +1,15 @@
-"""Settings of every test: nothing is promoted or broadcast by accident, and examples are the same each time."""
+"""Settings of every test: shapes and types are checked, nothing is promoted or broadcast by accident, and examples are
+the same each time."""
 
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from jaxtyping import install_import_hook
+
+import tests.typecheck  # noqa: F401  (the hook looks it up by name)
+
+install_import_hook(["theory", "simulator", "figures"], "tests.typecheck.checked")
 
 import jax
 import numpy as np

@@ -1,24 +1,28 @@
-"""Checks of arguments, each with the error it gives: the name, the value it got, and what it may be."""
+"""Checks of arguments: each returns the plain value, or raises an error with its name, what it got and may be."""
 
 import math
 import operator
 from typing import Any
 
 
-def check_positive(name: str, value: float) -> None:
-    """Raise ValueError unless ``value`` is a finite number above zero."""
-    if not (math.isfinite(value) and value > 0):
+def check_positive(name: str, value: Any) -> float:
+    """``value`` as a float; ValueError unless it is finite and above zero."""
+    number = _finite(name, value)
+    if number <= 0:
         raise ValueError(f"{name} must be a finite number above 0; got {value!r}")
+    return number
 
 
-def check_non_negative(name: str, value: float) -> None:
-    """Raise ValueError unless ``value`` is a finite number, zero or above."""
-    if not (math.isfinite(value) and value >= 0):
+def check_non_negative(name: str, value: Any) -> float:
+    """``value`` as a float; ValueError unless it is finite, zero or above."""
+    number = _finite(name, value)
+    if number < 0:
         raise ValueError(f"{name} must be a finite number, 0 or above; got {value!r}")
+    return number
 
 
 def check_integer(name: str, value: Any, minimum: int, maximum: int | None = None) -> int:
-    """``value`` as a Python int; TypeError unless it is an integer, ValueError unless it lies in [minimum, maximum]."""
+    """``value`` as an int; TypeError unless it is an integer, ValueError unless it lies in [minimum, maximum]."""
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -35,3 +39,21 @@ def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}")
+
+
+def set_fields(instance: object, **values: Any) -> None:
+    """Put checked values in place in a frozen dataclass's ``__post_init__``, so that 1 and 1.0 make the same spec."""
+    for name, value in values.items():
+        object.__setattr__(instance, name, value)
+
+
+def _finite(name: str, value: Any) -> float:
+    if isinstance(value, bool | str | bytes):
+        raise TypeError(f"{name} must be a number; got {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number; got {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be a finite number; got {value!r}")
+    return number

@@ -6,10 +6,10 @@ is minimised is a Huber loss of
     sqrt(min(G_law, Gmax) / R(0)) - sqrt(min(G_measured, Gmax) / R(0)),     Gmax(l) = R(0) - R(l).
 
 The square root stands between two extremes that both predict l* worse: differences of G are ruled by the cells that
-have learned nothing, differences of ln G by tiny gaps far from any optimum. G above Gmax is worse than no context at all;
-how much worse no law here describes, so it counts as Gmax on both sides. Constants in which ln G is affine are found by
-linear least squares at each start (variable projection, Golub & Pereyra 1973); then all are polished together. Residuals
-are summed, not averaged: averaging makes optimisers stop early (Besiroglu et al., arXiv 2404.10102).
+have learned nothing, differences of ln G by tiny gaps far from any optimum. G above Gmax is worse than no context at
+all; how much worse no law here describes, so it counts as Gmax on both sides. Constants in which ln G is affine are
+found by linear least squares at each start (variable projection, Golub & Pereyra 1973); then all are polished together.
+Residuals are summed, not averaged: averaging makes optimisers stop early (Besiroglu et al., arXiv 2404.10102).
 """
 
 import dataclasses
@@ -125,7 +125,7 @@ def _from_internal(law: Law, names: tuple[str, ...], values: Array) -> Law:
 
 
 def _solve_separable(law: Law, cells: _Cells) -> Law:
-    """Least squares for the constants in which ln G is affine; their columns are ln G at unit points less ln G at zero."""
+    """Least squares for the constants in which ln G is affine; columns are ln G at unit points less at zero."""
     names = law.separable
     if not names:
         return law

@@ -15,10 +15,12 @@ from jaxtyping import Float
 from scipy.special import gammaln
 
 from theory.checks import check_positive
-from theory.types import Array, Scalar
+from theory.types import Array, Integer, Scalar
 
 
-def power_law_risk(context_length: Scalar | Array, C0: float, C: float, gamma: float, b: float) -> Float[Array, "*l"]:
+def power_law_risk(
+    context_length: Scalar | Array, C0: Scalar, C: Scalar, gamma: Scalar, b: Scalar
+) -> Float[Array, "*l"]:
     """R(l) = C0 + C / (l + b)^gamma, the empirical form of the Bayes risk (arXiv 2502.01481, section 2)."""
     return np.asarray(C0 + C / (np.asarray(context_length, dtype=np.float64) + b) ** gamma)
 
@@ -85,7 +87,7 @@ def durbin_levinson(autocovariance: Float[Array, "l"]) -> LinearPrediction:
 def from_partial_autocorrelations(
     variance: Scalar, partial_autocorrelations: Float[Array, "k"]
 ) -> tuple[LinearPrediction, Float[Array, "l"]]:
-    """The process with the given variance and phi_1 .. phi_L: its predictors, and its autocovariances gamma(0) .. gamma(L).
+    """The process with the given variance and phi_1 .. phi_L: its predictors, and gamma(0) .. gamma(L).
 
     Inverse of :func:`durbin_levinson`.
 
@@ -125,7 +127,7 @@ def partial_autocorrelations_from_risk(prediction_errors: Float[Array, "l"]) -> 
 
 
 def arfima_prediction_error(
-    d: float, context_length: Scalar | Array, innovation_variance: float = 1.0
+    d: Scalar, context_length: Scalar | Array, innovation_variance: Scalar = 1.0
 ) -> Float[Array, "*l"]:
     """V(l) of ARFIMA(0, d, 0): sigma^2 Gamma(l+1) Gamma(l+1-2d) / Gamma(l+1-d)^2, so V(l) - sigma^2 ~ sigma^2 d^2 / l.
 
@@ -136,14 +138,14 @@ def arfima_prediction_error(
     return np.asarray(innovation_variance * np.exp(gammaln(n) + gammaln(n - 2 * d) - 2 * gammaln(n - d)))
 
 
-def arfima_autocovariance(d: float, max_lag: int, innovation_variance: float = 1.0) -> Float[Array, "l"]:
+def arfima_autocovariance(d: Scalar, max_lag: Integer, innovation_variance: Scalar = 1.0) -> Float[Array, "l"]:
     """Autocovariances of ARFIMA(0, d, 0): gamma(k) = gamma(k-1) (k-1+d)/(k-d) (Hosking 1981, theorem 1)."""
     variance = float(arfima_prediction_error(d, 0, innovation_variance))
     ratios = ((k - 1 + d) / (k - d) for k in range(1, max_lag + 1))
     return np.fromiter(itertools.accumulate(ratios, lambda g, r: g * r, initial=variance), dtype=np.float64)
 
 
-def check_arfima_order(d: float) -> None:
+def check_arfima_order(d: Scalar) -> None:
     """Stationary and invertible means -1/2 < d < 1/2."""
     if not -0.5 < d < 0.5:
         raise ValueError(f"the ARFIMA order d must lie in (-0.5, 0.5) to be stationary; got {d!r}")

@@ -15,7 +15,7 @@ class LossTableError(ValueError):
 
 
 def check_loss_table(results: xr.Dataset, *variables: str) -> xr.Dataset:
-    """The table with axes in the order (context_length, dataset_size, seed), sorted, or an error that says what is wrong.
+    """The table with axes in the order (context_length, dataset_size, seed), sorted; or an error that says why not.
 
     A table without a seed axis is taken as one seed.
 

@@ -19,8 +19,8 @@ def optimal_context_length(
 
     The interval holds the central ``level`` of the argmins found when the seeds are drawn again with replacement. Seeds
     are drawn whole, so what all context lengths of a seed share (its data set, its test set) cancels between them. With
-    few seeds, and for two context lengths whose losses nearly tie, it covers less than its level: for least squares with
-    four seeds 79 to 100 % by dataset size, 95 % on average, at level 0.9.
+    few seeds, and where two context lengths nearly tie, it covers less than its level: for least squares with four
+    seeds 79 to 100 % by dataset size, 95 % on average, at level 0.9.
 
     Args:
         results: a table with ``loss`` over (context_length, dataset_size, seed).

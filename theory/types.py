@@ -5,4 +5,5 @@ from typing import TypeAlias
 import numpy as np
 
 Array: TypeAlias = np.ndarray
+Integer: TypeAlias = int | np.integer
 Scalar: TypeAlias = int | float | np.integer | np.floating

@@ -3,12 +3,13 @@
 import abc
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Array, Float
 
 from simulator.tasks.base import Examples, Task
 from theory.checks import check_integer
+from theory.types import Integer
 
 MAX_DATASET_SIZE = 2**31 - 2**24
 """Samples are numbered by 32-bit integers, with room for one batch."""
@@ -22,13 +23,17 @@ class Run:
     dataset_size: int
     seed: int
 
-    def check(self, task: Task) -> None:
-        """Raise unless the run can be made on the task."""
-        task.check_length(self.context_length)
-        check_integer("dataset_size", self.dataset_size, 1, MAX_DATASET_SIZE)
-        check_integer("seed", self.seed, 0, 2**31 - 1)
+    @classmethod
+    def checked(cls, task: Task, context_length: Integer, dataset_size: Integer, seed: Integer) -> "Run":
+        """The run, or an error that says which of its numbers cannot be."""
+        return cls(
+            check_integer("context_length", context_length, 0, task.max_context_length),
+            check_integer("dataset_size", dataset_size, 1, MAX_DATASET_SIZE),
+            check_integer("seed", seed, 0, 2**31 - 1),
+        )
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """What a learner learned: a pytree, called on whole examples, of which it sees its own context length."""
 
@@ -98,17 +103,16 @@ class Learner(abc.ABC):
         """Expected time and memory of the runs; nothing is trained."""
 
     @abc.abstractmethod
-    def untrained(self, task: Task, context_length: int) -> Predictor:
+    def untrained(self, task: Task, context_length: Integer) -> Predictor:
         """A predictor of the kind this learner returns, before it has seen any data."""
 
-    def fit(self, task: Task, context_length: int, dataset_size: int, seed: int) -> Predictor:
+    def fit(self, task: Task, context_length: Integer, dataset_size: Integer, seed: Integer) -> Predictor:
         """Learn from the first D samples of the seed's training stream, seeing the last l tokens of each.
 
         Raises:
             ValueError: l outside 0..L, D < 1, a negative seed, or a task this learner cannot learn.
         """
-        run = Run(context_length, dataset_size, seed)
-        run.check(task)
+        run = Run.checked(task, context_length, dataset_size, seed)
         self.check_task(task)
         (fitted,) = self.fit_runs(task, [run])
         return fitted.predictor

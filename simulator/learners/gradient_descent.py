@@ -18,7 +18,8 @@ from simulator.seeds import stream_key
 from simulator.tasks.base import Examples, Task
 from simulator.training import sweep as engine
 from simulator.training.run import RunState
-from theory.checks import check_choice, check_integer, check_non_negative, check_positive
+from theory.checks import check_choice, check_integer, check_non_negative, check_positive, set_fields
+from theory.types import Integer, Scalar
 
 
 @jax.tree_util.register_dataclass
@@ -60,15 +61,15 @@ class GradientDescent(Learner):
     """
 
     model: Model = MLP()
-    steps: int | None = None
-    epochs: int | None = None
-    batch_size: int = 64
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.1
-    gradient_clip: float | None = 1.0
-    evaluation_every: int | None = None
-    patience: int | None = 5
-    validation_size: int = 2048
+    steps: Integer | None = None
+    epochs: Integer | None = None
+    batch_size: Integer = 64
+    learning_rate: Scalar = 5e-3
+    weight_decay: Scalar = 0.1
+    gradient_clip: Scalar | None = 1.0
+    evaluation_every: Integer | None = None
+    patience: Integer | None = 5
+    validation_size: Integer = 2048
     selection: Literal["validation", "paper"] = "validation"
 
     def __post_init__(self) -> None:
@@ -76,17 +77,21 @@ class GradientDescent(Learner):
             raise TypeError(f"model must be a Model, as in MLP(hidden_sizes=(64, 64)); got {self.model!r}")
         if (self.steps is None) == (self.epochs is None):
             raise ValueError(
-                f"give exactly one of steps and epochs, as in steps=6000; got steps={self.steps!r}, epochs={self.epochs!r}"
+                "give exactly one of steps and epochs, as in steps=6000; "
+                f"got steps={self.steps!r}, epochs={self.epochs!r}"
             )
         for name in ("steps", "epochs", "evaluation_every", "patience"):
             if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), 1, 2**31 - 1)
-        check_integer("batch_size", self.batch_size, 1, 2**24)
-        check_integer("validation_size", self.validation_size, 1)
-        check_positive("learning_rate", self.learning_rate)
-        check_non_negative("weight_decay", self.weight_decay)
-        if self.gradient_clip is not None:
-            check_positive("gradient_clip", self.gradient_clip)
+                set_fields(self, **{name: check_integer(name, getattr(self, name), 1, 2**31 - 1)})
+        clip = self.gradient_clip
+        set_fields(
+            self,
+            batch_size=check_integer("batch_size", self.batch_size, 1, 2**24),
+            validation_size=check_integer("validation_size", self.validation_size, 1, 2**31 - 1),
+            learning_rate=check_positive("learning_rate", self.learning_rate),
+            weight_decay=check_non_negative("weight_decay", self.weight_decay),
+            gradient_clip=None if clip is None else check_positive("gradient_clip", clip),
+        )
         check_choice("selection", self.selection, ("validation", "paper"))
 
     @classmethod
@@ -136,7 +141,7 @@ class GradientDescent(Learner):
     def fit_runs(self, task: Task, runs: Sequence[Run]) -> Iterator[FittedRun]:
         return engine.sweep(task, self, runs)
 
-    def untrained(self, task: Task, context_length: int) -> NetworkPredictor:
+    def untrained(self, task: Task, context_length: Integer) -> NetworkPredictor:
         key = stream_key(0, "initialisation")
         return NetworkPredictor(task, self.model, self.model.init(task, key, context_length), np.int32(context_length))
 
@@ -197,7 +202,7 @@ class GradientDescent(Learner):
         memory = program.memory_analysis()
         temporary = 0 if memory is None else memory.temp_size_in_bytes
         group = (
-            f"{type(self.model).__name__} with {self.model.parameter_count(task):,} parameters on {task.max_context_length} "
-            f"masked tokens, {slots} runs side by side"
+            f"{type(self.model).__name__} with {self.model.parameter_count(task):,} parameters on "
+            f"{task.max_context_length} masked tokens, {slots} runs side by side"
         )
         return Cost((group,), seconds(expected), (seconds(least), seconds(most)), 2 * state_bytes + temporary)

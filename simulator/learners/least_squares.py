@@ -5,6 +5,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from simulator.seeds import stream_key
 from simulator.tasks.base import Examples, Key, Task
 from simulator.tasks.gaussian_look_back import GaussianLookBack, IndependentTokens
 from theory.learning_curves import least_squares_risk, minimum_norm_risk
+from theory.types import Integer
 
 _ROWS = 4096
 """Samples are taken in blocks of this many rows: memory does not grow with D, and neither do a run's bits depend on
@@ -29,7 +31,7 @@ class LinearPredictor:
     """Weights of all L tokens, oldest first; zero for those out of sight."""
 
     weights: Float[Array, "L"]
-    context_length: int
+    context_length: Any
 
     def __call__(self, examples: Examples) -> Float[Array, "B"]:
         return jnp.matmul(examples.context, self.weights, precision="highest")
@@ -63,10 +65,10 @@ class LeastSquares(Learner):
                     oldest_first[task.max_context_length - run.context_length :] = newest_first[::-1]
                     yield FittedRun(run, LinearPredictor(jnp.asarray(oldest_first), run.context_length))
 
-    def untrained(self, task: Task, context_length: int) -> LinearPredictor:
+    def untrained(self, task: Task, context_length: Integer) -> LinearPredictor:
         return LinearPredictor(jnp.zeros(task.max_context_length, jnp.float32), context_length)
 
-    def expected_risk(self, task: GaussianLookBack, context_length: int, dataset_size: int) -> float:
+    def expected_risk(self, task: GaussianLookBack, context_length: Integer, dataset_size: Integer) -> float:
         """Exact expected loss over data sets; infinite at l = D-1, D, D+1; NaN where no closed form is known.
 
         See :mod:`theory.learning_curves.least_squares`.

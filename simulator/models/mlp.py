@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float
 
 from simulator.models.base import Model, n_outputs
 from simulator.tasks.base import ContextLength, Examples, Key, Task
-from theory.checks import check_integer
+from theory.checks import check_integer, check_non_negative, set_fields
 
 _LEAK_OF_IDENTITY = 1.0
 
@@ -30,20 +31,21 @@ class MLP(Model):
         bit_values: what the bits 0 and 1 enter as.
     """
 
-    hidden_sizes: tuple[int, ...] = (64, 64)
-    negative_slopes: tuple[float, ...] = ()
-    bit_values: tuple[float, float] = (-1.0, 1.0)
+    hidden_sizes: Sequence[int] = (64, 64)
+    negative_slopes: Sequence[float] = ()
+    bit_values: Sequence[float] = (-1.0, 1.0)
 
     def __post_init__(self) -> None:
-        if not self.hidden_sizes:
+        sizes = tuple(check_integer("a hidden size", size, 1) for size in self.hidden_sizes)
+        slopes = tuple(check_non_negative("a negative slope", slope) for slope in self.negative_slopes)
+        if not sizes:
             raise ValueError("hidden_sizes must name at least one hidden layer; got ()")
-        for size in self.hidden_sizes:
-            check_integer("a hidden size", size, 1)
-        if self.negative_slopes and len(self.negative_slopes) != len(self.hidden_sizes):
-            raise ValueError(
-                f"{len(self.hidden_sizes)} hidden layers need as many negative_slopes (or none); "
-                f"got {len(self.negative_slopes)}"
-            )
+        if slopes and len(slopes) != len(sizes):
+            raise ValueError(f"{len(sizes)} hidden layers need as many negative_slopes (or none); got {len(slopes)}")
+        bits = tuple(map(float, self.bit_values))
+        if len(bits) != 2 or bits[0] == bits[1]:
+            raise ValueError(f"bit_values must be two different numbers; got {self.bit_values!r}")
+        set_fields(self, hidden_sizes=sizes, negative_slopes=slopes, bit_values=bits)
 
     @classmethod
     def paper_v1(cls) -> "MLP":

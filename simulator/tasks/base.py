@@ -6,15 +6,16 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
 from theory.checks import check_integer
+from theory.types import Integer
 
 Key: TypeAlias = Any
 """A JAX random key, new style or old."""
 Index: TypeAlias = Any
 """Indices of samples: an integer, a range, or an integer array of shape (B,)."""
-ContextLength: TypeAlias = int | np.integer | Integer[Array, ""]
+ContextLength: TypeAlias = int | np.integer | Shaped[Array, ""]
 """A number of visible tokens; inside jit it may be a traced scalar."""
 
 
@@ -60,7 +61,7 @@ class Task(abc.ABC):
         """Samples number ``index`` of the stream ``key``: the same in any batch, order, chunk or device."""
 
     @abc.abstractmethod
-    def bayes_risk(self, context_length: int) -> float:
+    def bayes_risk(self, context_length: Integer) -> float:
         """R(l): expected loss of the best predictor that sees the last l tokens. Exact."""
 
     @abc.abstractmethod
@@ -68,11 +69,11 @@ class Task(abc.ABC):
         """P_l: what the best predictor that sees the last l tokens answers, in the form of a model's output."""
 
     @abc.abstractmethod
-    def intrinsic_dimension(self, context_length: int) -> float:
+    def intrinsic_dimension(self, context_length: Integer) -> float:
         """dim(l). Exact; the task's docstring says in which sense."""
 
     @abc.abstractmethod
-    def intrinsic_entropy(self, context_length: int) -> float | None:
+    def intrinsic_entropy(self, context_length: Integer) -> float | None:
         """S(P_l) in nats: entropy of what of the visible context bears on the answers. None where it does not exist."""
 
     @abc.abstractmethod

@@ -13,7 +13,8 @@ from jaxtyping import Array, Float
 
 from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, sample_keys
 from theory import gaussian_process
-from theory.checks import check_choice, check_integer, check_non_negative, check_positive
+from theory.checks import check_choice, check_integer, check_non_negative, check_positive, set_fields
+from theory.types import Integer, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,18 +24,16 @@ class DesignedProcess:
     :func:`theory.gaussian_process.partial_autocorrelations_from_risk` says how their signs are chosen.
     """
 
-    C0: float
-    C: float
-    gamma: float
-    b: float
+    C0: Scalar
+    C: Scalar
+    gamma: Scalar
+    b: Scalar
 
     def __post_init__(self) -> None:
-        check_non_negative("C0", self.C0)
-        check_positive("C", self.C)
-        check_positive("gamma", self.gamma)
-        check_positive("b", self.b)
+        positive = {name: check_positive(name, getattr(self, name)) for name in ("C", "gamma", "b")}
+        set_fields(self, C0=check_non_negative("C0", self.C0), **positive)
 
-    def bayes_risk(self, context_length: int | np.ndarray) -> Float[np.ndarray, "*l"]:
+    def bayes_risk(self, context_length: Integer | np.ndarray) -> Float[np.ndarray, "*l"]:
         return gaussian_process.power_law_risk(context_length, self.C0, self.C, self.gamma, self.b)
 
     def _designed(self, max_lag: int) -> tuple[gaussian_process.LinearPrediction, np.ndarray]:
@@ -53,12 +52,13 @@ class DesignedProcess:
 class ArfimaProcess:
     """ARFIMA(0, d, 0) with unit innovations: long memory, R(l) - 1 ~ d^2/l."""
 
-    d: float
+    d: Scalar
 
     def __post_init__(self) -> None:
         gaussian_process.check_arfima_order(self.d)
+        set_fields(self, d=float(self.d))
 
-    def bayes_risk(self, context_length: int | np.ndarray) -> Float[np.ndarray, "*l"]:
+    def bayes_risk(self, context_length: Integer | np.ndarray) -> Float[np.ndarray, "*l"]:
         return gaussian_process.arfima_prediction_error(self.d, context_length)
 
     def joint_covariance(self, max_lag: int) -> Float[np.ndarray, "l l"]:
@@ -76,10 +76,10 @@ class IndependentTokens:
     a_i^2 = R(i-1) - R(i), a power law of exponent gamma + 1 in the distance i; the noise variance is R(L).
     """
 
-    C0: float
-    C: float
-    gamma: float
-    b: float
+    C0: Scalar
+    C: Scalar
+    gamma: Scalar
+    b: Scalar
 
     __post_init__ = DesignedProcess.__post_init__
     bayes_risk = DesignedProcess.bayes_risk
@@ -124,14 +124,14 @@ class GaussianLookBack(Task):
     """
 
     process: Process
-    max_context_length: int
+    max_context_length: Integer
     loss: Literal["squared_error", "log_loss"] = "squared_error"  # pyright: ignore[reportIncompatibleVariableOverride]
 
     vocabulary_size: ClassVar[None] = None
     n_classes: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        check_integer("max_context_length", self.max_context_length, 1)
+        set_fields(self, max_context_length=check_integer("max_context_length", self.max_context_length, 1))
         check_choice("loss", self.loss, ("squared_error", "log_loss"))
         if not isinstance(self.process, Process):
             raise TypeError(
@@ -141,45 +141,58 @@ class GaussianLookBack(Task):
 
     @classmethod
     def designed(
-        cls, C0: float, C: float, gamma: float, b: float, max_context_length: int, loss: str = "squared_error"
+        cls,
+        C0: Scalar,
+        C: Scalar,
+        gamma: Scalar,
+        b: Scalar,
+        max_context_length: Integer,
+        loss: Literal["squared_error", "log_loss"] = "squared_error",
     ) -> "GaussianLookBack":
         """Stationary process with V(l) = C0 + C/(l+b)^gamma at every l = 0..L."""
         return cls(DesignedProcess(C0, C, gamma, b), max_context_length, loss)  # pyright: ignore[reportArgumentType]
 
     @classmethod
-    def arfima(cls, d: float, max_context_length: int, loss: str = "squared_error") -> "GaussianLookBack":
+    def arfima(
+        cls, d: Scalar, max_context_length: Integer, loss: Literal["squared_error", "log_loss"] = "squared_error"
+    ) -> "GaussianLookBack":
         """ARFIMA(0, d, 0), -1/2 < d < 1/2, unit innovations: V(l) - 1 ~ d^2/l."""
         return cls(ArfimaProcess(d), max_context_length, loss)  # pyright: ignore[reportArgumentType]
 
     @classmethod
     def independent(
-        cls, C0: float, C: float, gamma: float, b: float, max_context_length: int, loss: str = "squared_error"
+        cls,
+        C0: Scalar,
+        C: Scalar,
+        gamma: Scalar,
+        b: Scalar,
+        max_context_length: Integer,
+        loss: Literal["squared_error", "log_loss"] = "squared_error",
     ) -> "GaussianLookBack":
         """Independent tokens with power-law weights; the same V(l) as :meth:`designed`."""
         return cls(IndependentTokens(C0, C, gamma, b), max_context_length, loss)  # pyright: ignore[reportArgumentType]
 
-    def prediction_error(self, context_length: int) -> float:
+    def prediction_error(self, context_length: Integer) -> float:
         """V(l): mean squared error of the best predictor."""
         self.check_length(context_length)
         return float(self.process.bayes_risk(context_length))
 
-    def bayes_risk(self, context_length: int) -> float:
+    def bayes_risk(self, context_length: Integer) -> float:
         error = self.prediction_error(context_length)
         return error if self.loss == "squared_error" else 0.5 * math.log(2 * math.pi * math.e * error)
 
-    def intrinsic_dimension(self, context_length: int) -> float:
+    def intrinsic_dimension(self, context_length: Integer) -> float:
         self.check_length(context_length)
         return float(context_length)
 
-    def intrinsic_entropy(self, context_length: int) -> None:
+    def intrinsic_entropy(self, context_length: Integer) -> None:
         self.check_length(context_length)
 
     def sample(self, key: Key, index: Index) -> Examples:
         keys, index = sample_keys(key, index)
         L = self.max_context_length
         noise = jax.vmap(lambda k: jax.random.normal(k, (L + 1,), jnp.float32))(keys)
-        factor = jnp.asarray(_cholesky(self.process, L), jnp.float32)
-        values = jnp.matmul(noise, factor.T, precision="highest")
+        values = _times(noise, jnp.asarray(_cholesky(self.process, L), jnp.float32))
         return Examples(values[:, :L], jnp.zeros_like(index), values[:, L])
 
     def bayes_prediction(self, examples: Examples, context_length: ContextLength) -> Float[Array, "B"]:
@@ -205,6 +218,15 @@ class GaussianLookBack(Task):
         error = jnp.asarray(errors, jnp.float32)[context_length]
         constant = jnp.log(2 * jnp.pi * error) if normalised else jnp.float32(0)
         return 0.5 * (constant + squares / error)
+
+
+def _times(noise: Float[Array, "B n"], factor: Float[Array, "n n"]) -> Float[Array, "B n"]:
+    """noise @ factor.T, every entry summed in one order: a matrix product's bits depend on the size of the batch."""
+
+    def add(total: Array, column: tuple[Array, Array]) -> tuple[Array, None]:
+        return total + column[0][:, None] * column[1][None, :], None
+
+    return jax.lax.scan(add, jnp.zeros_like(noise), (noise.T, factor.T))[0]
 
 
 @functools.lru_cache(maxsize=16)

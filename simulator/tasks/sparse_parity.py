@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
@@ -10,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
-from theory.checks import check_integer, check_positive
+from theory.checks import check_integer, check_positive, set_fields
+from theory.types import Integer, Scalar
 
 _PUBLISHED_PAIRS = (
     *((21, 20), (21, 1), (21, 2), (22, 3), (22, 4), (22, 5), (23, 6), (23, 7), (24, 8), (24, 9)),
@@ -62,26 +64,27 @@ class SparseParity(ClassificationTask):
         frequencies: relative frequency of each task; None for equal ones, then sample i asks task i mod n exactly.
     """
 
-    pairs: tuple[tuple[int, int], ...]
+    pairs: Sequence[Sequence[int]]
     max_context_length: int
-    frequencies: tuple[float, ...] | None = None
+    frequencies: Sequence[float] | None = None
 
     vocabulary_size: ClassVar[int] = 2
     n_classes: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        check_integer("max_context_length", self.max_context_length, 1)
-        if not self.pairs:
+        pairs = tuple(tuple(check_integer("a bit of a pair", bit, 1) for bit in pair) for pair in self.pairs)
+        if not pairs:
             raise ValueError("pairs must hold at least one (far, near) pair; got none")
-        for far, near in self.pairs:
-            check_integer("the near bit of a pair", near, 1)
-            if check_integer("the far bit of a pair", far, 1) <= near:
-                raise ValueError(f"a pair is (far, near) with near < far; got ({far}, {near})")
-        if self.frequencies is not None:
-            if len(self.frequencies) != len(self.pairs):
-                raise ValueError(f"{len(self.pairs)} pairs need as many frequencies; got {len(self.frequencies)}")
-            for frequency in self.frequencies:
-                check_positive("a task's frequency", frequency)
+        for pair in pairs:
+            if len(pair) != 2 or pair[1] >= pair[0]:
+                raise ValueError(f"a pair is (far, near) with near < far; got {pair}")
+        frequencies = self.frequencies
+        if frequencies is not None:
+            frequencies = tuple(check_positive("a task's frequency", frequency) for frequency in frequencies)
+            if len(frequencies) != len(pairs):
+                raise ValueError(f"{len(pairs)} pairs need as many frequencies; got {len(frequencies)}")
+        length = check_integer("max_context_length", self.max_context_length, 1)
+        set_fields(self, pairs=pairs, max_context_length=length, frequencies=frequencies)
 
     @classmethod
     def paper_v1(cls) -> "SparseParity":
@@ -107,7 +110,7 @@ class SparseParity(ClassificationTask):
 
     @classmethod
     def pareto(
-        cls, n_tasks: int, max_context_length: int, nearest: int, exponent: float, seed: int = 0
+        cls, n_tasks: Integer, max_context_length: Integer, nearest: Integer, exponent: Scalar, seed: Integer = 0
     ) -> "SparseParity":
         """Far bits at the quantiles of a Pareto law, so that R(l) is about ln 2 (nearest / l)^exponent.
 
@@ -122,17 +125,18 @@ class SparseParity(ClassificationTask):
             exponent: tail exponent gamma > 0.
             seed: seed of the near bits.
         """
-        check_integer("n_tasks", n_tasks, 1)
-        check_integer("nearest", nearest, 1)
-        check_positive("exponent", exponent)
+        n_tasks, nearest = check_integer("n_tasks", n_tasks, 1), check_integer("nearest", nearest, 1)
+        exponent = check_positive("exponent", exponent)
         rng = np.random.default_rng(check_integer("seed", seed, 0))
-        unused: dict[int, list[int]] = {}
-        pairs = []
+        if math.log(nearest) + math.log(n_tasks) / exponent > math.log(2**62):
+            raise ValueError(f"exponent = {exponent} places a far bit beyond 2^62: take a larger one, or fewer tasks")
+        pairs: list[tuple[int, int]] = []
         for k in range(1, n_tasks + 1):
             far = math.floor(nearest * (n_tasks / (n_tasks + 1 - k)) ** (1 / exponent)) + 1
-            if not unused.get(far):
-                unused[far] = (rng.permutation(far - 1) + 1).tolist() if far <= 10**6 else []
-            near = unused[far].pop() if unused[far] else int(rng.integers(1, far))
+            near = int(rng.integers(1, far))
+            exhausted = sum(other == far for other, _ in pairs) >= far - 1
+            while (far, near) in pairs and not exhausted:
+                near = int(rng.integers(1, far))
             pairs.append((far, near))
         return cls(tuple(pairs), max_context_length)
 
@@ -146,24 +150,24 @@ class SparseParity(ClassificationTask):
         weights = np.ones(len(self.pairs)) if self.frequencies is None else np.array(self.frequencies)
         return weights / weights.sum()
 
-    def solvable_tasks(self, context_length: int) -> int:
+    def solvable_tasks(self, context_length: Integer) -> int:
         """Number of tasks whose far bit is among the last l."""
         return len(self._visible_pairs(context_length))
 
-    def _visible_pairs(self, context_length: int) -> list[tuple[int, int]]:
+    def _visible_pairs(self, context_length: Integer) -> list[Sequence[int]]:
         self.check_length(context_length)
         return [pair for pair in self.pairs if pair[0] <= context_length]
 
-    def bayes_risk(self, context_length: int) -> float:
+    def bayes_risk(self, context_length: Integer) -> float:
         self.check_length(context_length)
         weights = [1.0] * len(self.pairs) if self.frequencies is None else self.frequencies
         hidden = math.fsum(w for w, (far, _) in zip(weights, self.pairs, strict=True) if far > context_length)
         return math.log(2) * hidden / math.fsum(weights)
 
-    def intrinsic_dimension(self, context_length: int) -> float:
+    def intrinsic_dimension(self, context_length: Integer) -> float:
         return float(len(set(self._visible_pairs(context_length))))
 
-    def intrinsic_entropy(self, context_length: int) -> float:
+    def intrinsic_entropy(self, context_length: Integer) -> float:
         # Gaussian elimination over GF(2): each pair is an integer with two bits set.
         basis: dict[int, int] = {}
         for far, near in self._visible_pairs(context_length):
@@ -206,7 +210,7 @@ class SparseParity(ClassificationTask):
         return jnp.asarray(far, jnp.int32)[query]
 
     def _xor(self, context: Array, query: Array) -> Array:
-        """XOR of the two bits; where one lies beyond L its place is taken by the oldest bit (the caller discards it)."""
+        """XOR of the two bits; the oldest bit stands in for one beyond L (the caller discards the answer)."""
         L = self.max_context_length
         columns = jnp.asarray([[max(L - far, 0), max(L - near, 0)] for far, near in self.pairs], jnp.int32)
         chosen = jnp.take_along_axis(context, columns[query], axis=1)

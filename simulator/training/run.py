@@ -110,7 +110,7 @@ def advance(
     """Train for a number of steps (none beyond the last), evaluate, and say whether the run is finished.
 
     Returns:
-        The new state, the validation loss, and whether the run has taken its last step, diverged, or run out of patience.
+        The new state, the validation loss, and whether the run took its last step, diverged, or ran out of patience.
     """
     train = stream_key(inputs.seed, "train")
     optimizer = learner.optimizer()

@@ -74,7 +74,7 @@ def test_arfima_tail_is_d_squared_over_l():
     st.sampled_from([1, 16, 128, 512]),
 )
 def test_a_designed_process_has_the_prediction_errors_it_was_designed_to_have(C0, C, gamma, b, length):
-    """The last pivot of a Cholesky factorisation of the Toeplitz matrix is the prediction error: no recursion involved."""
+    """The pivots of a Cholesky factorisation of the Toeplitz matrix are the prediction errors: no recursion."""
     design = gp.power_law_risk(np.arange(length + 1), C0, C, gamma, b)
     phis = gp.partial_autocorrelations_from_risk(design)
     _, covariances = gp.from_partial_autocorrelations(design[0], phis)

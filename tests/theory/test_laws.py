@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.tables import table_of_law, truth
 from theory.fitting import fit
-from theory.laws import EXAMPLES, IntrinsicDimensionLaw, PowerLaw, SaturatingLaw
+from theory.laws import EXAMPLES, IntrinsicDimensionLaw, PowerLaw, SaturatingLaw, Truth
 
 each_law = pytest.mark.parametrize("law", EXAMPLES, ids=lambda law: law.name)
 LENGTHS, SIZES = np.arange(33), np.array([32, 100, 1000, 10**6])
@@ -88,9 +88,7 @@ def test_the_paper_s_law_has_exponent_c_over_dim():
 
 
 def test_the_power_law_s_optimum_follows_its_closed_form():
-    """R = C0 + C/l^gamma, G = A l^u / D^alpha: l* = (C gamma D^alpha / (A u))^(1/(gamma+u)), here 10 sqrt(2) at D = 400."""
-    from theory.laws import Truth
-
+    """R = C0 + C/l^gamma, G = A l^u D^-alpha: l* = (C gamma D^alpha / (A u))^(1/(gamma+u)), here sqrt(D)."""
     l = np.arange(200)
     risk = 1 + 2.0 / np.maximum(l, 0.5)
     law = PowerLaw(amplitude=2.0, length_exponent=1.0, rate=1.0)

@@ -2,7 +2,7 @@
 
 Both formulas average over data sets as well as over the test point. They assume jointly Gaussian tokens and target
 without intercept: given the visible tokens, the target's residual is then independent Gaussian noise of variance
-sigma_l^2 = R(l), so the unseen tokens act as noise and the Wishart moments E (X'X)^-1 = Sigma^-1 / (D-l-1) close the sum.
+sigma_l^2 = R(l), so the unseen tokens act as noise and the Wishart moments E (X'X)^-1 = Sigma^-1 / (D-l-1) close it.
 (See Breiman & Freedman 1983 for D > l; Hastie, Montanari, Rosset & Tibshirani 2022, arXiv 1903.08560, for D < l.)
 """
 
