@@ -24,6 +24,9 @@ _ROWS = 4096
 """Samples are taken in blocks of this many rows: memory does not grow with D, and neither do a run's bits depend on
 which other dataset sizes share its factorisation."""
 
+_RANK_TOLERANCE = 1e-10
+"""Relative size below which a direction of the data is rounding: samples are float32, sums of them float64."""
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +151,7 @@ def _nested_weights(
     R, z = triangle[:, :-1], triangle[:, -1]
     diagonal = np.abs(np.diag(R))
     # A vanishing diagonal means dependent columns; from there on the general solver decides.
-    vanishing = diagonal <= diagonal.max(initial=0.0) * max(R.shape) * np.finfo(np.float64).eps
+    vanishing = diagonal <= diagonal.max(initial=0.0) * _RANK_TOLERANCE
     regular = int(np.argmax(vanishing)) if vanishing.any() else len(diagonal)
     inverse = scipy.linalg.solve_triangular(R[:regular, :regular], np.eye(regular), check_finite=False)
     nested = np.cumsum(inverse * z[None, :regular], axis=1)
@@ -158,6 +161,6 @@ def _nested_weights(
             return np.zeros(0)
         if length <= regular:
             return nested[:length, length - 1]
-        return scipy.linalg.lstsq(R[:, :length], z, lapack_driver="gelsy", check_finite=False)[0]
+        return scipy.linalg.lstsq(R[:, :length], z, cond=_RANK_TOLERANCE, lapack_driver="gelsy", check_finite=False)[0]
 
     return {length: weights(length) for length in context_lengths}

@@ -122,7 +122,8 @@ def advance(
         examples = task.sample(train, index)
         share = 1 / jnp.sum(counted, dtype=jnp.float32)
         gradient = jax.grad(lambda p: share * summed_loss(task, learner, p, examples, counted, length))(parameters)
-        updates, optimizer_state = optimizer.update(gradient, optimizer_state, parameters)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer power
+            updates, optimizer_state = optimizer.update(gradient, optimizer_state, parameters)
         active = n < inputs.last_step
         updates = jax.tree.map(lambda u: jnp.where(active, u, jnp.zeros_like(u)), updates)
         return optax.apply_updates(parameters, updates), optimizer_state, n + active.astype(jnp.int32)

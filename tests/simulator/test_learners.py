@@ -1,0 +1,112 @@
+"""One battery over all learners; adding a learner to ``simulator.learners.EXAMPLES`` tests it."""
+
+import jax
+import numpy as np
+import pytest
+
+from simulator.evaluation import evaluate
+from simulator.learners import EXAMPLES, GradientDescent, LeastSquares, Run
+from simulator.models import MLP
+from simulator.specification import canonical_json, from_json
+from simulator.tasks import GaussianLookBack, SparseParity
+
+SERIES = GaussianLookBack.designed(1.0, 3.0, 1.0, 1.0, 8)
+PARITY = SparseParity(((2, 1), (3, 1), (6, 2)), 6)
+each_learner = pytest.mark.parametrize("learner", EXAMPLES, ids=lambda learner: type(learner).__name__)
+
+
+def leaves(predictor):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(predictor)]
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(leaves(a), leaves(b), strict=True))
+
+
+@each_learner
+def test_a_run_is_the_same_to_the_bit_alone_or_in_any_company_and_order(learner):
+    runs = [Run(length, size, seed) for seed in (0, 1) for size in (20, 50, 5000) for length in (0, 1, 3, 8)]
+    together = {f.run: f.predictor for f in learner.fit_runs(SERIES, runs)}
+    shuffled = {f.run: f.predictor for f in learner.fit_runs(SERIES, runs[::-1][3:])}
+    assert set(together) == set(runs)
+    assert all(same(shuffled[run], together[run]) for run in shuffled)
+    for run in (runs[1], runs[10], runs[-1]):
+        assert same(learner.fit(SERIES, run.context_length, run.dataset_size, run.seed), together[run])
+
+
+@each_learner
+def test_a_predictor_sees_its_own_context_only(learner):
+    predictor = learner.fit(SERIES, 3, 50, 0)
+    examples = SERIES.sample(jax.random.key(0), range(32))
+    changed = examples._replace(context=examples.context.at[:, : SERIES.max_context_length - 3].set(7.0))
+    np.testing.assert_allclose(predictor(changed), predictor(examples), rtol=1e-6)
+    assert predictor(examples).shape == (32,)
+
+
+@each_learner
+def test_the_loss_comes_near_the_bayes_risk_from_above_as_data_grow(learner):
+    losses = [
+        np.mean([evaluate(SERIES, learner.fit(SERIES, 4, size, s), s, 4096).approximation_loss for s in range(4)])
+        for size in (30, 300, 10_000)
+    ]
+    assert np.all(np.diff(losses) < 0)
+    assert losses[-1] < 0.1 * (SERIES.bayes_risk(0) - SERIES.bayes_risk(4))
+
+
+@each_learner
+def test_no_learner_beats_the_bayes_risk(learner):
+    for length in (0, 2, 8):
+        measured = evaluate(SERIES, learner.fit(SERIES, length, 3000, 1), 1, 8192)
+        assert measured.test_loss > SERIES.bayes_risk(length) - 5 * measured.test_loss_standard_error
+        assert measured.approximation_loss >= 0
+
+
+@each_learner
+def test_seeds_and_dataset_sizes_make_a_difference(learner):
+    base = learner.fit(SERIES, 3, 50, 0)
+    assert not same(learner.fit(SERIES, 3, 50, 1), base)
+    assert not same(learner.fit(SERIES, 3, 51, 0), base)
+
+
+@each_learner
+def test_a_learner_survives_json(learner):
+    assert from_json(canonical_json(learner)) == learner
+
+
+@each_learner
+@pytest.mark.parametrize(
+    ("run", "error", "message"),
+    [
+        ((9, 10, 0), ValueError, "context_length must be between 0 and 8; got 9"),
+        ((-1, 10, 0), ValueError, "context_length must be between 0 and 8; got -1"),
+        ((2, 0, 0), ValueError, "dataset_size must be between 1 and .*; got 0"),
+        ((2, -5, 0), ValueError, "dataset_size must be between 1 and .*; got -5"),
+        ((2, 2**31, 0), ValueError, "dataset_size must be between 1 and .*; got 2147483648"),
+        ((2, 10, -1), ValueError, "seed must be between 0 and .*; got -1"),
+        ((2.5, 10, 0), TypeError, "2.5"),
+        ((2, "10", 0), TypeError, "10"),
+    ],
+)
+def test_an_impossible_run_is_refused_by_value(learner, run, error, message):
+    with pytest.raises(error, match=message):
+        learner.fit(SERIES, *run)
+
+
+@each_learner
+def test_an_untrained_predictor_has_the_shape_of_a_trained_one(learner):
+    trained, untrained = learner.fit(SERIES, 3, 50, 0), learner.untrained(SERIES, 3)
+    assert jax.tree.structure(trained) == jax.tree.structure(untrained)
+    assert [x.shape for x in leaves(trained)] == [x.shape for x in leaves(untrained)]
+
+
+def test_least_squares_refuses_a_classification_task_and_says_what_to_use():
+    with pytest.raises(ValueError, match="LeastSquares needs real-valued tokens.*SparseParity.*Use GradientDescent"):
+        LeastSquares().fit(PARITY, 2, 100, 0)
+
+
+def test_gradient_descent_learns_the_parities_it_can_see():
+    learner = GradientDescent(model=MLP(hidden_sizes=(32, 32)), steps=2000, weight_decay=0.1)
+    for length in (2, 3, 6):
+        measured = evaluate(PARITY, learner.fit(PARITY, length, 4000, 0), 0, 4096)
+        assert measured.approximation_loss < 0.02
+        assert abs(measured.test_loss - PARITY.bayes_risk(length)) < 0.05

@@ -1,0 +1,116 @@
+"""The least-squares learner against textbook solvers and against its exact expected risk."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulator import Study, run
+from simulator.learners import LeastSquares, Run
+from simulator.seeds import stream_key
+from simulator.tasks import Examples, GaussianLookBack
+from simulator.tasks.base import Task
+
+DESIGNED = GaussianLookBack.designed(1.0, 1.0, 1.0, 1.0, 48)
+INDEPENDENT = GaussianLookBack.independent(1.0, 3.0, 0.6, 1.0, 48)
+
+
+@given(st.sampled_from([1, 5, 20, 47, 48, 49, 50, 200, 4096, 4100, 9000]), st.integers(0, 3))
+def test_weights_are_the_minimum_norm_least_squares_solution(size, seed):
+    """numpy's SVD solver on the very samples, each context length on its own."""
+    examples = DESIGNED.sample(stream_key(seed, "train"), jnp.arange(size))
+    X, y = np.asarray(examples.context, float), np.asarray(examples.target, float)
+    runs = [Run(length, size, seed) for length in (0, 1, 7, 30, 48)]
+    for fitted in LeastSquares().fit_runs(DESIGNED, runs):
+        length = fitted.run.context_length
+        visible = X[:, 48 - length :]
+        weights = np.asarray(fitted.predictor.weights, float)
+        assert not weights[: 48 - length].any()
+        expected = np.linalg.lstsq(visible, y)[0]
+        scale = np.abs(expected).max(initial=1.0)
+        # Close to l = D the problem is ill-conditioned and any two solvers differ.
+        tolerance = 1e-5 if abs(length - size) > 2 else 1e-3
+        np.testing.assert_allclose(weights[48 - length :], expected, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("task", [DESIGNED, INDEPENDENT], ids=["designed", "independent"])
+def test_mean_risk_agrees_with_the_closed_form_over_many_cells(task):
+    """At least 100 cells, D from 16 to 2048, |l - D| > 5: z-scores have root mean square near one.
+
+    Every seed has its own data and its own test set, so the standard error over seeds holds all the noise.
+    """
+    study = Study(
+        task=task,
+        learner=LeastSquares(),
+        context_lengths=(1, 2, 3, 4, 6, 8, 11, 16, 20, 23, 32, 45),
+        dataset_sizes=(16, 24, 32, 48, 64, 91, 128, 256, 512, 1024, 2048),
+        seeds=64,
+        test_size=1024,
+    )
+    results = run(study, progress=False)
+    losses = results["loss"].values
+    z = []
+    for i, length in enumerate(study.context_lengths):
+        for j, size in enumerate(study.dataset_sizes):
+            exact = LeastSquares().expected_risk(task, length, size)
+            if abs(length - size) > 5 and np.isfinite(exact):
+                cell = losses[i, j]
+                z.append((cell.mean() - exact) / (cell.std(ddof=1) / np.sqrt(cell.size)))
+    assert len(z) >= 100
+    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
+
+
+def test_measured_optimum_is_the_exact_one_or_costs_next_to_nothing():
+    study = Study(
+        task=DESIGNED,
+        learner=LeastSquares(),
+        context_lengths=(1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45),
+        dataset_sizes=(64, 128, 256, 512, 1024, 2048),
+        seeds=64,
+        test_size=2048,
+    )
+    losses = run(study, progress=False)["loss"].mean("seed")
+    for size in study.dataset_sizes:
+        exact = np.array([LeastSquares().expected_risk(DESIGNED, l, size) for l in study.context_lengths])
+        exact = np.where(np.isnan(exact), np.inf, exact)
+        measured = int(np.argmin(losses.sel(dataset_size=size).values))
+        assert exact[measured] / exact.min() - 1 < 0.002
+
+
+def test_expected_log_loss_is_the_scaled_expected_squared_error():
+    squared, logarithmic = (GaussianLookBack.arfima(0.4, 16, loss=loss) for loss in ("squared_error", "log_loss"))
+    learner = LeastSquares()
+    excess = learner.expected_risk(squared, 4, 100) - squared.bayes_risk(4)
+    expected = logarithmic.bayes_risk(4) + excess / (2 * squared.bayes_risk(4))
+    assert learner.expected_risk(logarithmic, 4, 100) == pytest.approx(expected)
+    assert np.isinf(learner.expected_risk(squared, 4, 5))
+    assert np.isnan(learner.expected_risk(squared, 8, 5))
+    assert np.isfinite(learner.expected_risk(INDEPENDENT, 8, 5))
+
+
+def test_dependent_columns_get_the_minimum_norm_solution():
+    """Every token repeats the one before: columns are equal, and the weight is shared between them."""
+
+    class Repeated(GaussianLookBack):
+        def sample(self, key, index):
+            examples = GaussianLookBack.sample(self, key, index)
+            same = jnp.repeat(examples.context[:, -1:], self.max_context_length, axis=1)
+            return Examples(same, examples.query, examples.target)
+
+    task: Task = Repeated(DESIGNED.process, 4)
+    weights = np.asarray(LeastSquares().fit(task, 4, 500, 0).weights)
+    np.testing.assert_allclose(weights, weights.mean(), rtol=1e-3)
+    assert np.isfinite(weights).all()
+
+
+def test_memory_does_not_hold_the_data_set():
+    """A million samples of 48 tokens are 392 MB as float64; the blocks keep the increase far below."""
+    import resource
+
+    LeastSquares().fit(DESIGNED, 8, 5000, 0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    LeastSquares().fit(DESIGNED, 8, 300_000, 0)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000  # KiB; the whole set is 117,600
+    jax.clear_caches()

@@ -1,0 +1,51 @@
+"""The order of an epoch is a permutation of [0, D), different for each key."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulator.training.order import shuffled
+
+WORDS = st.tuples(*[st.integers(0, 2**32 - 1)] * 2)
+BLOCK = 512  # positions per call: one compiled shape
+
+
+def permutation(words, size):
+    key = jnp.asarray(words, jnp.uint32)
+    blocks = [
+        shuffled(key, jnp.minimum(jnp.arange(start, start + BLOCK), size - 1), jnp.int32(size))
+        for start in range(0, size, BLOCK)
+    ]
+    return np.concatenate(blocks)[:size]
+
+
+@given(WORDS, st.integers(1, 3000))
+def test_every_sample_is_visited_exactly_once(words, size):
+    np.testing.assert_array_equal(np.sort(permutation(words, size)), np.arange(size))
+
+
+@pytest.mark.parametrize("size", [2**31 - 2**24, 10**9, 2**30, 999_999_937])
+def test_huge_sets_stay_in_range_without_collisions(size):
+    """40,000 positions spread over [0, D), each of them thrown somewhere of its own inside [0, D)."""
+    positions = np.unique(np.linspace(0, size - 1, 40_000).astype(np.int64))
+    found = np.asarray(shuffled(jnp.asarray([1, 2], jnp.uint32), jnp.asarray(positions, jnp.int32), jnp.int32(size)))
+    assert found.max() < size
+    assert len(np.unique(found)) == len(positions)
+    # Uniform over [0, D): mean and a 10-bin chi-square with 9 degrees of freedom (p = 1e-5).
+    counts = np.histogram(found, bins=10, range=(0, size))[0]
+    assert np.sum((counts - 4000) ** 2 / 4000) < 40
+
+
+def test_different_keys_give_different_orders_without_a_trace_of_the_identity():
+    size = 2000
+    a, b = permutation((1, 2), size), permutation((1, 3), size)
+    for left, right in ((a, b), (a, np.arange(size)), (b, np.arange(size))):
+        assert np.sum(left == right) < 12  # expected 1
+        assert abs(np.corrcoef(left, right)[0, 1]) < 5 / np.sqrt(size)
+
+
+def test_neighbours_do_not_stay_neighbours():
+    order = permutation((5, 6), 4000).astype(int)
+    assert np.mean(np.abs(np.diff(order)) <= 2) < 0.01
