@@ -24,9 +24,9 @@ def study(scale: Scale) -> Study:
     return Study(
         task=GaussianLookBack.designed(C0=1.0, C=1.0, gamma=1.0, b=1.0, max_context_length=256 if long else 128),
         learner=LeastSquares(),
-        context_lengths=(1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128) + ((181, 256) if long else ()),
+        context_lengths=(2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128) + ((181, 256) if long else ()),
         dataset_sizes=tuple(64 * 2**i for i in range(11 if long else 8)),
-        seeds=64 if long else 16,
+        seeds=128,
         test_size=4096,
     )
 

@@ -32,11 +32,13 @@ def shuffled(
             high = _shift(high, _hash(low, key_words[1], 2 * r + 1), a)
         return high * b + low
 
-    return jax.lax.while_loop(
-        lambda x: jnp.any(x >= size),
-        lambda x: jnp.where(x >= size, throw(x), x),
-        throw(position.astype(jnp.uint32)),
-    )
+    def again(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        x, landed = carry
+        x = jnp.where(landed, x, throw(x))
+        return x, x < size
+
+    start = position.astype(jnp.uint32)
+    return jax.lax.while_loop(lambda carry: ~jnp.all(carry[1]), again, (start, jnp.zeros_like(start, bool)))[0]
 
 
 def _shift(value: Array, hashed: Array, modulus: Array) -> Array:

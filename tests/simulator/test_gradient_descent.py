@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -43,12 +44,12 @@ def test_masked_training_equals_truncated_training(length):
 
 
 def test_an_epoch_visits_every_sample_once_and_epochs_differ():
-    inputs = RunInputs(*(np.int32(x) for x in (3, 100, 0, 50)))
+    inputs = RunInputs(*map(jnp.int32, (3, 100, 0, 50)))
     epochs = []
     for epoch in range(2):
         seen = []
         for step in range(4 * epoch, 4 * epoch + 4):  # 100 samples in batches of 32: the fourth holds 4
-            index, counted = batch_indices(inputs, np.int32(step), 32)
+            index, counted = batch_indices(inputs, jnp.int32(step), 32)
             assert counted.sum() == (32 if step % 4 < 3 else 4)
             seen += np.asarray(index)[np.asarray(counted)].tolist()
         assert sorted(seen) == list(range(100))
@@ -57,7 +58,7 @@ def test_an_epoch_visits_every_sample_once_and_epochs_differ():
 
 
 def test_a_batch_larger_than_the_data_set_holds_the_data_set():
-    index, counted = batch_indices(RunInputs(*(np.int32(x) for x in (3, 5, 0, 50))), np.int32(9), 32)
+    index, counted = batch_indices(RunInputs(*map(jnp.int32, (3, 5, 0, 50))), jnp.int32(9), 32)
     assert sorted(np.asarray(index)[np.asarray(counted)].tolist()) == [0, 1, 2, 3, 4]
 
 
@@ -102,7 +103,9 @@ def test_patience_counts_evaluations_without_improvement_and_none_runs_to_the_en
     )
     losses = impatient.validation_losses
     assert impatient.steps == 10 * len(losses)
-    assert min(losses[-3:]) > min(losses)
+    assert impatient.steps < 10_000
+    # The best so far, the untrained network's loss included, was not improved on by the last three.
+    assert min(losses[-3:]) > min([*losses[:-3], 0.7])
 
 
 def test_steps_need_not_be_a_multiple_of_the_evaluation_interval():

@@ -68,8 +68,8 @@ def test_measured_optimum_is_the_exact_one_or_costs_next_to_nothing():
         learner=LeastSquares(),
         context_lengths=(1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45),
         dataset_sizes=(64, 128, 256, 512, 1024, 2048),
-        seeds=64,
-        test_size=2048,
+        seeds=256,
+        test_size=512,
     )
     losses = run(study, progress=False)["loss"].mean("seed")
     for size in study.dataset_sizes:
