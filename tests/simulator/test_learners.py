@@ -100,7 +100,7 @@ def test_an_untrained_predictor_has_the_shape_of_a_trained_one(learner):
 
 
 def test_least_squares_refuses_a_classification_task_and_says_what_to_use():
-    with pytest.raises(ValueError, match="LeastSquares needs real-valued tokens.*SparseParity.*Use GradientDescent"):
+    with pytest.raises(ValueError, match=r"LeastSquares needs real-valued tokens.*SparseParity.*Use GradientDescent"):
         LeastSquares().fit(PARITY, 2, 100, 0)
 
 

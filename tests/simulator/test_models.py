@@ -1,5 +1,7 @@
 """One battery over all models and tasks; adding a model to ``simulator.models.EXAMPLES`` tests it."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,7 +104,7 @@ def test_a_model_survives_json(model):
 def test_the_parameter_count_is_the_formula():
     task = TASKS[0]
     sizes = (task.max_context_length + task.n_queries, 16, 16, 1)
-    expected = sum((a + 1) * b for a, b in zip(sizes, sizes[1:], strict=False))
+    expected = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
     assert MLP(hidden_sizes=(16, 16)).parameter_count(task) == expected
 
 

@@ -1,0 +1,273 @@
+"""Studies: the grid, the table, and that nothing is lost or made twice."""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from simulator import StoreError, Study, load_results, plan, run, save_results
+from simulator.evaluation import evaluate
+from simulator.learners import GradientDescent, LeastSquares
+from simulator.models import MLP
+from simulator.store import CorruptFileWarning
+from simulator.tasks import GaussianLookBack, SparseParity
+from theory import compare, optimal_context_length
+from theory.laws import EXAMPLES
+
+SERIES = GaussianLookBack.designed(1.0, 1.0, 1.0, 1.0, 16)
+STUDY = Study(SERIES, LeastSquares(), (0, 1, 2, 4, 8, 16), (40, 80, 160, 320), seeds=3, test_size=256)
+TRAINED = Study(
+    SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10),
+    GradientDescent(model=MLP(hidden_sizes=(16, 16)), steps=300, batch_size=32, validation_size=256),
+    (1, 3, 6, 10),
+    (40, 500, 5000),
+    seeds=4,
+    test_size=512,
+)
+
+
+@pytest.fixture(scope="module")
+def results():
+    return run(STUDY, progress=False)
+
+
+def test_the_table_holds_every_run_and_the_exact_truth(results):
+    assert results["loss"].dims == ("context_length", "dataset_size", "seed")
+    assert results["loss"].shape == (6, 4, 3)
+    assert not results["diverged"].any()
+    for length in STUDY.context_lengths:
+        row = results.sel(context_length=length)
+        assert float(row["bayes_risk"]) == SERIES.bayes_risk(length)
+        assert float(row["intrinsic_dimension"]) == length
+        assert np.isnan(row["intrinsic_entropy"])
+    assert results["bayes_risk_curve"].values.tolist() == [SERIES.bayes_risk(l) for l in range(17)]
+    assert results["loss"].attrs["units"] == results.attrs["unit"] == "squared error"
+    np.testing.assert_allclose(results["loss"], results["bayes_risk"] + results["approximation_loss"], rtol=1e-15)
+
+
+def test_test_losses_scatter_around_expected_losses_as_their_standard_errors_say(results):
+    """KL on the test contexts and the loss on the sampled targets are two measurements of one number."""
+    some = results.sel(context_length=[1, 4], dataset_size=[80, 320])
+    z = (some["test_loss"] - some["loss"]) / some["test_loss_standard_error"]
+    assert np.abs(z).max() < 4
+
+
+def test_a_cell_is_what_the_learner_alone_gives(results):
+    predictor = STUDY.learner.fit(SERIES, 4, 80, 2)
+    cell = results.sel(context_length=4, dataset_size=80, seed=2)
+    measured = evaluate(SERIES, predictor, 2, 256)
+    assert float(cell["approximation_loss"]) == measured.approximation_loss
+    assert float(cell["test_loss"]) == measured.test_loss
+
+
+def test_theory_reads_the_table_as_it_comes(results):
+    assert optimal_context_length(results)["best_on_grid"].shape == (4,)
+    assert compare(results, EXAMPLES, n_bootstrap=2)["law"].size == len(EXAMPLES) + 1
+
+
+def test_a_finished_run_is_never_made_again(tmp_path, results, monkeypatch):
+    first = run(STUDY, tmp_path / "runs", progress=False)
+    xr.testing.assert_identical(first, results)
+
+    def refuse(*arguments):
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(LeastSquares, "fit_runs", refuse)
+    xr.testing.assert_identical(run(STUDY, tmp_path / "runs", progress=False), results)
+
+
+def test_a_larger_study_makes_only_what_is_missing(tmp_path, monkeypatch):
+    run(STUDY, tmp_path / "runs", progress=False)
+    larger = dataclasses.replace(STUDY, context_lengths=(0, 1, 2, 3, 4, 8, 16), seeds=4)
+    made = []
+    original = LeastSquares.fit_runs
+
+    def noted(self, task, runs):
+        made.extend(runs)
+        return original(self, task, runs)
+
+    monkeypatch.setattr(LeastSquares, "fit_runs", noted)
+    table = run(larger, tmp_path / "runs", progress=False)
+    assert len(made) == 7 * 4 * 4 - 6 * 4 * 3
+    monkeypatch.undo()
+    xr.testing.assert_identical(table, run(larger, progress=False))
+
+
+def test_every_number_can_be_traced_to_its_file(tmp_path):
+    table = run(STUDY, tmp_path / "runs", progress=False)
+    cell = table.sel(context_length=2, dataset_size=160, seed=1)
+    name = cell["run"].item()
+    kept = json.loads((tmp_path / "runs" / name[:2] / f"{name}.json").read_text())
+    assert kept["result"]["loss"] == float(cell["loss"])
+    assert json.loads(kept["spec"])["run"] == {"type": "Run", "context_length": 2, "dataset_size": 160, "seed": 1}
+
+
+def test_a_damaged_file_is_made_again_and_the_table_is_the_same(tmp_path, results):
+    run(STUDY, tmp_path / "runs", progress=False)
+    files = sorted((tmp_path / "runs").glob("??/*.json"))
+    files[0].write_bytes(files[0].read_bytes()[:-200])
+    files[1].write_bytes(files[1].read_bytes().replace(b'"loss"', b'"lost"'))
+    with pytest.warns(CorruptFileWarning, match="damaged"):
+        table = run(STUDY, tmp_path / "runs", progress=False)
+    xr.testing.assert_identical(table, results)
+
+
+def test_a_full_disk_ends_the_study_and_freeing_it_continues_it(tmp_path, results, monkeypatch):
+    from simulator import store as module
+
+    written = []
+    original = module._write_atomically
+
+    def filling(path, text):
+        if len(written) == 20:
+            raise OSError(28, "No space left on device")
+        written.append(path)
+        original(path, text)
+
+    monkeypatch.setattr(module, "_write_atomically", filling)
+    with pytest.raises(StoreError, match="No space left on device"):
+        run(STUDY, tmp_path / "runs", progress=False)
+    monkeypatch.undo()
+    assert plan(STUDY, tmp_path / "runs").n_finished == 19  # and the store's marker
+    xr.testing.assert_identical(run(STUDY, tmp_path / "runs", progress=False), results)
+
+
+def test_results_survive_the_disk(tmp_path, results):
+    save_results(results, tmp_path / "results.nc")
+    xr.testing.assert_identical(load_results(tmp_path / "results.nc"), results)
+    assert Study.from_json(load_results(tmp_path / "results.nc").attrs["study"]) == STUDY
+    assert [path.name for path in tmp_path.iterdir()] == ["results.nc"]
+
+
+def test_a_results_file_that_is_none_is_refused(tmp_path, results):
+    with pytest.raises(FileNotFoundError, match="no results file"):
+        load_results(tmp_path / "results.nc")
+    (tmp_path / "results.nc").write_bytes(b"CDF nonsense")
+    with pytest.raises(ValueError, match="cannot be read as a results file"):
+        load_results(tmp_path / "results.nc")
+    save_results(results, tmp_path / "results.nc")
+    whole = (tmp_path / "results.nc").read_bytes()
+    (tmp_path / "results.nc").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="cannot be read as a results file"):
+        load_results(tmp_path / "results.nc")
+
+
+def test_a_diverged_run_is_kept_shown_and_never_averaged(tmp_path):
+    learner = dataclasses.replace(TRAINED.learner, learning_rate=1e30, gradient_clip=None)
+    study = dataclasses.replace(TRAINED, learner=learner, context_lengths=(3,), dataset_sizes=(40,), seeds=2)
+    for _ in range(2):  # the second time from the store
+        table = run(study, tmp_path / "runs", progress=False)
+        assert table["diverged"].all()
+        assert table["loss"].isnull().all()
+    with pytest.raises(ValueError, match="diverged"):
+        optimal_context_length(table)
+
+
+def test_a_plan_trains_nothing_and_counts_what_is_left(tmp_path, monkeypatch):
+    before = plan(STUDY, tmp_path / "runs")
+    assert (before.n_runs, before.n_finished) == (72, 0)
+    assert not (tmp_path / "runs").exists()
+    assert len(before.cost.shape_groups) == 1
+    assert "72, 0 finished and 72 to do" in str(before)
+    run(STUDY, tmp_path / "runs", progress=False)
+    after = plan(STUDY, tmp_path / "runs")
+    assert (after.n_runs, after.n_finished, after.cost.seconds) == (72, 72, 0.0)
+
+
+def test_a_plan_of_a_trained_study_gives_a_range_and_learns_from_finished_runs(tmp_path):
+    cost = plan(TRAINED).cost
+    assert cost.seconds_range[0] <= cost.seconds <= cost.seconds_range[1]
+    assert cost.memory_bytes > 0
+    run(dataclasses.replace(TRAINED, seeds=2), tmp_path / "runs", progress=False)
+    rest = plan(TRAINED, tmp_path / "runs")
+    assert rest.n_finished == 24
+    assert rest.cost.seconds_range[0] <= rest.cost.seconds <= rest.cost.seconds_range[1]
+
+
+def test_the_progress_bar_counts_runs_and_tells_the_time_left(capsys):
+    run(STUDY)
+    shown = capsys.readouterr().err
+    assert "72/72" in shown
+    assert "<" in shown
+    run(STUDY, progress=False)
+    assert not capsys.readouterr().err
+
+
+CHILD = """
+import sys
+from simulator import Study, run, save_results
+save_results(run(Study.from_json(sys.argv[1]), sys.argv[2], progress=False), sys.argv[3])
+"""
+
+
+def test_a_study_killed_at_twenty_random_moments_ends_in_the_same_table(tmp_path):
+    """SIGKILL to a real process, anywhere between its first import and its last write; then it is left to finish.
+
+    The moments are shares of the time an undisturbed process takes, so that they mean the same on any machine.
+    """
+    study = dataclasses.replace(TRAINED, learner=dataclasses.replace(TRAINED.learner, steps=2000, patience=None))
+
+    def child(name):
+        files = [str(tmp_path / name), str(tmp_path / f"{name}.nc")]
+        return subprocess.Popen([sys.executable, "-c", CHILD, study.to_json(), *files])
+
+    begin = time.monotonic()
+    assert child("undisturbed").wait() == 0
+    whole = time.monotonic() - begin
+    finished = []
+    for share in np.random.default_rng(4).uniform(0.05, 1.0, size=20):
+        victim = child("killed")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            victim.wait(share * whole)
+        victim.kill()
+        victim.wait()
+        finished.append(len(list((tmp_path / "killed").glob("??/*.json"))))
+    assert np.all(np.diff(finished) >= 0)
+    assert finished[-1] > 0
+    assert child("killed").wait() == 0
+    xr.testing.assert_identical(*(load_results(tmp_path / f"{name}.nc") for name in ("killed", "undisturbed")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"context_lengths": ()}, "context_lengths is empty"),
+        ({"dataset_sizes": ()}, "dataset_sizes is empty"),
+        ({"context_lengths": (4, 2)}, r"context_lengths must increase without repeats; got \(4, 2\)"),
+        ({"dataset_sizes": (10, 10)}, r"dataset_sizes must increase without repeats; got \(10, 10\)"),
+        ({"context_lengths": (0, 17)}, "an entry of context_lengths must be between 0 and 16; got 17"),
+        ({"context_lengths": (-1, 4)}, "an entry of context_lengths must be between 0 and 16; got -1"),
+        ({"dataset_sizes": (0, 4)}, "an entry of dataset_sizes must be between 1 and .*; got 0"),
+        ({"seeds": 0}, "seeds must be between 1 and .*; got 0"),
+        ({"test_size": 1}, "test_size must be between 2 and .*; got 1"),
+        ({"task": TRAINED.task, "context_lengths": (1, 2)}, "LeastSquares needs real-valued tokens"),
+    ],
+)
+def test_an_impossible_study_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(STUDY, **changes)
+
+
+@pytest.mark.parametrize("changes", [{"context_lengths": (1.5,)}, {"seeds": 1.5}, {"dataset_sizes": ("10",)}])
+def test_a_study_of_something_else_than_integers_is_refused(changes):
+    with pytest.raises(TypeError):
+        dataclasses.replace(STUDY, **changes)
+
+
+def test_grids_may_be_lists_or_arrays():
+    study = dataclasses.replace(STUDY, context_lengths=[0, 1, 2, 4, 8, 16], dataset_sizes=np.array([40, 80, 160, 320]))
+    assert study == STUDY
+
+
+def test_the_store_path_may_be_a_string_or_a_path(tmp_path):
+    small = dataclasses.replace(STUDY, context_lengths=(1,), dataset_sizes=(40,), seeds=1)
+    run(small, str(tmp_path / "a"), progress=False)
+    run(small, pathlib.Path(tmp_path / "b"), progress=False)
+    assert len(list(tmp_path.glob("?/??/*.json"))) == 2
