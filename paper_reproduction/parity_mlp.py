@@ -37,7 +37,7 @@ def study(scale: Scale) -> Study:
         task=SparseParity.pareto(n_tasks=24, max_context_length=64, nearest=2, exponent=0.7),
         learner=GradientDescent(model=MLP(hidden_sizes=(64, 64)), steps=6000, weight_decay=0.3),
         context_lengths=(2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64),
-        dataset_sizes=(512, 724, 1024, 1448, 2048, 2896, 4096, 5793, 8192, 11585),
+        dataset_sizes=(724, 1024, 1448, 2048, 2896, 4096, 5793, 8192, 11585, 16384),
         seeds=4,
     )
 

@@ -1,15 +1,24 @@
 """Fitting a law to measured approximation losses.
 
 The Bayes risk is exact, so the approximation loss G has a floor of exactly zero and no constant is fitted for it. What
-is minimised is a Huber loss of
+is minimised is a Huber loss of, for every cell (l, D),
 
-    sqrt(min(G_law, Gmax) / R(0)) - sqrt(min(G_measured, Gmax) / R(0)),     Gmax(l) = R(0) - R(l).
+    w [ sqrt(min(G_law, Gmax) / U) - sqrt(min(G_measured, Gmax) / U) ],    Gmax(l) = R(0) - R(l),  U = R(0) - R(L),
+    w = 1 / (1 + (measured loss - smallest measured loss at this D) / (U/10)).
 
-The square root stands between two extremes that both predict l* worse: differences of G are ruled by the cells that
-have learned nothing, differences of ln G by tiny gaps far from any optimum. G above Gmax is worse than no context at
-all; how much worse no law here describes, so it counts as Gmax on both sides. Constants in which ln G is affine are
-found by linear least squares at each start (variable projection, Golub & Pereyra 1973); then all are polished together.
-Residuals are summed, not averaged: averaging makes optimisers stop early (Besiroglu et al., arXiv 2404.10102).
+- The square root stands between differences of G, ruled by cells that have learned nothing, and differences of ln G,
+  ruled by tiny gaps far from any optimum.
+- The weight w makes the cells count that decide where the minimum lies.
+- G above Gmax is worse than no context at all; how much worse no law here describes, so it counts as Gmax on both sides.
+
+These choices were made on 17 tables (13 of MLPs on Pareto-placed parities, 4 of least squares) by how well the saturating
+law then predicted held-out l*: an error of 0.19 octaves on average, 0.32 at worst, against 0.25 and 0.49 without the
+weight, 0.26 and 1.01 with differences of ln(loss). On 7 tables not used for the choice (other placements, another weight
+decay) the same fit gave 0.46 and 0.71.
+
+Constants in which ln G is affine are found by linear least squares at each start (variable projection, Golub & Pereyra
+1973); then all are polished together. Residuals are summed, not averaged: averaging makes optimisers stop early
+(Besiroglu et al., arXiv 2404.10102).
 """
 
 import dataclasses
@@ -26,6 +35,8 @@ from theory.types import Array
 
 HUBER_DELTA = 0.02
 """Residuals beyond this count linearly."""
+NEAR_OPTIMUM = 0.1
+"""Excess loss, in units of R(0) - R(L), at which a cell has half its weight."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +45,7 @@ class Fit:
 
     Attributes:
         law: the law with its fitted constants.
-        rms_residual: root mean square of the residual above, over the cells.
+        rms_residual: root mean square of the weighted residual above, over the cells.
         n_cells: number of (l, D) cells used.
     """
 
@@ -101,11 +112,17 @@ class _Cells:
         self.truth = truth
         self.length, self.size, self.gap = length[usable], size[usable], gap[usable]
         self.ceiling = truth.largest_gap(self.length)
+        self.unit = float(truth.bayes_risk[0] - truth.bayes_risk[-1])
+        if self.unit <= 0:
+            raise LossTableError("the Bayes risk does not fall with the context length: there is nothing to learn")
+        loss = truth.bayes_risk[length] + np.where(usable, gap, np.inf)
+        excess = (loss - loss.min(axis=0))[usable]
+        self.weight = 1 / (1 + excess / (NEAR_OPTIMUM * self.unit))
 
     def residuals(self, law: Law) -> Float[Array, "cells"]:
         predicted = law.approximation_loss(self.length, self.size, self.truth)
-        unit = abs(self.truth.bayes_risk[0])
-        return np.sqrt(np.minimum(predicted, self.ceiling) / unit) - np.sqrt(np.minimum(self.gap, self.ceiling) / unit)
+        roots = [np.sqrt(np.minimum(gap, self.ceiling) / self.unit) for gap in (predicted, self.gap)]
+        return self.weight * (roots[0] - roots[1])
 
     def log_gap(self, law: Law, chosen: Bool[Array, "cells"]) -> Float[Array, "chosen"]:
         return np.log(law.approximation_loss(self.length[chosen], self.size[chosen], self.truth))

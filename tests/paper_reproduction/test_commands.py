@@ -1,0 +1,137 @@
+"""The commands a user types, at smoke scale, in processes of their own."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from paper_reproduction.__main__ import REPRODUCTIONS
+from simulator import Study, load_results
+
+
+def call(*arguments, cwd, check=True):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if check:
+        assert done.returncode == 0, done.stderr[-2000:]
+    return done
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smoke")
+    return folder, call("paper_reproduction", "--scale", "smoke", cwd=folder)
+
+
+@pytest.mark.parametrize("name", REPRODUCTIONS)
+def test_a_reproduction_leaves_its_figures_numbers_table_and_study(smoke, name):
+    folder = smoke[0] / "results" / "smoke" / name
+    for stem in ("loss_against_context_length", "optimal_context_length"):
+        assert (folder / f"{stem}.png").stat().st_size > 10_000
+        assert (folder / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+        assert len(pd.read_csv(folder / f"{stem}.csv")) > 5
+    results = load_results(folder / "results.nc")
+    study = Study.from_json((folder / "study.json").read_text())
+    assert results.attrs["study"] == study.to_json()
+    assert not results["diverged"].any()
+    below = (results["test_loss"] - results["bayes_risk"]) / results["test_loss_standard_error"]
+    assert below.min() > -5
+
+
+@pytest.mark.parametrize("name", REPRODUCTIONS)
+def test_a_report_says_measured_predicted_ratio_and_regret(smoke, name):
+    text = (smoke[0] / "results" / "smoke" / name / "report.txt").read_text()
+    assert text in smoke[1].stdout
+    for word in ("measured l*", "predicted", "ratio", "regret", "saturating", "intrinsic dimension", "l* stays"):
+        assert word in text
+
+
+def test_progress_is_shown(smoke):
+    assert "run/s" in smoke[1].stderr
+
+
+def test_a_second_call_trains_nothing_and_says_the_same(smoke):
+    folder, first = smoke
+    again = call("paper_reproduction", "look_back", "--scale", "smoke", cwd=folder)
+    study = Study.from_json((folder / "results" / "smoke" / "look_back" / "study.json").read_text())
+    assert f"{len(study.runs())} finished and 0 to do" in again.stdout
+    report = (folder / "results" / "smoke" / "look_back" / "report.txt").read_text()
+    assert report in first.stdout
+    assert report in again.stdout
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+@pytest.mark.parametrize("name", REPRODUCTIONS)
+def test_every_scale_is_a_valid_study(name, scale):
+    study = REPRODUCTIONS[name].study(scale)
+    assert Study.from_json(study.to_json()) == study
+
+
+def test_the_paper_s_grid_is_the_published_one():
+    study = REPRODUCTIONS["parity_mlp"].study("paper")
+    assert study.context_lengths == (27, 32, 36, 43, 63, 94)
+    assert study.dataset_sizes == (50_000, 75_000, 85_000, 100_000, 150_000, 200_000, 400_000, 2_000_000)
+
+
+def test_plan_run_compare_and_figure_work_on_a_study_file(smoke, tmp_path):
+    source = smoke[0] / "results" / "smoke" / "look_back"
+    cli = "paper_reproduction.cli"
+    planned = call(cli, "plan", source / "study.json", "--store", source / "runs", cwd=tmp_path)
+    assert "0 to do" in planned.stdout
+    call(cli, "run", source / "study.json", "--store", source / "runs", "--out", "table.nc", cwd=tmp_path)
+    assert load_results(tmp_path / "table.nc").identical(load_results(source / "results.nc"))
+    compared = call(cli, "compare", "table.nc", "--laws", "saturating", "power", "--out", "c.csv", cwd=tmp_path)
+    assert "saturating" in compared.stdout
+    assert "intrinsic" not in compared.stdout
+    assert set(pd.read_csv(tmp_path / "c.csv")["law"]) == {"saturating", "power", "l* stays"}
+    drawn = call(cli, "figure", "table.nc", "--out", "drawn", cwd=tmp_path)
+    assert len(list((tmp_path / "drawn").iterdir())) == len(drawn.stdout.split()) == 6
+
+
+def test_a_study_can_be_named_by_module(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from simulator import Study\nfrom simulator.learners import LeastSquares\n"
+        "from simulator.tasks import GaussianLookBack\n"
+        "study = Study(GaussianLookBack.arfima(0.3, 8), LeastSquares(), (1, 2), (20, 40), seeds=2, test_size=64)\n"
+    )
+    assert "8 to do" in call("paper_reproduction.cli", "plan", "mine:study", cwd=tmp_path).stdout
+    call("paper_reproduction.cli", "run", "mine:study", cwd=tmp_path)
+    assert np.isfinite(load_results(tmp_path / "results.nc")["loss"]).all()
+    assert len(list((tmp_path / "runs").glob("??/*.json"))) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("plan", "nowhere.json"), "there is no file nowhere.json"),
+        (("plan", "nonsense"), "neither a JSON file nor package.module:name"),
+        (("plan", "no.such:thing"), "cannot load 'no.such:thing'"),
+        (("plan", "math:pi"), "math:pi is a float, not a Study"),
+        (("compare", "nowhere.nc"), "no results file at nowhere.nc"),
+        (("plan", "broken.json"), "broken.json: not JSON"),
+        (("plan", "task.json"), "describes a LeastSquares, not a Study"),
+        (("figure", "broken.json"), "cannot be read as a results file"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_with_the_reason(tmp_path, arguments, message):
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "task.json").write_text(json.dumps({"type": "LeastSquares"}))
+    done = call("paper_reproduction.cli", *arguments, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ")
+
+
+def test_an_unknown_reproduction_is_refused_with_the_known_ones(tmp_path):
+    done = call("paper_reproduction", "nonsense", cwd=tmp_path, check=False)
+    assert done.returncode != 0
+    assert "unknown reproduction nonsense; there are: look_back, parity_mlp" in done.stderr
