@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import xarray as xr
+from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from figures.style import MARKERS, STYLE, new_figure
@@ -62,7 +63,7 @@ def optimal_context_length(comparison: xr.Dataset, title: str = "") -> tuple[Fig
             )  # fmt: skip
         axes.set_xscale("log")
         axes.set_yscale("log", base=2)
-        axes.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:.0f}"))
+        axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:.0f}"))
         axes.set_xlim(sizes[0] / 1.25, sizes[-1] * 1.25)
         for x, text, side in ((boundary / 1.04, "fitted", "right"), (boundary * 1.04, "held out", "left")):
             axes.text(x, 1.0, text, ha=side, va="top", fontsize=8, color="0.3", transform=axes.get_xaxis_transform())

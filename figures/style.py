@@ -3,14 +3,16 @@
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -48,7 +50,7 @@ def context_length_axis(axes: Axes, context_lengths: Sequence[int]) -> None:
         axes.set_xscale("log", base=2)
     else:
         axes.set_xscale("symlog", base=2, linthresh=1)
-    axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:.0f}"))
+    axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:.0f}"))
     axes.set_xlabel("context length $l$ (tokens)")
 
 

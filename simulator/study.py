@@ -20,7 +20,6 @@ from simulator.specification import canonical_json, digest, from_json
 from simulator.store import FORMAT, Store
 from simulator.tasks.base import Task
 from theory.checks import check_integer, set_fields
-from theory.types import Integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +40,8 @@ class Study:
     learner: Learner
     context_lengths: Sequence[int] | np.ndarray
     dataset_sizes: Sequence[int] | np.ndarray
-    seeds: Integer = 4
-    test_size: Integer = 16384
+    seeds: int = 4
+    test_size: int = 16384
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, Task):

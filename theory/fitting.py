@@ -9,12 +9,13 @@ is minimised is a Huber loss of, for every cell (l, D),
 - The square root stands between differences of G, ruled by cells that have learned nothing, and differences of ln G,
   ruled by tiny gaps far from any optimum.
 - The weight w makes the cells count that decide where the minimum lies.
-- G above Gmax is worse than no context at all; how much worse no law here describes, so it counts as Gmax on both sides.
+- G above Gmax is worse than no context at all; how much worse no law here describes, so it counts as Gmax on both
+  sides.
 
-These choices were made on 17 tables (13 of MLPs on Pareto-placed parities, 4 of least squares) by how well the saturating
-law then predicted held-out l*: an error of 0.19 octaves on average, 0.32 at worst, against 0.25 and 0.49 without the
-weight, 0.26 and 1.01 with differences of ln(loss). On 7 tables not used for the choice (other placements, another weight
-decay) the same fit gave 0.46 and 0.71.
+These choices were made on 17 tables (13 of MLPs on Pareto-placed parities, 4 of least squares) by how well the
+saturating law then predicted held-out l*: an error of 0.19 octaves on average, 0.32 at worst, against 0.25 and 0.49
+without the weight, 0.26 and 1.01 with differences of ln(loss). On 7 tables not used for the choice (other placements,
+another weight decay) the same fit gave 0.46 and 0.71.
 
 Constants in which ln G is affine are found by linear least squares at each start (variable projection, Golub & Pereyra
 1973); then all are polished together. Residuals are summed, not averaged: averaging makes optimisers stop early

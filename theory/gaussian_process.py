@@ -41,7 +41,7 @@ class LinearPrediction:
 
 
 def _levinson(
-    variance: float, next_phi: Callable[[int, np.floating, np.floating], np.floating], n: int
+    variance: float, next_phi: Callable[[int, float, float], float | np.floating], n: int
 ) -> tuple[LinearPrediction, Float[Array, "l"]]:
     """The recursion both directions share; ``next_phi(k, known, V(k-1))`` supplies phi_k, known the sum in gamma(k).
 
@@ -54,7 +54,7 @@ def _levinson(
     for k in range(1, n + 1):
         past = coefficients[k - 1, : k - 1]
         known = past @ covariances[k - 1 : 0 : -1]
-        phi = next_phi(k, known, errors[k - 1])
+        phi = float(next_phi(k, float(known), float(errors[k - 1])))
         phis[k - 1] = phi
         covariances[k] = phi * errors[k - 1] + known
         coefficients[k, : k - 1] = past - phi * past[::-1]
@@ -72,7 +72,7 @@ def durbin_levinson(autocovariance: Float[Array, "l"]) -> LinearPrediction:
     autocovariance = np.asarray(autocovariance, dtype=np.float64)
     check_positive("autocovariance[0]", float(autocovariance[0]))
 
-    def next_phi(k: int, known: np.floating, error: np.floating) -> np.floating:
+    def next_phi(k: int, known: float, error: float) -> float | np.floating:
         phi = (autocovariance[k] - known) / error
         if not abs(phi) < 1.0:
             raise ValueError(

@@ -46,8 +46,8 @@ def optimal_context_length(
     losses = seed_losses(table)
     lengths = table.indexes["context_length"].to_numpy()
     sizes = table.indexes["dataset_size"].to_numpy()
-    complete = np.isfinite(losses).all(axis=2)
-    for size, usable in zip(sizes, complete.any(axis=0), strict=True):
+    complete = np.asarray(np.isfinite(losses).all(axis=2))
+    for size, usable in zip(sizes, np.asarray(complete.any(axis=0)), strict=True):
         if not usable:
             raise LossTableError(
                 f"every context length of dataset size {size} has a diverged or missing run: "

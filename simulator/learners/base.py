@@ -37,7 +37,8 @@ class Run:
 class Predictor(Protocol):
     """What a learner learned: a pytree, called on whole examples, of which it sees its own context length."""
 
-    context_length: Any
+    @property
+    def context_length(self) -> Any: ...
 
     def __call__(self, examples: Examples) -> Float[Array, "B *classes"]: ...
 

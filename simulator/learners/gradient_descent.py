@@ -19,7 +19,7 @@ from simulator.tasks.base import Examples, Task
 from simulator.training import sweep as engine
 from simulator.training.run import RunState
 from theory.checks import check_choice, check_integer, check_non_negative, check_positive, set_fields
-from theory.types import Integer, Scalar
+from theory.types import Integer
 
 
 @jax.tree_util.register_dataclass
@@ -61,15 +61,15 @@ class GradientDescent(Learner):
     """
 
     model: Model = MLP()
-    steps: Integer | None = None
-    epochs: Integer | None = None
-    batch_size: Integer = 64
-    learning_rate: Scalar = 5e-3
-    weight_decay: Scalar = 0.1
-    gradient_clip: Scalar | None = 1.0
-    evaluation_every: Integer | None = None
-    patience: Integer | None = 5
-    validation_size: Integer = 2048
+    steps: int | None = None
+    epochs: int | None = None
+    batch_size: int = 64
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.1
+    gradient_clip: float | None = 1.0
+    evaluation_every: int | None = None
+    patience: int | None = 5
+    validation_size: int = 2048
     selection: Literal["validation", "paper"] = "validation"
 
     def __post_init__(self) -> None:
@@ -174,9 +174,10 @@ class GradientDescent(Learner):
 
         timed(1)
         compiling = time.perf_counter() - begin
-        few, many = 1, 21
-        at_few = min(timed(few) for _ in range(3))
-        per_step = max(min(timed(many) for _ in range(3)) - at_few, 1e-9) / (many - few) / slots
+        few, many = 1, 41
+        at_few = float(np.median([timed(few) for _ in range(3)]))
+        at_many = float(np.median([timed(many) for _ in range(3)]))
+        per_step = max(at_many - at_few, 1e-9) / (many - few) / slots
         per_evaluation = at_few / slots
 
         def seconds(steps_of: Any) -> float:

@@ -136,7 +136,7 @@ class _Triangles:
             self.block = (self.whole_blocks, np.concatenate(columns, axis=1).astype(np.float64))
         stacked = np.concatenate([self.triangle, self.block[1][:rows]])
         triangle = scipy.linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0]
-        return triangle[: self.task.max_context_length + 1]
+        return np.asarray(triangle)[: self.task.max_context_length + 1]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -161,6 +161,7 @@ def _nested_weights(
             return np.zeros(0)
         if length <= regular:
             return nested[:length, length - 1]
-        return scipy.linalg.lstsq(R[:, :length], z, cond=_RANK_TOLERANCE, lapack_driver="gelsy", check_finite=False)[0]
+        solution = scipy.linalg.lstsq(R[:, :length], z, cond=_RANK_TOLERANCE, lapack_driver="gelsy", check_finite=False)
+        return solution[0]  # pyright: ignore[reportOptionalSubscript]
 
     return {length: weights(length) for length in context_lengths}

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Shaped
 
 from theory.checks import check_integer
@@ -93,10 +94,11 @@ class Task(abc.ABC):
 
     def check_length(self, context_length: ContextLength) -> None:
         """Raise unless the context length is an integer in 0..L (a traced value is taken on trust)."""
-        if not isinstance(context_length, jax.core.Tracer):
-            if isinstance(context_length, jax.Array):
-                context_length = np.asarray(context_length)[()]
-            check_integer("context_length", context_length, 0, self.max_context_length)
+        if isinstance(context_length, jax.Array):
+            if isinstance(context_length, Tracer):
+                return
+            context_length = context_length.item()
+        check_integer("context_length", context_length, 0, self.max_context_length)
 
     def check_examples(self, examples: Examples) -> None:
         """Raise unless the examples are of this task's shape."""

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import ClassVar, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -24,10 +24,10 @@ class DesignedProcess:
     :func:`theory.gaussian_process.partial_autocorrelations_from_risk` says how their signs are chosen.
     """
 
-    C0: Scalar
-    C: Scalar
-    gamma: Scalar
-    b: Scalar
+    C0: float
+    C: float
+    gamma: float
+    b: float
 
     def __post_init__(self) -> None:
         positive = {name: check_positive(name, getattr(self, name)) for name in ("C", "gamma", "b")}
@@ -52,7 +52,7 @@ class DesignedProcess:
 class ArfimaProcess:
     """ARFIMA(0, d, 0) with unit innovations: long memory, R(l) - 1 ~ d^2/l."""
 
-    d: Scalar
+    d: float
 
     def __post_init__(self) -> None:
         gaussian_process.check_arfima_order(self.d)
@@ -76,10 +76,10 @@ class IndependentTokens:
     a_i^2 = R(i-1) - R(i), a power law of exponent gamma + 1 in the distance i; the noise variance is R(L).
     """
 
-    C0: Scalar
-    C: Scalar
-    gamma: Scalar
-    b: Scalar
+    C0: float
+    C: float
+    gamma: float
+    b: float
 
     __post_init__ = DesignedProcess.__post_init__
     bayes_risk = DesignedProcess.bayes_risk
@@ -124,11 +124,8 @@ class GaussianLookBack(Task):
     """
 
     process: Process
-    max_context_length: Integer
+    max_context_length: int
     loss: Literal["squared_error", "log_loss"] = "squared_error"  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    vocabulary_size: ClassVar[None] = None
-    n_classes: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         set_fields(self, max_context_length=check_integer("max_context_length", self.max_context_length, 1))
@@ -150,14 +147,14 @@ class GaussianLookBack(Task):
         loss: Literal["squared_error", "log_loss"] = "squared_error",
     ) -> "GaussianLookBack":
         """Stationary process with V(l) = C0 + C/(l+b)^gamma at every l = 0..L."""
-        return cls(DesignedProcess(C0, C, gamma, b), max_context_length, loss)  # pyright: ignore[reportArgumentType]
+        return cls(DesignedProcess(*map(float, (C0, C, gamma, b))), int(max_context_length), loss)
 
     @classmethod
     def arfima(
         cls, d: Scalar, max_context_length: Integer, loss: Literal["squared_error", "log_loss"] = "squared_error"
     ) -> "GaussianLookBack":
         """ARFIMA(0, d, 0), -1/2 < d < 1/2, unit innovations: V(l) - 1 ~ d^2/l."""
-        return cls(ArfimaProcess(d), max_context_length, loss)  # pyright: ignore[reportArgumentType]
+        return cls(ArfimaProcess(float(d)), int(max_context_length), loss)
 
     @classmethod
     def independent(
@@ -170,7 +167,7 @@ class GaussianLookBack(Task):
         loss: Literal["squared_error", "log_loss"] = "squared_error",
     ) -> "GaussianLookBack":
         """Independent tokens with power-law weights; the same V(l) as :meth:`designed`."""
-        return cls(IndependentTokens(C0, C, gamma, b), max_context_length, loss)  # pyright: ignore[reportArgumentType]
+        return cls(IndependentTokens(*map(float, (C0, C, gamma, b))), int(max_context_length), loss)
 
     def prediction_error(self, context_length: Integer) -> float:
         """V(l): mean squared error of the best predictor."""

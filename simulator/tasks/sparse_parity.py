@@ -68,8 +68,8 @@ class SparseParity(ClassificationTask):
     max_context_length: int
     frequencies: Sequence[float] | None = None
 
-    vocabulary_size: ClassVar[int] = 2
-    n_classes: ClassVar[int] = 2
+    vocabulary_size: ClassVar[int | None] = 2
+    n_classes: ClassVar[int | None] = 2
 
     def __post_init__(self) -> None:
         pairs = tuple(tuple(check_integer("a bit of a pair", bit, 1) for bit in pair) for pair in self.pairs)
@@ -138,7 +138,7 @@ class SparseParity(ClassificationTask):
             while (far, near) in pairs and not exhausted:
                 near = int(rng.integers(1, far))
             pairs.append((far, near))
-        return cls(tuple(pairs), max_context_length)
+        return cls(tuple(pairs), check_integer("max_context_length", max_context_length, 1))
 
     @property
     def n_queries(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
