@@ -119,13 +119,6 @@ class Store:
         except OSError as error:
             raise _cannot("write", path, error) from error
 
-    def about(self, name: str) -> dict[str, Any]:
-        """How a run came about; empty if it is not there."""
-        try:
-            return json.loads(self.file(name).read_text())["about"]
-        except (OSError, ValueError, KeyError):
-            return {}
-
 
 def _checksum(spec: str, result: Any) -> str:
     return digest(spec + json.dumps(result, sort_keys=True, allow_nan=False))

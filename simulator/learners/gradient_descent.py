@@ -174,10 +174,14 @@ class GradientDescent(Learner):
 
         timed(1)
         compiling = time.perf_counter() - begin
+
+        def typical(steps: int) -> float:
+            once = timed(steps)
+            return once if once > 1 else float(np.median([once, timed(steps), timed(steps)]))
+
         few, many = 1, 41
-        at_few = float(np.median([timed(few) for _ in range(3)]))
-        at_many = float(np.median([timed(many) for _ in range(3)]))
-        per_step = max(at_many - at_few, 1e-9) / (many - few) / slots
+        at_few = typical(few)
+        per_step = max(typical(many) - at_few, 1e-9) / (many - few) / slots
         per_evaluation = at_few / slots
 
         def seconds(steps_of: Any) -> float:
@@ -189,9 +193,11 @@ class GradientDescent(Learner):
 
         def least(run: Run) -> float:
             last = self.last_step(run.dataset_size)
-            return (
-                last if self.patience is None else min(last, (self.patience + 1) * self.chunk_steps(run.dataset_size))
-            )
+            if self.patience is None:
+                return last
+            # The untrained network counts as the first evaluation, but not in the paper's protocol.
+            evaluations = self.patience + (self.selection == "paper")
+            return min(last, evaluations * self.chunk_steps(run.dataset_size))
 
         def most(run: Run) -> float:
             return self.last_step(run.dataset_size)
