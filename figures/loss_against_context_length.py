@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from figures.style import MARKERS, STYLE, context_length_axis, new_figure, shades
 from theory import optimal_context_length
+from theory.loss_table import check_loss_table, seed_losses
 
 
 def loss_against_context_length(results: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
@@ -22,10 +23,11 @@ def loss_against_context_length(results: xr.Dataset, title: str = "") -> tuple[F
         whether it is l*, the ends of the interval of l*, and the names of the runs it was made from. A cell with a
         diverged run has no mean and is marked by a cross at the top.
     """
+    results = check_loss_table(results, "loss")
     best = optimal_context_length(results)
     lengths = results["context_length"].values
     sizes = results["dataset_size"].values
-    losses = results["loss"].transpose("context_length", "dataset_size", "seed").values
+    losses = seed_losses(results)
     n_seeds = losses.shape[2]
     mean = losses.mean(axis=2)
     error = losses.std(axis=2, ddof=1) / np.sqrt(n_seeds) if n_seeds > 1 else np.zeros_like(mean)

@@ -10,7 +10,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-import figures
+from paper_reproduction.reproduce import draw
 from simulator import StoreError, Study, load_results, plan, run, save_results
 from simulator.specification import SpecificationError
 from theory import LossTableError, compare, comparison_as_text
@@ -67,6 +67,8 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.out.is_dir():
+        raise IsADirectoryError(f"--out {options.out} is a folder: name a file, as in {options.out / 'results.nc'}")
     results = run(read_study(options.study), options.store)
     save_results(results, options.out)
     print(f"{results['loss'].size} runs, {int(results['diverged'].sum())} diverged; written: {options.out}")
@@ -77,6 +79,7 @@ def _compare(options: argparse.Namespace) -> None:
     comparison = compare(results, [_LAWS[name] for name in options.laws], fit_fraction=options.fit_fraction)
     print(comparison_as_text(comparison, f"({results.attrs.get('unit', '')})"))
     if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         comparison.to_dataframe().to_csv(options.out)
         print(f"\nwritten: {options.out}")
 
@@ -84,12 +87,7 @@ def _compare(options: argparse.Namespace) -> None:
 def _figure(options: argparse.Namespace) -> None:
     results = load_results(options.results)
     comparison = compare(results, [_LAWS[name] for name in options.laws], fit_fraction=options.fit_fraction)
-    for stem, (figure, numbers) in {
-        "loss_against_context_length": figures.loss_against_context_length(results),
-        "optimal_context_length": figures.optimal_context_length(comparison),
-    }.items():
-        for path in figures.save(figure, numbers, options.out / stem):
-            print(path)
+    print(*draw(results, comparison, options.out), sep="\n")
 
 
 def read_study(name: str) -> Study:

@@ -43,17 +43,20 @@ def reproduce(name: str, reproduction: Reproduction, scale: Scale, out: pathlib.
     save_results(results, folder / "results.nc")
 
     comparison = compare(results, LAWS)
-    written = [folder / "results.nc", folder / "study.json"]
-    for stem, (figure, numbers) in {
-        "loss_against_context_length": figures.loss_against_context_length(results, reproduction.title),
-        "optimal_context_length": figures.optimal_context_length(comparison, reproduction.title),
-    }.items():
-        written += figures.save(figure, numbers, folder / stem)
+    written = [folder / "results.nc", folder / "study.json", *draw(results, comparison, folder, reproduction.title)]
     text = report(study, results, comparison, reproduction)
     (folder / "report.txt").write_text(text + "\n")
     print(text)
     print("\nwritten:", *(f"  {path}" for path in [*written, folder / "report.txt"]), sep="\n")
     return comparison
+
+
+def draw(results: xr.Dataset, comparison: xr.Dataset, folder: pathlib.Path, title: str = "") -> list[pathlib.Path]:
+    """Both figures with their numbers; returns the files."""
+    return [
+        *figures.save(*figures.loss_against_context_length(results, title), folder / "loss_against_context_length"),
+        *figures.save(*figures.optimal_context_length(comparison, title), folder / "optimal_context_length"),
+    ]
 
 
 def report(study: Study, results: xr.Dataset, comparison: xr.Dataset, reproduction: Reproduction) -> str:

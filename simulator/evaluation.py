@@ -33,21 +33,27 @@ class Evaluation:
 
 
 def evaluate(task: Task, predictor: Predictor, seed: int, test_size: int) -> Evaluation:
-    """Measure a predictor on the first ``test_size`` samples of the seed's test stream."""
-    divergence, loss = _pointwise(task, predictor, _test_examples(task, seed, test_size))
-    divergence, loss = np.asarray(divergence, np.float64), np.asarray(loss, np.float64)
+    """Measure a predictor on the first ``test_size`` samples of the seed's test stream, block by block."""
+    blocks = []
+    for start in range(0, test_size, _BLOCK):
+        blocks.append(_pointwise(task, predictor, _test_examples(task, seed, start, min(_BLOCK, test_size - start))))
+    divergence, loss = (np.concatenate(parts).astype(np.float64) for parts in zip(*blocks, strict=True))
     return Evaluation(*_mean_and_error(divergence), *_mean_and_error(loss))
 
 
+_BLOCK = 16384
+"""Samples evaluated at once: bounds the memory of an evaluation."""
+
+
 @functools.lru_cache(maxsize=8)
-def _test_examples(task: Task, seed: int, test_size: int) -> Examples:
+def _test_examples(task: Task, seed: int, start: int, size: int) -> Examples:
     # Kept, because all context lengths and dataset sizes of a seed share it.
-    return _sample(task, stream_key(seed, "test"), test_size)
+    return _sample(task, stream_key(seed, "test"), jnp.int32(start), size)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _sample(task: Task, key: Key, size: int) -> Examples:
-    return task.sample(key, jnp.arange(size, dtype=jnp.int32))
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _sample(task: Task, key: Key, start: Array, size: int) -> Examples:
+    return task.sample(key, start + jnp.arange(size, dtype=jnp.int32))
 
 
 @functools.partial(jax.jit, static_argnums=0)

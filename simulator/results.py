@@ -1,5 +1,7 @@
 """The labelled table of a study's results, in memory and on disk."""
 
+import contextlib
+import hashlib
 import os
 import pathlib
 from collections.abc import Mapping
@@ -9,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from simulator.learners.base import Run
-from simulator.store import FORMAT
+from simulator.store import FORMAT, StoreError
 
 if TYPE_CHECKING:
     from simulator.study import Study
@@ -80,14 +82,25 @@ def as_table(study: "Study", results: Mapping[Run, Mapping[str, Any]], names: Ma
 
 
 def save_results(results: xr.Dataset, path: str | os.PathLike[str]) -> None:
-    """Write a table as netCDF-4, whole or not at all."""
+    """Write a table as netCDF-4 with a checksum of its contents, whole or not at all; makes the folder.
+
+    Raises:
+        StoreError: it cannot be written there.
+    """
     path = pathlib.Path(path)
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
     try:
-        results.to_netcdf(temporary, engine="h5netcdf")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        results.assign_attrs(checksum=_checksum(results)).to_netcdf(temporary, engine="h5netcdf")
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # h5py tells of a full disk by RuntimeError
+        raise StoreError(
+            f"cannot write {path}: {error}. Free space or name a file in a writable folder; finished runs are kept in "
+            "their store"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def load_results(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -101,6 +114,21 @@ def load_results(path: str | os.PathLike[str]) -> xr.Dataset:
     if not path.is_file():
         raise FileNotFoundError(f"no results file at {path}: 'context-scaling run' writes one")
     try:
-        return xr.load_dataset(path, engine="h5netcdf")
-    except (OSError, KeyError, ValueError) as error:
+        results = xr.load_dataset(path, engine="h5netcdf")
+        checksum = results.attrs.pop("checksum", None)
+        if checksum != _checksum(results):
+            raise ValueError("its checksum does not match")
+    except Exception as error:  # a damaged HDF5 file can raise almost anything
         raise ValueError(f"{path} cannot be read as a results file ({error}): make it again from its store") from error
+    return results
+
+
+def _checksum(results: xr.Dataset) -> str:
+    """SHA-256 of all values, names, dimensions and attributes, whatever types the file gives them back in."""
+    total = hashlib.sha256(repr(sorted((name, str(value)) for name, value in results.attrs.items())).encode())
+    for name in sorted(map(str, results.variables)):
+        variable = results.variables[name]
+        plain = variable.values.dtype.kind in "bifu"
+        values = np.ascontiguousarray(variable.values).tobytes() if plain else repr(variable.values.tolist()).encode()
+        total.update(repr((name, variable.dims, variable.shape)).encode() + values)
+    return total.hexdigest()

@@ -60,6 +60,8 @@ def from_plain(plain: Any) -> Any:
         return plain
     if "type" not in plain:
         raise SpecificationError(f"a spec names its type; got an object with only {sorted(plain)}")
+    if not isinstance(plain["type"], str):
+        raise SpecificationError(f"a type is named by a string; got {plain['type']!r}")
     cls = _find_type(plain["type"])
     given = {name: from_plain(item) for name, item in plain.items() if name != "type"}
     known = {f.name for f in dataclasses.fields(cls)}

@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import platform
+import secrets
 import warnings
 from collections.abc import Mapping
 from importlib import metadata
@@ -21,6 +22,9 @@ from simulator.specification import digest
 
 FORMAT = 1
 """Version of the files' layout and of the numbers in them: raised when either changes."""
+
+
+_MARKER = "store.json"
 
 
 class StoreError(RuntimeError):
@@ -47,20 +51,33 @@ class Store:
         Raises:
             StoreError: another format, not a store, or not writable.
         """
-        marker = self.path / "store.json"
+        if self.check():
+            return
         try:
-            if marker.exists():
-                found = json.loads(marker.read_text()).get("format")
-            elif self.path.exists() and any(self.path.iterdir()):
-                raise StoreError(
-                    f"{self.path} is neither empty nor a store of runs (it has no store.json): name another folder"
-                )
-            else:
-                self.path.mkdir(parents=True, exist_ok=True)
-                _write_atomically(marker, json.dumps({"format": FORMAT}))
-                found = FORMAT
-        except (json.JSONDecodeError, AttributeError) as error:
-            raise StoreError(f"{marker} is damaged ({error}): restore it, or name another folder") from error
+            self.path.mkdir(parents=True, exist_ok=True)
+            _write_atomically(self.path / _MARKER, json.dumps({"format": FORMAT}))
+        except OSError as error:
+            raise _cannot("use the store", self.path, error) from error
+
+    def check(self) -> bool:
+        """Whether there is a store of this format; False where there is none yet. Changes nothing.
+
+        Raises:
+            StoreError: there is something else.
+        """
+        marker = self.path / _MARKER
+        try:
+            # Another process may be making the store just now: its temporary file is no reason to refuse.
+            others = self.path.exists() and any(not p.name.startswith(_MARKER) for p in self.path.iterdir())
+            if not marker.exists():
+                if others:
+                    raise StoreError(
+                        f"{self.path} is neither empty nor a store of runs (it has no {_MARKER}): name another folder"
+                    )
+                return False
+            found = json.loads(marker.read_text())["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{marker} is damaged ({error!r}): restore it, or name another folder") from error
         except OSError as error:
             raise _cannot("use the store", self.path, error) from error
         if found != FORMAT:
@@ -68,13 +85,14 @@ class Store:
                 f"{self.path} was written in format {found!r}, this version reads and writes {FORMAT}: name another "
                 "folder, or use the version that wrote it"
             )
+        return True
 
     def file(self, name: str) -> pathlib.Path:
         """Where the run of that name is kept."""
         return self.path / name[:2] / f"{name}.json"
 
-    def read(self, name: str, spec: str) -> dict[str, Any] | None:
-        """The result of a run, or None if it is not there. A damaged file is put aside with a warning."""
+    def read(self, name: str, spec: str, *, put_aside: bool = True) -> dict[str, Any] | None:
+        """The result of a run, or None if it is not there. A damaged file counts as absent and is put aside."""
         path = self.file(name)
         try:
             text = path.read_text()
@@ -92,6 +110,8 @@ class Store:
                 raise ValueError("it holds another spec")
             return content["result"]
         except (ValueError, KeyError, TypeError) as error:
+            if not put_aside:
+                return None
             aside = path.with_suffix(".corrupt")
             try:
                 path.replace(aside)
@@ -125,7 +145,7 @@ def _checksum(spec: str, result: Any) -> str:
 
 
 def _write_atomically(path: pathlib.Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with temporary.open("w") as file:
             file.write(text)

@@ -26,6 +26,9 @@ from theory.checks import check_integer, set_fields
 class Study:
     """What is to be measured. A frozen value: equal studies give equal numbers.
 
+    A run is named by its spec, not by code: after changing what a task or learner of your own computes, change its spec
+    too (a version field will do), or use another store.
+
     Attributes:
         task: generates the data and knows the truth.
         learner: learns from D samples at each context length.
@@ -82,6 +85,8 @@ class Study:
 
 
 def _grid(name: str, values: Iterable[Any], minimum: int, maximum: int) -> tuple[int, ...]:
+    if not isinstance(values, Iterable) or isinstance(values, str):
+        raise TypeError(f"{name} must be a sequence of integers, as in (1, 2, 4); got {values!r}")
     grid = tuple(check_integer(f"an entry of {name}", value, minimum, maximum) for value in values)
     if not grid:
         raise ValueError(f"{name} is empty: give at least one value")
@@ -115,7 +120,7 @@ class Plan:
 
     def __str__(self) -> str:
         low, high = self.cost.seconds_range
-        spread = "" if high < 1.2 * low else f" (between {_duration(low)} and {_duration(high)}, by early stopping)"
+        spread = "" if high <= 1.2 * low else f" (between {_duration(low)} and {_duration(high)}, by early stopping)"
         return "\n".join(
             [
                 f"runs:    {self.n_runs}, {self.n_finished} finished and {self.n_runs - self.n_finished} to do",
@@ -133,10 +138,11 @@ def plan(study: Study, store: str | os.PathLike[str] | None = None) -> Plan:
     steps unknown, finished runs of nearby dataset size in the store tell it; without any, the geometric mean of the
     least and the most possible is taken.
     """
+    _check_study(study)
     runs = study.runs()
     pending, known = list(runs), {}
-    if store is not None and pathlib.Path(store).exists():
-        results = dict(_finished(study, _open(store), runs))
+    if store is not None and _open(store).check():
+        results = dict(_finished(study, _open(store), runs, put_aside=False))
         pending = [run for run in runs if run not in results]
         known = {run: result["steps"] for run, result in results.items()}
     if not pending:
@@ -173,6 +179,7 @@ def run(study: Study, store: str | os.PathLike[str] | None = None, *, progress: 
     Raises:
         StoreError: the store is of another format, not writable, or its disk is full.
     """
+    _check_study(study)
     runs = study.runs()
     kept = None if store is None else _open(store)
     if kept is not None:
@@ -195,14 +202,21 @@ def run(study: Study, store: str | os.PathLike[str] | None = None, *, progress: 
     return as_table(study, results, names)
 
 
+def _check_study(study: Any) -> None:
+    if not isinstance(study, Study):
+        raise TypeError(f"a study is a Study(task=..., learner=..., ...); got {study!r}")
+
+
 def _open(path: str | os.PathLike[str]) -> Store:
     return Store(pathlib.Path(path))
 
 
-def _finished(study: Study, store: Store, runs: Iterable[Run]) -> Iterator[tuple[Run, dict[str, Any]]]:
+def _finished(
+    study: Study, store: Store, runs: Iterable[Run], *, put_aside: bool = True
+) -> Iterator[tuple[Run, dict[str, Any]]]:
     for run in runs:
         spec = study.run_spec(run)
-        result = store.read(digest(spec), spec)
+        result = store.read(digest(spec), spec, put_aside=put_aside)
         if result is not None:
             yield run, result
 

@@ -5,9 +5,22 @@ import operator
 from typing import Any
 
 
+def check_number(name: str, value: Any) -> float:
+    """``value`` as a float; TypeError unless it is a number, ValueError unless it is finite."""
+    if isinstance(value, bool | str | bytes):
+        raise TypeError(f"{name} must be a number; got {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number; got {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be a finite number; got {value!r}")
+    return number
+
+
 def check_positive(name: str, value: Any) -> float:
     """``value`` as a float; ValueError unless it is finite and above zero."""
-    number = _finite(name, value)
+    number = check_number(name, value)
     if number <= 0:
         raise ValueError(f"{name} must be a finite number above 0; got {value!r}")
     return number
@@ -15,7 +28,7 @@ def check_positive(name: str, value: Any) -> float:
 
 def check_non_negative(name: str, value: Any) -> float:
     """``value`` as a float; ValueError unless it is finite, zero or above."""
-    number = _finite(name, value)
+    number = check_number(name, value)
     if number < 0:
         raise ValueError(f"{name} must be a finite number, 0 or above; got {value!r}")
     return number
@@ -45,15 +58,3 @@ def set_fields(instance: object, **values: Any) -> None:
     """Put checked values in place in a frozen dataclass's ``__post_init__``, so that 1 and 1.0 make the same spec."""
     for name, value in values.items():
         object.__setattr__(instance, name, value)
-
-
-def _finite(name: str, value: Any) -> float:
-    if isinstance(value, bool | str | bytes):
-        raise TypeError(f"{name} must be a number; got {value!r}")
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number; got {value!r}") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{name} must be a finite number; got {value!r}")
-    return number

@@ -32,6 +32,7 @@ def compare(
 
     Args:
         results: a table from :func:`simulator.run`, or of the same shape.
+            Dataset sizes whose every context length has a diverged run are left out.
         laws: laws to fit; those without fitted constants are scored as they are. The baseline "l* stays" is added.
         fit_fraction: share of the dataset sizes, smallest first, that the fit sees.
         level: level of all intervals.
@@ -49,20 +50,25 @@ def compare(
     """
     table = check_loss_table(results, "loss", "approximation_loss")
     truth = truth_of(table)
+    laws = list(laws) if isinstance(laws, Sequence) else [laws]
+    if not laws or not all(isinstance(law, Law) for law in laws):
+        raise TypeError(f"laws are instances of Law, as in [SaturatingLaw(), PowerLaw()]; got {laws!r}")
     names = [law.name for law in laws]
     if len(set(names)) != len(names) or STAYS in names:
         raise ValueError(f"laws need distinct names, other than {STAYS!r}; got {names}")
     if not 0.0 < fit_fraction < 1.0:
         raise ValueError(f"fit_fraction must lie in (0, 1), as in 0.5; got {fit_fraction!r}")
     check_integer("n_bootstrap", n_bootstrap, 0)
+    measured = optimal_context_length(table, level=level, seed=seed)
+    usable = measured["best_on_grid"].values >= 0
+    table, measured = table.isel(dataset_size=usable), measured.isel(dataset_size=usable)
     sizes = table.indexes["dataset_size"].to_numpy()
-    n_fitted = int(len(sizes) * fit_fraction)
+    n_fitted = round(len(sizes) * fit_fraction - 1e-9)
     if not 1 <= n_fitted < len(sizes):
         raise LossTableError(
-            f"{len(sizes)} dataset sizes cannot be split at fit_fraction = {fit_fraction}: at least one must be "
+            f"{len(sizes)} usable dataset sizes cannot be split at fit_fraction = {fit_fraction}: at least one must be "
             "fitted and one held out"
         )
-    measured = optimal_context_length(table, level=level, seed=seed)
     seen = table.isel(dataset_size=slice(0, n_fitted))
     fits = [fit(law, seen) for law in laws]
     lengths = table.indexes["context_length"].to_numpy()
@@ -126,6 +132,7 @@ def _bootstrap_predictions(
 ) -> np.ndarray:
     """Interval of the predicted l*(D) when the seeds behind the fit are drawn again; shape (2, D)."""
     gaps = seed_losses(seen, "approximation_loss")
+    gaps = np.where(np.isfinite(gaps).all(axis=2, keepdims=True), gaps, np.nan)
     n_seeds = gaps.shape[2]
     if not law.fitted or n_bootstrap == 0 or n_seeds == 1:
         return np.full((2, len(sizes)), np.nan)

@@ -134,10 +134,10 @@ def _to_internal(law: Law, names: tuple[str, ...]) -> Float[Array, "p"]:
 
 
 def _from_internal(law: Law, names: tuple[str, ...], values: Array) -> Law:
-    # Far beyond any sensible constant; keeps a wild step of the optimiser finite.
-    bounded = np.clip(values, -200.0, 200.0)
+    # The bound of the logarithm only keeps a wild step of the optimiser from overflowing.
     constants: Mapping[str, float] = {
-        n: float(np.exp(v)) if n in law.positive else float(v) for n, v in zip(names, bounded, strict=True)
+        n: float(np.exp(np.clip(v, -600.0, 600.0))) if n in law.positive else float(v)
+        for n, v in zip(names, values, strict=True)
     }
     return law.with_constants(constants)
 

@@ -9,12 +9,13 @@ error V(l) shall fall with the look-back l, and the process that does so follows
 import dataclasses
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from scipy.special import gammaln
 
-from theory.checks import check_positive
+from theory.checks import check_number, check_positive
 from theory.types import Array, Integer, Scalar
 
 
@@ -145,7 +146,9 @@ def arfima_autocovariance(d: Scalar, max_lag: Integer, innovation_variance: Scal
     return np.fromiter(itertools.accumulate(ratios, lambda g, r: g * r, initial=variance), dtype=np.float64)
 
 
-def check_arfima_order(d: Scalar) -> None:
-    """Stationary and invertible means -1/2 < d < 1/2."""
-    if not -0.5 < d < 0.5:
+def check_arfima_order(d: Any) -> float:
+    """``d`` as a float; ValueError unless -1/2 < d < 1/2, which is stationary and invertible."""
+    number = check_number("the ARFIMA order d", d)
+    if not -0.5 < number < 0.5:
         raise ValueError(f"the ARFIMA order d must lie in (-0.5, 0.5) to be stationary; got {d!r}")
+    return number

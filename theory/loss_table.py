@@ -22,11 +22,16 @@ def check_loss_table(results: xr.Dataset, *variables: str) -> xr.Dataset:
     Raises:
         LossTableError: a variable or an axis is missing, an axis is named otherwise, or holds duplicates.
     """
+    if not isinstance(results, xr.Dataset):
+        raise TypeError(
+            f"a results table is an xarray.Dataset, as simulator.run returns it; got {type(results).__name__}"
+        )
     for name in variables:
         if name not in results:
             raise LossTableError(f"the table has no variable {name!r}; it has {sorted(map(str, results.data_vars))}")
     if "seed" not in results.dims:
-        results = results.expand_dims(seed=[0])
+        one_seed = {name: results[name].drop_vars("seed", errors="ignore").expand_dims(seed=[0]) for name in variables}
+        results = results.drop_vars("seed", errors="ignore").assign(one_seed)
     for name in variables:
         unknown = set(results[name].dims) - set(AXES)
         if unknown or not {"context_length", "dataset_size"} <= set(results[name].dims):

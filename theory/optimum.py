@@ -8,7 +8,7 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from theory.checks import check_integer
-from theory.loss_table import LossTableError, check_loss_table, seed_losses
+from theory.loss_table import check_loss_table, seed_losses
 from theory.types import Array
 
 
@@ -32,11 +32,12 @@ def optimal_context_length(
         A Dataset over ``dataset_size``:
         ``optimal_context_length`` (NaN where ``at_edge``), ``lower`` and ``upper`` ends of its interval (NaN with a
         single seed), ``at_edge`` (the smallest loss lies at an end of the grid, or beside a context length that had to
-        be left out: the minimum may lie where nothing was measured), ``best_on_grid`` (the argmin, at an edge or not),
-        ``loss`` (the smallest seed-mean loss), ``left_out`` (context lengths with a diverged or missing run).
+        be left out: the minimum may lie where nothing was measured), ``best_on_grid`` (the argmin, at an edge or not;
+        -1 where every context length was left out), ``loss`` (the smallest seed-mean loss), ``left_out`` (number of
+        context lengths with a diverged or missing run).
 
     Raises:
-        LossTableError: dimensions are missing, or a dataset size has no context length without diverged runs.
+        LossTableError: dimensions are missing, or named otherwise.
         ValueError: the level is outside (0, 1).
     """
     if not 0.0 < level < 1.0:
@@ -47,16 +48,11 @@ def optimal_context_length(
     lengths = table.indexes["context_length"].to_numpy()
     sizes = table.indexes["dataset_size"].to_numpy()
     complete = np.asarray(np.isfinite(losses).all(axis=2))
-    for size, usable in zip(sizes, np.asarray(complete.any(axis=0)), strict=True):
-        if not usable:
-            raise LossTableError(
-                f"every context length of dataset size {size} has a diverged or missing run: "
-                "leave the size out with results.drop_sel(dataset_size=...), or lower the learning rate"
-            )
     # An infinite mean keeps a context length with a diverged run from winning, here and in every resample.
     losses = np.where(complete[:, :, None], losses, np.inf)
     means = losses.mean(axis=2)
     best = means.argmin(axis=0)
+    found = np.isfinite(means.min(axis=0))
     at_edge = np.array([_lacks_a_neighbour(index, complete[:, j]) for j, index in enumerate(best)])
     intervals = [
         _bootstrap_interval(losses[:, j], level, n_bootstrap, np.random.default_rng([seed, j]))
@@ -69,8 +65,8 @@ def optimal_context_length(
             "lower": ("dataset_size", lower),
             "upper": ("dataset_size", upper),
             "at_edge": ("dataset_size", at_edge),
-            "best_on_grid": ("dataset_size", lengths[best]),
-            "loss": ("dataset_size", means.min(axis=0)),
+            "best_on_grid": ("dataset_size", np.where(found, lengths[best], -1)),
+            "loss": ("dataset_size", np.where(found, means.min(axis=0), np.nan)),
             "left_out": ("dataset_size", (~complete).sum(axis=0)),
         },
         coords={"dataset_size": sizes},
@@ -87,10 +83,11 @@ def _bootstrap_interval(
 ) -> tuple[int | None, int | None]:
     """Indices between which the central ``level`` of resampled argmins lie, widened to hold the argmin itself."""
     n_seeds = losses.shape[1]
-    if n_seeds == 1:
+    complete = np.flatnonzero(np.isfinite(losses).all(axis=1))
+    if n_seeds == 1 or not complete.size:
         return None, None
+    counts = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_bootstrap)
+    winners = np.sort(complete[(losses[complete] @ counts.T).argmin(axis=0)])
     best = int(losses.mean(axis=1).argmin())
-    draws = rng.integers(n_seeds, size=(n_bootstrap, n_seeds))
-    winners = np.sort(losses[:, draws].mean(axis=2).argmin(axis=0))
     tail = int(n_bootstrap * (1 - level) / 2)
     return min(int(winners[tail]), best), max(int(winners[n_bootstrap - 1 - tail]), best)

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import jax
@@ -130,7 +130,7 @@ class GradientDescent(Learner):
         """Steps from one evaluation to the next."""
         if self.steps is not None:
             return min(self.evaluation_every or 100, self.steps)
-        return (self.evaluation_every or 1) * self._steps_per_epoch(dataset_size)
+        return min((self.evaluation_every or 1) * self._steps_per_epoch(dataset_size), self.last_step(dataset_size))
 
     def _steps_per_epoch(self, dataset_size: int) -> int:
         return -(-dataset_size // self.batch_size)
@@ -181,15 +181,15 @@ class GradientDescent(Learner):
 
         few, many = 1, 41
         at_few = typical(few)
-        per_step = max(typical(many) - at_few, 1e-9) / (many - few) / slots
-        per_evaluation = at_few / slots
+        per_step = max(typical(many) - at_few, 1e-9) / (many - few)  # of all slots together
 
-        def seconds(steps_of: Any) -> float:
-            total = compiling
+        def seconds(steps_of: Callable[[Run], float]) -> float:
+            """All slots busy, or the longest run alone, whichever takes longer."""
+            each = []
             for run in runs:
                 steps = steps_of(run)
-                total += steps * per_step + math.ceil(steps / self.chunk_steps(run.dataset_size)) * per_evaluation
-            return total
+                each.append(steps * per_step + math.ceil(steps / self.chunk_steps(run.dataset_size)) * at_few)
+            return compiling + max(sum(each) / slots, max(each))
 
         def least(run: Run) -> float:
             last = self.last_step(run.dataset_size)

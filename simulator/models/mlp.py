@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from simulator.models.base import Model, n_outputs
 from simulator.tasks.base import ContextLength, Examples, Key, Task
-from theory.checks import check_integer, check_non_negative, set_fields
+from theory.checks import check_integer, check_non_negative, check_number, set_fields
 
 _LEAK_OF_IDENTITY = 1.0
 
@@ -38,13 +38,15 @@ class MLP(Model):
     bit_values: Sequence[float] = (-1.0, 1.0)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.hidden_sizes, Sequence):
+            raise TypeError(f"hidden_sizes must be a sequence, as in (64, 64); got {self.hidden_sizes!r}")
         sizes = tuple(check_integer("a hidden size", size, 1) for size in self.hidden_sizes)
         slopes = tuple(check_non_negative("a negative slope", slope) for slope in self.negative_slopes)
         if not sizes:
             raise ValueError("hidden_sizes must name at least one hidden layer; got ()")
         if slopes and len(slopes) != len(sizes):
             raise ValueError(f"{len(sizes)} hidden layers need as many negative_slopes (or none); got {len(slopes)}")
-        bits = tuple(map(float, self.bit_values))
+        bits = tuple(check_number("a bit value", value) for value in self.bit_values)
         if len(bits) != 2 or bits[0] == bits[1]:
             raise ValueError(f"bit_values must be two different numbers; got {self.bit_values!r}")
         set_fields(self, hidden_sizes=sizes, negative_slopes=slopes, bit_values=bits)

@@ -102,11 +102,24 @@ class Task(abc.ABC):
 
     def check_examples(self, examples: Examples) -> None:
         """Raise unless the examples are of this task's shape."""
-        if examples.context.ndim != 2 or examples.context.shape[1] != self.max_context_length:
+        context, query, _ = examples
+        if context.ndim != 2 or context.shape[1] != self.max_context_length:
             raise ValueError(
-                f"examples.context has shape {examples.context.shape}; {type(self).__name__} needs (B, "
+                f"examples.context has shape {context.shape}; {type(self).__name__} needs (B, "
                 f"{self.max_context_length}): pass the whole context, the visible part is chosen by context_length"
             )
+        if query.shape != context.shape[:1]:
+            raise ValueError(
+                f"examples.query has shape {query.shape}; {context.shape[0]} contexts need as many queries"
+            )
+        for name, values, number in (("context", context, self.vocabulary_size), ("query", query, self.n_queries)):
+            if number is not None and not isinstance(values, Tracer):
+                if not np.issubdtype(values.dtype, np.integer):
+                    raise TypeError(f"examples.{name} must hold integers; got {values.dtype}")
+                if values.size and not (int(values.min()) >= 0 and int(values.max()) < number):
+                    raise ValueError(
+                        f"examples.{name} must hold integers in [0, {number}); got {values.min()} to {values.max()}"
+                    )
 
 
 class ClassificationTask(Task):
@@ -128,19 +141,18 @@ class ClassificationTask(Task):
     ) -> Float[Array, "B"]:
         """sum_y P(y | x) ln(P(y | x) / Q(y | x)), with 0 ln 0 = 0."""
         possible = bayes > -jnp.inf
-        return jnp.sum(
-            jnp.where(possible, jnp.exp(bayes) * (jnp.where(possible, bayes, 0.0) - prediction), 0.0), axis=1
-        )
+        terms = jnp.where(possible, jnp.exp(bayes) * (jnp.where(possible, bayes, 0.0) - prediction), 0.0)
+        return jnp.maximum(jnp.sum(terms, axis=1), 0.0)  # rounding can take a zero below
 
 
 def sample_keys(key: Key, index: Index) -> tuple[Key, Int[Array, "B"]]:
     """One key per sample, and the indices as an array: what makes sample i the same wherever it is drawn."""
-    if not isinstance(index, jax.Array):
-        numbers = np.atleast_1d(np.asarray(index))
-        if not np.issubdtype(numbers.dtype, np.integer):
-            raise TypeError(f"sample indices must be integers; got {numbers.dtype} ({index!r})")
-        if numbers.ndim != 1 or (numbers.size and (numbers.min() < 0 or numbers.max() >= 2**31)):
-            raise ValueError(f"sample indices must be one axis of integers in [0, 2^31); got {index!r}")
-        index = jnp.asarray(numbers, jnp.int32)
-    index = jnp.atleast_1d(index).astype(jnp.int32)
+    numbers = index if isinstance(index, jax.Array) else np.asarray(index)
+    if not np.issubdtype(numbers.dtype, np.integer):
+        raise TypeError(f"sample indices must be integers; got {numbers.dtype} ({index!r})")
+    if numbers.ndim > 1:
+        raise ValueError(f"sample indices must be one axis of integers; got shape {numbers.shape}")
+    if not isinstance(numbers, Tracer) and numbers.size and (int(numbers.min()) < 0 or int(numbers.max()) >= 2**31):
+        raise ValueError(f"sample indices must be in [0, 2^31); got {numbers.min()} to {numbers.max()}")
+    index = jnp.atleast_1d(jnp.asarray(numbers)).astype(jnp.int32)
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index), index

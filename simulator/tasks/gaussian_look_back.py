@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, sample_keys
 from theory import gaussian_process
 from theory.checks import check_choice, check_integer, check_non_negative, check_positive, set_fields
-from theory.types import Integer, Scalar
+from theory.types import Integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +55,7 @@ class ArfimaProcess:
     d: float
 
     def __post_init__(self) -> None:
-        gaussian_process.check_arfima_order(self.d)
-        set_fields(self, d=float(self.d))
+        set_fields(self, d=gaussian_process.check_arfima_order(self.d))
 
     def bayes_risk(self, context_length: Integer | np.ndarray) -> Float[np.ndarray, "*l"]:
         return gaussian_process.arfima_prediction_error(self.d, context_length)
@@ -139,35 +138,35 @@ class GaussianLookBack(Task):
     @classmethod
     def designed(
         cls,
-        C0: Scalar,
-        C: Scalar,
-        gamma: Scalar,
-        b: Scalar,
-        max_context_length: Integer,
+        C0: float,
+        C: float,
+        gamma: float,
+        b: float,
+        max_context_length: int,
         loss: Literal["squared_error", "log_loss"] = "squared_error",
     ) -> "GaussianLookBack":
         """Stationary process with V(l) = C0 + C/(l+b)^gamma at every l = 0..L."""
-        return cls(DesignedProcess(*map(float, (C0, C, gamma, b))), int(max_context_length), loss)
+        return cls(DesignedProcess(C0, C, gamma, b), max_context_length, loss)
 
     @classmethod
     def arfima(
-        cls, d: Scalar, max_context_length: Integer, loss: Literal["squared_error", "log_loss"] = "squared_error"
+        cls, d: float, max_context_length: int, loss: Literal["squared_error", "log_loss"] = "squared_error"
     ) -> "GaussianLookBack":
         """ARFIMA(0, d, 0), -1/2 < d < 1/2, unit innovations: V(l) - 1 ~ d^2/l."""
-        return cls(ArfimaProcess(float(d)), int(max_context_length), loss)
+        return cls(ArfimaProcess(d), max_context_length, loss)
 
     @classmethod
     def independent(
         cls,
-        C0: Scalar,
-        C: Scalar,
-        gamma: Scalar,
-        b: Scalar,
-        max_context_length: Integer,
+        C0: float,
+        C: float,
+        gamma: float,
+        b: float,
+        max_context_length: int,
         loss: Literal["squared_error", "log_loss"] = "squared_error",
     ) -> "GaussianLookBack":
         """Independent tokens with power-law weights; the same V(l) as :meth:`designed`."""
-        return cls(IndependentTokens(*map(float, (C0, C, gamma, b))), int(max_context_length), loss)
+        return cls(IndependentTokens(C0, C, gamma, b), max_context_length, loss)
 
     def prediction_error(self, context_length: Integer) -> float:
         """V(l): mean squared error of the best predictor."""
@@ -229,7 +228,13 @@ def _times(noise: Float[Array, "B n"], factor: Float[Array, "n n"]) -> Float[Arr
 @functools.lru_cache(maxsize=16)
 def _cholesky(process: Process, max_lag: int) -> Float[np.ndarray, "l l"]:
     """Factor of the covariance of (oldest token, ..., newest token, target)."""
-    return np.linalg.cholesky(process.joint_covariance(max_lag))
+    try:
+        return np.linalg.cholesky(process.joint_covariance(max_lag))
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            f"{process} is predictable to working precision within {max_lag} tokens, so that it cannot be sampled: "
+            "take a larger C0, a larger b, or a smaller gamma"
+        ) from None
 
 
 @functools.lru_cache(maxsize=16)

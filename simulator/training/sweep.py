@@ -26,7 +26,7 @@ _SLOTS = 16
 
 
 def n_slots(learner: "GradientDescent") -> int:
-    """How many runs train side by side."""
+    """How many runs train side by side: the same number however few there are, for a run's bits depend on it."""
     wide_on_cpu = jax.default_backend() == "cpu" and learner.model.width >= _WIDE
     return 1 if wide_on_cpu else _SLOTS
 

@@ -66,6 +66,12 @@ def test_a_diverged_cell_is_shown_as_missing_not_as_a_number():
     assert numbers[numbers["context_length"] != 32]["mean_loss"].notna().all()
 
 
+def test_the_numbers_do_not_depend_on_the_order_of_the_table():
+    _, numbers = figures.loss_against_context_length(RESULTS)
+    _, turned = figures.loss_against_context_length(RESULTS.isel(dataset_size=slice(None, None, -1)))
+    pd.testing.assert_frame_equal(turned, numbers)
+
+
 def test_a_grid_that_begins_at_zero_and_a_single_seed_can_be_drawn(tmp_path):
     zero = RESULTS.assign_coords(context_length=[0, *RESULTS["context_length"].values[1:]]).isel(seed=[0])
     figures.save(*figures.loss_against_context_length(zero), tmp_path / "zero")

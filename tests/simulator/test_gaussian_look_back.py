@@ -79,6 +79,13 @@ def test_log_loss_is_the_gaussian_s_with_the_exact_variance():
         (lambda: GaussianLookBack.designed(1.0, 1.0, float("nan"), 1.0, 8), ValueError, "gamma must be .*got nan"),
         (lambda: GaussianLookBack.independent(1.0, 1.0, 1.0, 0.0, 8), ValueError, "b must be .*above 0; got 0.0"),
         (lambda: GaussianLookBack.arfima(0.5, 8), ValueError, r"d must lie in \(-0.5, 0.5\).*got 0.5"),
+        (
+            lambda: GaussianLookBack.designed(1e-9, 1.0, 6.0, 0.05, 64).sample(jax.random.key(0), 1),
+            ValueError,
+            "larger C0",
+        ),
+        (lambda: GaussianLookBack.arfima(0.3, 16.9), TypeError, "16.9"),
+        (lambda: GaussianLookBack.arfima("0.3", 16), TypeError, "0.3"),
         (lambda: GaussianLookBack.arfima(0.3, 0), ValueError, "max_context_length must be at least 1; got 0"),
     ],
 )

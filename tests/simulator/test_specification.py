@@ -76,6 +76,7 @@ def test_a_user_s_own_classes_are_found_by_module():
     [
         ("{", "not JSON"),
         ('{"a": 1}', "a spec names its type"),
+        ('{"type": 5}', "a type is named by a string; got 5"),
         ('{"type": "Nonsense"}', "unknown type 'Nonsense'"),
         ('{"type": "canonical_json"}', "unknown type"),
         ('{"type": "no.such.module.Task"}', "cannot import 'no.such.module'"),

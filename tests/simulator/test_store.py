@@ -93,9 +93,9 @@ def test_a_store_of_another_format_is_refused(store):
         store.open()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", "\x00"])
+@pytest.mark.parametrize("content", ["", "{", "[1]", "\x00", "\udcff"])
 def test_a_damaged_marker_is_refused(store, content):
-    (store.path / "store.json").write_text(content)
+    (store.path / "store.json").write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(StoreError, match=r"store\.json is damaged .*name another folder"):
         store.open()
 
@@ -130,6 +130,14 @@ def test_a_disk_that_fails_at_any_step_leaves_what_was_there_and_no_half_file(st
     assert store.read(NAME, SPEC) == RESULT
     assert store.read(digest("new"), "new") is None
     assert not list(store.path.rglob("*.tmp.*"))
+
+
+def test_a_store_whose_making_was_interrupted_can_be_made(tmp_path):
+    """A process killed between the folder and its marker, or another one making the same store at this moment."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "store.json.tmp.123.abcd").write_text("")
+    Store(tmp_path / "runs").open()
+    assert Store(tmp_path / "runs").check()
 
 
 def test_a_left_over_temporary_file_is_ignored(store):

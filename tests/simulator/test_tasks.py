@@ -181,3 +181,18 @@ def test_every_task_is_frozen():
     for task in EXAMPLES:
         with pytest.raises(dataclasses.FrozenInstanceError):
             task.max_context_length = 3
+
+
+def test_examples_that_are_none_are_refused():
+    task = EXAMPLES[0]
+    examples = task.sample(KEY, range(4))
+    with pytest.raises(ValueError, match=r"examples.context must hold integers in \[0, 2\); got -1 to 1"):
+        task.bayes_prediction(examples._replace(context=2 * examples.context - 1), 3)
+    with pytest.raises(ValueError, match=r"examples.query must hold integers in \[0, 12\); got 99 to 99"):
+        task.bayes_prediction(examples._replace(query=0 * examples.query + 99), 3)
+    with pytest.raises((TypeError, ValueError), match="query"):
+        task.bayes_prediction(examples._replace(query=examples.query[:2]), 3)
+    with pytest.raises(TypeError, match="indices must be integers"):
+        task.sample(KEY, jnp.array([1.5]))
+    with pytest.raises(ValueError, match="must be in"):
+        task.sample(KEY, jnp.array([-1]))

@@ -84,7 +84,7 @@ def test_the_text_names_every_law_and_every_held_out_size():
     [
         ({"laws": [PowerLaw(), PowerLaw()]}, "distinct names"),
         ({"laws": [PowerLaw()], "fit_fraction": 1.0}, r"fit_fraction must lie in \(0, 1\)"),
-        ({"laws": [PowerLaw()], "fit_fraction": 0.01}, "8 dataset sizes cannot be split at fit_fraction = 0.01"),
+        ({"laws": [PowerLaw()], "fit_fraction": 0.01}, "8 usable dataset sizes cannot be split at fit_fraction = 0.01"),
         ({"laws": [PowerLaw()], "n_bootstrap": -1}, "n_bootstrap must be at least 0; got -1"),
     ],
 )
@@ -94,5 +94,23 @@ def test_what_cannot_be_compared_is_refused(arguments, message):
 
 
 def test_one_dataset_size_cannot_be_compared():
-    with pytest.raises(ValueError, match="1 dataset sizes cannot be split"):
+    with pytest.raises(ValueError, match="1 usable dataset sizes cannot be split"):
         compare(TABLE.isel(dataset_size=[0]), [IntrinsicDimensionLaw()])
+
+
+def test_a_dataset_size_without_a_finished_run_is_left_out():
+    hurt = TABLE.assign(loss=TABLE["loss"].where(TABLE["dataset_size"] != SIZES[-1]))
+    comparison = compare(hurt, [GENERATING], n_bootstrap=0)
+    assert comparison["dataset_size"].values.tolist() == list(SIZES[:-1])
+    assert np.isfinite(comparison["mean_regret"]).all()
+
+
+def test_one_seed_or_none_can_be_compared():
+    for table in (TABLE.isel(seed=0), TABLE.isel(seed=0, drop=True), TABLE.isel(seed=[0])):
+        assert compare(table, [GENERATING])["regret"].shape == (2, len(SIZES))
+
+
+@pytest.mark.parametrize("laws", [[SaturatingLaw], ["saturating"], []])
+def test_what_is_no_law_is_refused(laws):
+    with pytest.raises(TypeError, match=r"instances of Law|laws"):
+        compare(TABLE, laws)

@@ -83,7 +83,12 @@ def test_a_designed_process_has_the_prediction_errors_it_was_designed_to_have(C0
     np.testing.assert_allclose(gp.durbin_levinson(covariances).prediction_errors, design, rtol=1e-10)
 
 
-@pytest.mark.parametrize("d", [0.5, -0.5, 0.7, float("nan")])
+def test_an_order_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="order d must be a finite number; got nan"):
+        gp.arfima_prediction_error(float("nan"), 3)
+
+
+@pytest.mark.parametrize("d", [0.5, -0.5, 0.7])
 def test_a_non_stationary_order_is_refused_by_name_and_value(d):
     with pytest.raises(ValueError, match=rf"order d must lie in \(-0.5, 0.5\).*{d!r}"):
         gp.arfima_prediction_error(d, 3)

@@ -25,6 +25,12 @@ def test_beyond_D_plus_one_there_is_no_general_closed_form():
     assert np.isfinite(minimum_norm_risk(1.0, 1.0, 12, 10))
 
 
+@pytest.mark.parametrize(("R", "length", "D"), [(-1.0, 2, 10), (1.0, -1, 10), (1.0, 2, 0)])
+def test_impossible_cells_are_refused(R, length, D):
+    with pytest.raises(ValueError, match="must not be negative and the dataset size at least 1"):
+        minimum_norm_risk(R, 1.0, length, D)
+
+
 def test_nothing_is_fitted_at_length_zero():
     np.testing.assert_array_equal(least_squares_risk(2.0, 0, np.array([1, 2, 50])), 2.0)
 

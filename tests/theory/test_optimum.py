@@ -53,10 +53,16 @@ def test_an_infinite_loss_counts_as_diverged():
     assert np.all(best["optimal_context_length"] == LENGTHS[4])
 
 
-def test_a_dataset_size_with_nothing_left_is_an_error_that_names_it():
+def test_a_dataset_size_with_nothing_left_is_flagged_and_the_others_are_untouched():
     results = valley(4)
-    with pytest.raises(ValueError, match="every context length of dataset size 128 has a diverged"):
-        optimal_context_length(results.assign(loss=results["loss"].where(results["dataset_size"] != 128)))
+    best = optimal_context_length(results.assign(loss=results["loss"].where(results["dataset_size"] != 128)))
+    gone = best.sel(dataset_size=128)
+    assert gone["at_edge"]
+    assert gone["best_on_grid"] == -1
+    assert np.isnan([gone["optimal_context_length"], gone["loss"], gone["lower"], gone["upper"]]).all()
+    xr.testing.assert_identical(
+        best.drop_sel(dataset_size=128), optimal_context_length(results).drop_sel(dataset_size=128)
+    )
 
 
 @given(st.sampled_from([0.5, 0.8, 0.9]), st.integers(0, 5))

@@ -8,6 +8,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 from jaxtyping import Float, Int
 
+from theory.checks import check_number, check_positive, set_fields
 from theory.types import Array, Scalar
 
 
@@ -48,6 +49,11 @@ class Law(abc.ABC):
     separable: ClassVar[tuple[str, ...]] = ()
     """Those in which (or in whose logarithm) ln G is affine, so that a linear solve finds them."""
 
+    def __post_init__(self) -> None:
+        for name in self.fitted:
+            check = check_positive if name in self.positive else check_number
+            set_fields(self, **{name: check(name, getattr(self, name))})
+
     @abc.abstractmethod
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         """G(l, D) for integer l and D that broadcast together."""
@@ -63,6 +69,13 @@ class Law(abc.ABC):
     ) -> Float[Array, "*cells"]:
         """R(l) + G(l, D), in the unit of R."""
         length, D = np.asarray(context_length), np.asarray(dataset_size, np.float64)
+        last = len(truth.bayes_risk) - 1
+        if not np.issubdtype(length.dtype, np.integer) or (
+            length.size and not 0 <= length.min() <= length.max() <= last
+        ):
+            raise ValueError(f"context lengths must be integers in 0..{last}; got {context_length!r}")
+        if not np.all(D >= 1):
+            raise ValueError(f"dataset sizes must be at least 1; got {dataset_size!r}")
         return np.asarray(truth.bayes_risk[length] + self.approximation_loss(length, D, truth))
 
     def optimal_context_length(

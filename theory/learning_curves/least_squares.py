@@ -31,6 +31,11 @@ def least_squares_risk(
         np.asarray(context_length, np.float64),
         np.asarray(dataset_size, np.float64),
     )
+    if not (np.all(R >= 0) and np.all(length >= 0) and np.all(D >= 1)):
+        raise ValueError(
+            "the Bayes risk and the context length must not be negative and the dataset size at least 1; got "
+            f"{bayes_risk!r}, {context_length!r}, {dataset_size!r}"
+        )
     determined, singular = length <= D - 2, np.abs(length - D) <= 1
     freedom = np.where(determined, D - length - 1, 1.0)
     risk = np.where(determined, R * (D - 1) / freedom, np.where(singular, np.inf, np.nan))
