@@ -9,7 +9,7 @@ import xarray as xr
 
 import figures
 from simulator import Study, plan, run, save_results
-from theory import best_law, compare, comparison_as_text
+from theory import best_laws, compare, comparison_as_text
 from theory.laws import IntrinsicDimensionLaw, Law, OffsetDimensionLaw, PowerLaw, SaturatingLaw
 
 Scale: TypeAlias = Literal["smoke", "laptop", "paper"]
@@ -78,7 +78,7 @@ def report(study: Study, results: xr.Dataset, comparison: xr.Dataset, reproducti
         "",
         comparison_as_text(comparison, f"({study.task.unit})"),
         "",
-        f"smallest held-out regret: {best_law(comparison)}",
+        f"smallest held-out regret: {', '.join(best_laws(comparison))}",
         f"lowest test loss: {float(below):+.1f} standard errors from the Bayes risk (of {results['loss'].size} runs, "
         f"{int(results['diverged'].sum())} diverged)",
     ]

@@ -4,7 +4,7 @@ best = optimal_context_length(results)      # l*(D) with its interval
 table = compare(results, laws=[...])        # fitted on small dataset sizes, scored on large ones
 """
 
-from theory.comparison import best_law, compare, comparison_as_text
+from theory.comparison import best_laws, compare, comparison_as_text
 from theory.fitting import Fit, fit
 from theory.loss_table import LossTableError
 from theory.optimum import optimal_context_length
@@ -12,7 +12,7 @@ from theory.optimum import optimal_context_length
 __all__ = [
     "Fit",
     "LossTableError",
-    "best_law",
+    "best_laws",
     "compare",
     "comparison_as_text",
     "fit",

@@ -155,15 +155,10 @@ def _listed(law: Law) -> str:
     return ", ".join(f"{name} = {value:.4g}" for name, value in law.constants().items())
 
 
-def best_law(comparison: xr.Dataset) -> str:
-    """Name of the law with the smallest held-out mean regret (ties: smallest error of l*); the baseline may win."""
-    scores = zip(
-        comparison["mean_regret"].values,
-        np.nan_to_num(comparison["mean_log2_error"].values, nan=np.inf),
-        strict=True,
-    )
-    ranked = sorted(zip(scores, comparison["law"].values.tolist(), strict=True))
-    return ranked[0][1]
+def best_laws(comparison: xr.Dataset) -> list[str]:
+    """Names of the laws with the smallest held-out mean regret, several if they tie; the baseline may be among them."""
+    regret = comparison["mean_regret"].values
+    return comparison["law"].values[regret <= np.nanmin(regret) + 1e-12].tolist()
 
 
 def comparison_as_text(comparison: xr.Dataset, unit: str = "") -> str:
