@@ -130,3 +130,19 @@ def test_a_law_is_not_asked_outside_its_range(length, size):
 def test_a_constant_that_must_be_positive_is(scale):
     with pytest.raises(ValueError, match="scale must be a finite number"):
         SaturatingLaw(scale=scale)
+
+
+def test_the_weight_lets_cells_near_the_optimum_decide(monkeypatch):
+    """An error in the cells near each dataset size's minimum moves the fit more than it does without the weight."""
+    law = SaturatingLaw(20.0, 1.0, 1.5)
+    table = table_of_law(law)
+    near = table["loss"] - table["loss"].min("context_length") < 0.03
+    gap = table["approximation_loss"]
+    changed = table.assign(approximation_loss=gap.where(~near, 0.7 * gap))
+
+    def move():
+        return abs(np.log(fit(law, changed).law.scale / law.scale))
+
+    weighted = move()
+    monkeypatch.setattr("theory.fitting.NEAR_OPTIMUM", 1e9)
+    assert weighted > 2 * move()
