@@ -81,7 +81,7 @@ class MLPNetwork(nnx.Module):
         row_keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(context_key, jnp.arange(L, 0, -1))
         rows = jax.vmap(lambda row_key: _uniform(row_key, (token, first)))(row_keys)
         self.context_kernel = nnx.Param(scale * rows.reshape(L * token, first))
-        # All other weights are cut from one draw: a program with few draws compiles in half the time.
+        # All other weights are cut from one draw: fewer draws, less to compile.
         layers = list(itertools.pairwise((*spec.hidden_sizes, n_outputs(task))))
         shapes = [(n_queries, first), (first,), *(shape for i, o in layers for shape in ((i, o), (o,)))]
         cuts = np.cumsum([math.prod(shape) for shape in shapes])
