@@ -61,7 +61,7 @@ def _pointwise(task: Task, predictor: Any, examples: Examples) -> tuple[Float[Ar
     length = predictor.context_length
     bayes, prediction = task.bayes_prediction(examples, length), predictor(examples)
     return (
-        task.pointwise_divergence(bayes, prediction, length),
+        task.pointwise_divergence(bayes, prediction, examples, length),
         task.pointwise_loss(prediction, examples, length),
     )
 

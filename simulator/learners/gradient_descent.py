@@ -32,7 +32,7 @@ class NetworkPredictor:
     parameters: Parameters
     context_length: Any
 
-    def __call__(self, examples: Examples) -> Float[Array, "B *classes"]:
+    def __call__(self, examples: Examples) -> Float[Array, "B *outputs"]:
         with jax.default_matmul_precision("highest"):
             return self.model.apply(self.task, self.parameters, examples, self.context_length)
 

@@ -38,7 +38,7 @@ class Model(abc.ABC):
 
     def apply(
         self, task: Task, parameters: Parameters, examples: Examples, context_length: ContextLength
-    ) -> Float[Array, "B *classes"]:
+    ) -> Float[Array, "B *outputs"]:
         """Log-probabilities (B, classes) for classification, means (B,) for regression."""
         outputs = nnx.merge(_graph(self, task), parameters)(examples, context_length)  # pyright: ignore[reportCallIssue]
         return as_prediction(task, outputs)
@@ -55,14 +55,16 @@ def _graph(model: Model, task: Task) -> nnx.GraphDef:
 
 
 def n_outputs(task: Task) -> int:
-    """Number of outputs a network needs: one logit for two classes, one per class for more, one mean for regression."""
-    return task.n_classes if task.n_classes is not None and task.n_classes > 2 else 1
+    """Number of outputs a network needs: one logit for two classes, one per class for more, one mean per step."""
+    if task.n_classes is None:
+        return task.n_steps
+    return task.n_classes if task.n_classes > 2 else 1
 
 
-def as_prediction(task: Task, outputs: Float[Array, "B outputs"]) -> Float[Array, "B *classes"]:
+def as_prediction(task: Task, outputs: Float[Array, "B outputs"]) -> Float[Array, "B *outputs"]:
     """A network's outputs in the form of ``task.bayes_prediction``."""
     if task.n_classes is None:
-        return outputs[:, 0]
+        return outputs[:, 0] if task.n_steps == 1 else outputs
     if task.n_classes == 2:
         return jax.nn.log_sigmoid(jnp.concatenate([-outputs, outputs], axis=1))
     return jax.nn.log_softmax(outputs, axis=1)

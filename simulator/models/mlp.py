@@ -110,7 +110,7 @@ class MLPNetwork(nnx.Module):
 
     def _encode(self, context: Array) -> Float[Array, "B L token"]:
         if self.vocabulary_size is None:
-            return context.astype(jnp.float32)[:, :, None]
+            return context.astype(jnp.float32).reshape(*context.shape[:2], -1)
         if self.vocabulary_size == 2:
             low, high = self.bit_values
             return jnp.where(context > 0, jnp.float32(high), jnp.float32(low))[:, :, None]
@@ -118,7 +118,9 @@ class MLPNetwork(nnx.Module):
 
 
 def _token_width(task: Task) -> int:
-    return 1 if task.vocabulary_size in (None, 2) else task.vocabulary_size
+    if task.vocabulary_size is None:
+        return task.n_channels
+    return 1 if task.vocabulary_size == 2 else task.vocabulary_size
 
 
 def _uniform(key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:

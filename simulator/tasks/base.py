@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from theory.checks import check_integer
 from theory.types import Integer
@@ -24,21 +24,22 @@ class Examples(NamedTuple):
     """A batch of samples.
 
     Attributes:
-        context: tokens, shape (B, L), oldest first; at context length l the visible part is ``context[:, L-l:]``.
+        context: tokens, shape (B, L), or (B, L, C) where a token is a vector of C numbers; oldest first, so that the
+            visible part at context length l is ``context[:, L-l:]``.
         query: what is asked, integer of shape (B,); all zero for tasks that ask one thing only.
-        target: the answer, shape (B,): a class (integer) or a value (float).
+        target: the answer: a class (integer) or a value (float) of shape (B,), or S values, shape (B, S).
     """
 
-    context: Shaped[Array, "B L"]
+    context: Shaped[Array, "B L *channels"]
     query: Int[Array, "B"]
-    target: Shaped[Array, "B"]
+    target: Shaped[Array, "B *steps"]
 
 
 class Task(abc.ABC):
     """A generator of sequences that knows its own Bayes risk and Bayes-optimal predictor at every context length.
 
     Every task is a frozen dataclass, hashable and made of plain values, so that it can name a run. A classification
-    task predicts log-probabilities (B, classes), a regression task means (B,).
+    task predicts log-probabilities (B, classes), a regression task means (B,), or (B, S) for S values at once.
     """
 
     max_context_length: int
@@ -51,6 +52,10 @@ class Task(abc.ABC):
     """Number of answers; None for regression."""
     n_queries: int = 1
     """Number of different queries."""
+    n_channels: int = 1
+    """C: numbers in one real-valued token; context is (B, L) for one, (B, L, C) for more."""
+    n_steps: int = 1
+    """S: values in one real-valued target; target is (B,) for one, (B, S) for more."""
 
     @property
     def unit(self) -> str:
@@ -66,7 +71,7 @@ class Task(abc.ABC):
         """R(l): expected loss of the best predictor that sees the last l tokens. Exact."""
 
     @abc.abstractmethod
-    def bayes_prediction(self, examples: Examples, context_length: ContextLength) -> Float[Array, "B *classes"]:
+    def bayes_prediction(self, examples: Examples, context_length: ContextLength) -> Float[Array, "B *outputs"]:
         """P_l: what the best predictor that sees the last l tokens answers, in the form of a model's output."""
 
     @abc.abstractmethod
@@ -75,22 +80,43 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def intrinsic_entropy(self, context_length: Integer) -> float | None:
-        """S(P_l) in nats: entropy of what of the visible context bears on the answers. None where it does not exist."""
+        """S(P_l) in nats: entropy of what of the visible context bears on the answers. None where it does not exist.
+
+        Where the context holds facts to be asked for, it is the entropy of those facts, given which of them are held.
+        """
 
     @abc.abstractmethod
     def pointwise_loss(
-        self, prediction: Float[Array, "B *classes"], examples: Examples, context_length: ContextLength
+        self, prediction: Float[Array, "B *outputs"], examples: Examples, context_length: ContextLength
     ) -> Float[Array, "B"]:
         """The loss of each prediction on its sampled target."""
 
     @abc.abstractmethod
     def pointwise_divergence(
         self,
-        bayes: Float[Array, "B *classes"],
-        prediction: Float[Array, "B *classes"],
+        bayes: Float[Array, "B *outputs"],
+        prediction: Float[Array, "B *outputs"],
+        examples: Examples,
         context_length: ContextLength,
     ) -> Float[Array, "B"]:
         """Expected loss of ``prediction`` above that of ``bayes`` in the same context; its mean is KL(P_l || Q_l)."""
+
+    @property
+    def risk_exponent(self) -> float | None:
+        """gamma of R(l) - R(infinity) ~ l^-gamma at large l; None where R is no power law, or not known to be one."""
+        return None
+
+    def relevant_tokens(self, examples: Examples) -> Bool[Array, "B L"]:
+        """Which tokens bear on the answers, at any context length. Changing others changes no Bayes prediction."""
+        return jnp.ones(examples.context.shape[:2], bool)
+
+    def token_name(self, token: int) -> str:
+        """How a token of the vocabulary is printed."""
+        return str(token)
+
+    def query_name(self, query: int) -> str:
+        """How a query is printed."""
+        return str(query)
 
     def check_length(self, context_length: ContextLength) -> None:
         """Raise unless the context length is an integer in 0..L (a traced value is taken on trust)."""
@@ -103,10 +129,12 @@ class Task(abc.ABC):
     def check_examples(self, examples: Examples) -> None:
         """Raise unless the examples are of this task's shape."""
         context, query, _ = examples
-        if context.ndim != 2 or context.shape[1] != self.max_context_length:
+        token_shape = (self.max_context_length, *((self.n_channels,) if self.n_channels > 1 else ()))
+        if context.ndim != 1 + len(token_shape) or context.shape[1:] != token_shape:
             raise ValueError(
                 f"examples.context has shape {context.shape}; {type(self).__name__} needs (B, "
-                f"{self.max_context_length}): pass the whole context, the visible part is chosen by context_length"
+                f"{', '.join(map(str, token_shape))}): pass the whole context, the visible part is chosen by "
+                "context_length"
             )
         if query.shape != context.shape[:1]:
             raise ValueError(
@@ -137,12 +165,40 @@ class ClassificationTask(Task):
         self,
         bayes: Float[Array, "B classes"],
         prediction: Float[Array, "B classes"],
+        examples: Examples,
         context_length: ContextLength,
     ) -> Float[Array, "B"]:
         """sum_y P(y | x) ln(P(y | x) / Q(y | x)), with 0 ln 0 = 0."""
         possible = bayes > -jnp.inf
         terms = jnp.where(possible, jnp.exp(bayes) * (jnp.where(possible, bayes, 0.0) - prediction), 0.0)
         return jnp.maximum(jnp.sum(terms, axis=1), 0.0)  # rounding can take a zero below
+
+
+class RegressionTask(Task):
+    """A task whose answer is one value or S of them; squared error, the mean over the S."""
+
+    loss: str = "squared_error"
+
+    def pointwise_loss(
+        self, prediction: Float[Array, "B *steps"], examples: Examples, context_length: ContextLength
+    ) -> Float[Array, "B"]:
+        """(y - m)^2, the mean over steps."""
+        return _mean_square(examples.target - prediction)
+
+    def pointwise_divergence(
+        self,
+        bayes: Float[Array, "B *steps"],
+        prediction: Float[Array, "B *steps"],
+        examples: Examples,
+        context_length: ContextLength,
+    ) -> Float[Array, "B"]:
+        """(m - m_l)^2, the mean over steps."""
+        return _mean_square(prediction - bayes)
+
+
+def _mean_square(differences: Float[Array, "B *steps"]) -> Float[Array, "B"]:
+    squares = differences**2
+    return squares if squares.ndim == 1 else jnp.mean(squares, axis=1)
 
 
 def sample_keys(key: Key, index: Index) -> tuple[Key, Int[Array, "B"]]:

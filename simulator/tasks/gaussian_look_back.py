@@ -203,7 +203,11 @@ class GaussianLookBack(Task):
         return self._in_unit((examples.target - prediction) ** 2, context_length, normalised=True)
 
     def pointwise_divergence(
-        self, bayes: Float[Array, "B"], prediction: Float[Array, "B"], context_length: ContextLength
+        self,
+        bayes: Float[Array, "B"],
+        prediction: Float[Array, "B"],
+        examples: Examples,
+        context_length: ContextLength,
     ) -> Float[Array, "B"]:
         return self._in_unit((prediction - bayes) ** 2, context_length, normalised=False)
 

@@ -65,8 +65,8 @@ def test_log_loss_is_the_gaussian_s_with_the_exact_variance():
         examples = squared.sample(jax.random.key(0), range(50))
         m, wrong = squared.bayes_prediction(examples, length), jnp.zeros(50)
         np.testing.assert_allclose(
-            logarithmic.pointwise_divergence(m, wrong, length),
-            squared.pointwise_divergence(m, wrong, length) / (2 * variance),
+            logarithmic.pointwise_divergence(m, wrong, examples, length),
+            squared.pointwise_divergence(m, wrong, examples, length) / (2 * variance),
             rtol=1e-5,
         )
 

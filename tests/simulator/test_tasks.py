@@ -99,11 +99,11 @@ def test_no_prediction_beats_the_bayes_prediction(task):
     examples = task.sample(KEY, range(512))
     length = task.max_context_length // 2
     bayes = task.bayes_prediction(examples, length)
-    assert not np.asarray(task.pointwise_divergence(bayes, bayes, length)).any()
+    assert not np.asarray(task.pointwise_divergence(bayes, bayes, examples, length)).any()
     other = jax.tree.map(lambda x: 0.3 * x + 0.1, task.bayes_prediction(examples, 0))
     if task.n_classes is not None:
         other = jax.nn.log_softmax(other)
-    assert np.mean(task.pointwise_divergence(bayes, other, length)) > 0
+    assert np.mean(task.pointwise_divergence(bayes, other, examples, length)) > 0
 
 
 @each_task
@@ -117,7 +117,7 @@ def test_loss_splits_into_bayes_risk_and_divergence(task):
     difference = np.asarray(
         task.pointwise_loss(wrong, examples, length)
         - task.pointwise_loss(bayes, examples, length)
-        - task.pointwise_divergence(bayes, wrong, length),
+        - task.pointwise_divergence(bayes, wrong, examples, length),
         float,
     )
     assert abs(difference.mean()) < 4 * difference.std(ddof=1) / np.sqrt(difference.size) + 1e-6

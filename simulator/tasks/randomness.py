@@ -1,0 +1,46 @@
+"""Discrete draws from random words, in integer arithmetic: the same to the bit on any device and in any batch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt32
+
+from simulator.tasks.base import Key
+
+_FEW = 64
+"""Up to this many outcomes are told apart by comparing with every edge, more by bisection."""
+
+
+def random_words(keys: Key, number: int) -> UInt32[Array, "B number"]:
+    """``number`` fair 32-bit words for each sample's key."""
+    return jax.vmap(lambda key: jax.random.bits(key, (number,), jnp.uint32))(keys)
+
+
+def thresholds(probabilities: Float[np.ndarray, "... K"]) -> UInt32[np.ndarray, "... edges"]:
+    """Edges in [0, 2^32) between the K outcomes of a law, for :func:`choose`; the probabilities are kept to 2^-32."""
+    probabilities = np.asarray(probabilities, np.float64)
+    edges = np.cumsum(probabilities, axis=-1)[..., :-1] / probabilities.sum(axis=-1, keepdims=True)
+    return np.minimum(np.rint(edges * 2.0**32), 2.0**32 - 1).astype(np.uint32)
+
+
+def choose(words: UInt32[Array, "*B"], edges: UInt32[Array | np.ndarray, "..."]) -> Int[Array, "*B"]:
+    """Outcome drawn by each word: from one law, edges (K-1,), or from a law of its own, edges (*B, K-1)."""
+    edges = jnp.asarray(edges)
+    if edges.ndim == 1 and edges.shape[0] > _FEW:
+        return jnp.searchsorted(edges, words, side="right").astype(jnp.int32)
+    if edges.ndim == 1:
+        edges = edges.reshape((1,) * words.ndim + (-1,))
+    return jnp.sum(words[..., None] >= edges, axis=-1, dtype=jnp.int32)
+
+
+def uniform_below(words: UInt32[Array, "*B"], number: int | Int[Array, "*B"]) -> Int[Array, "*B"]:
+    """floor(number * word / 2^32) for 1 <= number < 2^16: uniform on 0..number-1 up to 2^-16."""
+    number = jnp.asarray(number).astype(jnp.uint32)
+    sixteen = jnp.uint32(16)
+    low = ((words & jnp.uint32(0xFFFF)) * number) >> sixteen
+    return (((words >> sixteen) * number + low) >> sixteen).astype(jnp.int32)
+
+
+def permutation(words: UInt32[Array, "B n"]) -> Int[Array, "B n"]:
+    """A uniform permutation of 0..n-1 for each sample: the order of n random words."""
+    return jnp.argsort(words, axis=1, stable=True).astype(jnp.int32)
