@@ -1,13 +1,22 @@
 """Generators of sequences, one file each; every task knows its exact truth."""
 
-from simulator.tasks.base import ClassificationTask, Examples, Task
+from simulator.tasks.associative_recall import AssociativeRecall
+from simulator.tasks.base import ClassificationTask, Examples, RegressionTask, Task
 from simulator.tasks.gaussian_look_back import (
     ArfimaProcess,
     DesignedProcess,
     GaussianLookBack,
     IndependentTokens,
 )
+from simulator.tasks.irrelevant_tokens import IrrelevantTokens
+from simulator.tasks.lag_copy import LagCopy
+from simulator.tasks.mixture import Mixture
+from simulator.tasks.parity import MultitaskParity
+from simulator.tasks.retrieval import Retrieval
+from simulator.tasks.santa_fe import SantaFe
 from simulator.tasks.sparse_parity import SparseParity
+from simulator.tasks.variable_tracking import VariableTracking
+from simulator.tasks.zipf_quanta import ZipfQuanta
 
 EXAMPLES: tuple[Task, ...] = (
     SparseParity.pareto(n_tasks=12, max_context_length=16, nearest=2, exponent=1.0),
@@ -16,17 +25,40 @@ EXAMPLES: tuple[Task, ...] = (
     GaussianLookBack.arfima(d=0.4, max_context_length=16),
     GaussianLookBack.independent(C0=0.5, C=1.0, gamma=0.6, b=1.0, max_context_length=16),
     GaussianLookBack.designed(C0=1.0, C=3.0, gamma=0.6, b=1.0, max_context_length=16, loss="log_loss"),
+    LagCopy(n_symbols=3, beta=0.8, first_probability=0.2, max_context_length=12),
+    SantaFe(n_facts=20, b=0.5, max_context_length=12),
+    SantaFe(n_facts=20, b=0.5, max_context_length=12, facts="fixed"),
+    Retrieval(n_needles=2, n_answers=3, max_context_length=12),
+    Retrieval(n_needles=2, n_answers=2, max_context_length=12, distance_law="pareto", nearest=2, rule="and"),
+    AssociativeRecall(n_pairs=6, n_keys=8, n_values=4, gap_exponent=1.0),
+    VariableTracking(n_chains=4, chain_length=3, n_values=3),
+    ZipfQuanta(n_tasks=20, max_context_length=16, alpha=0.4, distance_exponent=1.0, nearest=2),
+    ZipfQuanta(n_tasks=8, max_context_length=12, alpha=0.4, distance_exponent=1.0, nearest=2, distances="coupled"),
+    Mixture((LagCopy(3, 0.8, 0.2, 8), Retrieval(1, 2, 12, n_distractors=2)), (0.4, 0.6)),
+    IrrelevantTokens(LagCopy(3, 0.8, 0.2, 6), relevant_fraction=0.5, kind="repeat", relevance="visible"),
+    IrrelevantTokens(Retrieval(2, 2, 6), relevant_fraction=0.5, kind="distractor", placement="middle"),
+    IrrelevantTokens(GaussianLookBack.arfima(d=0.4, max_context_length=6), relevant_fraction=0.5),
 )
 """One modest instance of each task, and of each of its variants."""
 
 __all__ = [
     "EXAMPLES",
     "ArfimaProcess",
+    "AssociativeRecall",
     "ClassificationTask",
     "DesignedProcess",
     "Examples",
     "GaussianLookBack",
     "IndependentTokens",
+    "IrrelevantTokens",
+    "LagCopy",
+    "Mixture",
+    "MultitaskParity",
+    "RegressionTask",
+    "Retrieval",
+    "SantaFe",
     "SparseParity",
     "Task",
+    "VariableTracking",
+    "ZipfQuanta",
 ]

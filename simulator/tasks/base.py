@@ -107,7 +107,10 @@ class Task(abc.ABC):
         return None
 
     def relevant_tokens(self, examples: Examples) -> Bool[Array, "B L"]:
-        """Which tokens bear on the answers, at any context length. Changing others changes no Bayes prediction."""
+        """Which tokens bear on the answers, at any context length.
+
+        Changing others, such that they stay irrelevant, changes no Bayes prediction.
+        """
         return jnp.ones(examples.context.shape[:2], bool)
 
     def token_name(self, token: int) -> str:
@@ -199,6 +202,11 @@ class RegressionTask(Task):
 def _mean_square(differences: Float[Array, "B *steps"]) -> Float[Array, "B"]:
     squares = differences**2
     return squares if squares.ndim == 1 else jnp.mean(squares, axis=1)
+
+
+def other_stream(key: Key, number: int) -> Key:
+    """A key for draws beside the samples' own: no sample index reaches 2^31, so no sample shares it."""
+    return jax.random.fold_in(key, 2**31 + number)
 
 
 def sample_keys(key: Key, index: Index) -> tuple[Key, Int[Array, "B"]]:

@@ -34,11 +34,14 @@ def choose(words: UInt32[Array, "*B"], edges: UInt32[Array | np.ndarray, "..."])
 
 
 def uniform_below(words: UInt32[Array, "*B"], number: int | Int[Array, "*B"]) -> Int[Array, "*B"]:
-    """floor(number * word / 2^32) for 1 <= number < 2^16: uniform on 0..number-1 up to 2^-16."""
+    """floor(number * word / 2^32): uniform on 0..number-1, up to number/2^32. 1 <= number < 2^31."""
     number = jnp.asarray(number).astype(jnp.uint32)
-    sixteen = jnp.uint32(16)
-    low = ((words & jnp.uint32(0xFFFF)) * number) >> sixteen
-    return (((words >> sixteen) * number + low) >> sixteen).astype(jnp.int32)
+    sixteen, low = jnp.uint32(16), jnp.uint32(0xFFFF)
+    # The upper half of a 64-bit product, from products of 16-bit halves.
+    word_high, word_low, high_number, low_number = words >> sixteen, words & low, number >> sixteen, number & low
+    middle, other = word_high * low_number, word_low * high_number
+    carry = ((word_low * low_number >> sixteen) + (middle & low) + (other & low)) >> sixteen
+    return (word_high * high_number + (middle >> sixteen) + (other >> sixteen) + carry).astype(jnp.int32)
 
 
 def permutation(words: UInt32[Array, "B n"]) -> Int[Array, "B n"]:

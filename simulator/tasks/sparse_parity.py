@@ -3,14 +3,10 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import ClassVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
-from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
+from simulator.tasks.parity import MultitaskParity
 from theory.checks import check_integer, check_positive, set_fields
 from theory.types import Integer, Scalar
 
@@ -35,7 +31,7 @@ _PUBLISHED_PAIRS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class SparseParity(ClassificationTask):
+class SparseParity(MultitaskParity):
     r"""L fair bits; the query names a task k; the answer is the XOR of that task's two bits.
 
     Bits are numbered by distance: bit 1 is the newest, bit L the oldest. Task k has a far and a near bit and can be
@@ -67,9 +63,6 @@ class SparseParity(ClassificationTask):
     pairs: Sequence[Sequence[int]]
     max_context_length: int
     frequencies: Sequence[float] | None = None
-
-    vocabulary_size: ClassVar[int | None] = 2
-    n_classes: ClassVar[int | None] = 2
 
     def __post_init__(self) -> None:
         pairs = tuple(tuple(check_integer("a bit of a pair", bit, 1) for bit in pair) for pair in self.pairs)
@@ -140,78 +133,8 @@ class SparseParity(ClassificationTask):
             pairs.append((far, near))
         return cls(tuple(pairs), check_integer("max_context_length", max_context_length, 1))
 
-    @property
-    def n_queries(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Number of tasks."""
-        return len(self.pairs)
+    def subsets(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(pair) for pair in self.pairs)
 
-    def task_frequencies(self) -> Float[np.ndarray, "tasks"]:
-        """f_k, summing to one."""
-        weights = np.ones(len(self.pairs)) if self.frequencies is None else np.array(self.frequencies)
-        return weights / weights.sum()
-
-    def solvable_tasks(self, context_length: Integer) -> int:
-        """Number of tasks whose far bit is among the last l."""
-        return len(self._visible_pairs(context_length))
-
-    def _visible_pairs(self, context_length: Integer) -> list[Sequence[int]]:
-        self.check_length(context_length)
-        return [pair for pair in self.pairs if pair[0] <= context_length]
-
-    def bayes_risk(self, context_length: Integer) -> float:
-        self.check_length(context_length)
-        weights = [1.0] * len(self.pairs) if self.frequencies is None else self.frequencies
-        hidden = math.fsum(w for w, (far, _) in zip(weights, self.pairs, strict=True) if far > context_length)
-        return math.log(2) * hidden / math.fsum(weights)
-
-    def intrinsic_dimension(self, context_length: Integer) -> float:
-        return float(len(set(self._visible_pairs(context_length))))
-
-    def intrinsic_entropy(self, context_length: Integer) -> float:
-        # Gaussian elimination over GF(2): each pair is an integer with two bits set.
-        basis: dict[int, int] = {}
-        for far, near in self._visible_pairs(context_length):
-            row = (1 << far) | (1 << near)
-            while row and row.bit_length() in basis:
-                row ^= basis[row.bit_length()]
-            if row:
-                basis[row.bit_length()] = row
-        return len(basis) * math.log(2)
-
-    def sample(self, key: Key, index: Index) -> Examples:
-        keys, index = sample_keys(key, index)
-        L = self.max_context_length
-        n_words = -(-L // 32)
-        words = jax.vmap(lambda k: jax.random.bits(k, (n_words + 2,), jnp.uint32))(keys)
-        shifts = jnp.arange(32, dtype=jnp.uint32)
-        bits = (words[:, :n_words, None] >> shifts[None, None, :]) & jnp.uint32(1)
-        context = bits.reshape(index.shape[0], n_words * 32)[:, :L].astype(jnp.int32)
-        coin = (words[:, n_words] & jnp.uint32(1)).astype(jnp.int32)
-        if self.frequencies is None:
-            query = index % jnp.int32(self.n_queries)
-        else:
-            edges = jnp.asarray(np.cumsum(self.task_frequencies())[:-1], jnp.float32)
-            uniform = (words[:, n_words + 1] >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2.0**-24)
-            query = jnp.sum(uniform[:, None] >= edges[None, :], axis=1, dtype=jnp.int32)
-        return Examples(context, query, jnp.where(self._far(query) <= L, self._xor(context, query), coin))
-
-    def bayes_prediction(self, examples: Examples, context_length: ContextLength) -> Float[Array, "B 2"]:
-        self.check_length(context_length)
-        self.check_examples(examples)
-        answer = self._xor(examples.context, examples.query)
-        right = jnp.arange(2, dtype=answer.dtype)[None, :] == answer[:, None]
-        visible = self._far(examples.query) <= jnp.asarray(context_length, jnp.int32)
-        known = jnp.where(right, jnp.float32(0), jnp.float32(-jnp.inf))
-        return jnp.where(visible[:, None], known, jnp.float32(-math.log(2)))
-
-    def _far(self, query: Array) -> Array:
-        # Everything beyond L is alike, and clipping keeps any far bit within int32.
-        far = [min(far, self.max_context_length + 1) for far, _ in self.pairs]
-        return jnp.asarray(far, jnp.int32)[query]
-
-    def _xor(self, context: Array, query: Array) -> Array:
-        """XOR of the two bits; the oldest bit stands in for one beyond L (the caller discards the answer)."""
-        L = self.max_context_length
-        columns = jnp.asarray([[max(L - far, 0), max(L - near, 0)] for far, near in self.pairs], jnp.int32)
-        chosen = jnp.take_along_axis(context, columns[query], axis=1)
-        return chosen[:, 0] ^ chosen[:, 1]
+    def relative_frequencies(self) -> tuple[float, ...] | None:
+        return None if self.frequencies is None else tuple(self.frequencies)

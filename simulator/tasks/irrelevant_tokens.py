@@ -1,0 +1,288 @@
+"""Padding any task with tokens that bear on nothing: relevant and irrelevant context length, told apart."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+from jaxtyping import Array, Bool, Float
+
+from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, other_stream, sample_keys
+from simulator.tasks.randomness import permutation, random_words, uniform_below
+from theory.checks import check_choice, check_integer, check_number, set_fields
+from theory.types import Integer
+
+
+@dataclasses.dataclass(frozen=True)
+class IrrelevantTokens(Task):
+    r"""A task's n relevant tokens, in their order, among others: L = round(n / relevant_fraction) tokens in all.
+
+    With R_task the risk of the bare task and k the number of relevant tokens among the last l,
+
+        R(l) = sum_k P(k; l) R_task(k),
+
+    and likewise ``intrinsic_dimension`` and ``intrinsic_entropy``. Where positions are a rule of the task, k(l) is
+    certain; where they are redrawn, P is hypergeometric, C(n,k) C(L-n,l-k) / C(L,l). Padding never lowers R: any rise
+    of a learner's loss beyond that of R(l) is approximation loss.
+
+    ``kind``: what the irrelevant tokens are. ``"noise"``: uniform on the vocabulary, or standard normal numbers.
+    ``"distractor"``: tokens of independent samples of the same task. ``"repeat"``: copies of the next newer relevant
+    token (of one noise token where there is none), so that what is out of sight is not repeated in sight.
+
+    ``placement``: where the relevant ones stand. ``"first"``: the oldest; ``"last"``: the newest; ``"middle"``: in
+    between, the odd token out on the old side; ``"random"``.
+
+    ``relevance="visible"``: every token shows whether it is relevant: an irrelevant token t appears as t + v, v the
+    bare task's vocabulary, and vectors of numbers carry one more, 1 if relevant, else 0. Random positions are then
+    redrawn for every sample. ``relevance="hidden"``: nothing shows; random positions are drawn once from ``seed`` and
+    are a rule that has to be learned. (Positions both hidden and redrawn would make a different task, whose Bayes
+    risk is no function of R_task.)
+
+    Worked example, bare context (oldest first) 1 0, fraction 1/2, noise placed first and last::
+
+        first     1 0 # #    l = 0..4 sees 0 0 0 1 2 relevant tokens
+        last      # # 1 0    l = 0..4 sees 0 1 2 2 2
+
+    At relevant_fraction = 1 nothing is added, and samples are those of the bare task to the bit.
+
+    Attributes:
+        task: the bare task.
+        relevant_fraction: share of relevant tokens, above 0 and at most 1.
+        kind, placement, relevance: see above.
+        seed: of a hidden random placement.
+    """
+
+    task: Task
+    relevant_fraction: float
+    kind: Literal["noise", "distractor", "repeat"] = "noise"
+    placement: Literal["first", "last", "middle", "random"] = "random"
+    relevance: Literal["visible", "hidden"] = "hidden"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.task, Task):
+            raise TypeError(f"task must be a task; got {self.task!r}")
+        fraction = check_number("relevant_fraction", self.relevant_fraction)
+        if not 0 < fraction <= 1:
+            raise ValueError(f"relevant_fraction must be above 0 and at most 1; got {fraction!r}")
+        check_choice("kind", self.kind, ("noise", "distractor", "repeat"))
+        check_choice("placement", self.placement, ("first", "last", "middle", "random"))
+        check_choice("relevance", self.relevance, ("visible", "hidden"))
+        set_fields(self, relevant_fraction=fraction, seed=check_integer("seed", self.seed, 0))
+
+    @property
+    def max_context_length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """L, relevant tokens and others."""
+        return max(round(self.task.max_context_length / self.relevant_fraction), self.task.max_context_length)
+
+    @property
+    def n_irrelevant(self) -> int:
+        """Number of tokens added."""
+        return self.max_context_length - self.task.max_context_length
+
+    @property
+    def _marked(self) -> bool:
+        return self.relevance == "visible" and self.n_irrelevant > 0
+
+    @property
+    def _redrawn(self) -> bool:
+        return self._marked and self.placement == "random"
+
+    @property
+    def loss(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The bare task's."""
+        return self.task.loss
+
+    @property
+    def vocabulary_size(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The bare task's, twice that with marks."""
+        size = self.task.vocabulary_size
+        return 2 * size if size is not None and self._marked else size
+
+    @property
+    def n_classes(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The bare task's."""
+        return self.task.n_classes
+
+    @property
+    def n_queries(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The bare task's."""
+        return self.task.n_queries
+
+    @property
+    def n_channels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The bare task's, one more with marks on real-valued tokens."""
+        return self.task.n_channels + (self._marked and self.task.vocabulary_size is None)
+
+    @property
+    def n_steps(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The bare task's."""
+        return self.task.n_steps
+
+    @property
+    def risk_exponent(self) -> float | None:
+        """The bare task's, where the relevant tokens are spread over the context or are its newest."""
+        return self.task.risk_exponent if self.placement in ("random", "last") else None
+
+    def relevant_in_sight(self, context_length: Integer) -> dict[int, float]:
+        """P(k; l): probabilities of the numbers of relevant tokens among the last l."""
+        self.check_length(context_length)
+        if not self._redrawn:
+            return {int(_placed(self)[self.max_context_length - int(context_length) :].sum()): 1.0}
+        n, L, l = self.task.max_context_length, self.max_context_length, int(context_length)
+        possible = range(max(0, n + l - L), min(n, l) + 1)
+        law = scipy.stats.hypergeom(L, n, l).pmf(list(possible))
+        return {k: float(p) / math.fsum(law) for k, p in zip(possible, law, strict=True)}
+
+    def bayes_risk(self, context_length: Integer) -> float:
+        return self._mean(context_length, self.task.bayes_risk)
+
+    def intrinsic_dimension(self, context_length: Integer) -> float:
+        return self._mean(context_length, self.task.intrinsic_dimension)
+
+    def intrinsic_entropy(self, context_length: Integer) -> float | None:
+        self.check_length(context_length)
+        if self.task.intrinsic_entropy(0) is None:
+            return None
+        return self._mean(context_length, self.task.intrinsic_entropy)
+
+    def _mean(self, context_length: Integer, of: Callable[[int], float | None]) -> float:
+        return math.fsum(p * (of(k) or 0.0) for k, p in self.relevant_in_sight(context_length).items())
+
+    def sample(self, key: Key, index: Index) -> Examples:
+        bare = self.task.sample(key, index)
+        if not self.n_irrelevant:
+            return bare
+        keys, index = sample_keys(other_stream(key, 0), index)
+        B, L, n = index.shape[0], self.max_context_length, self.task.max_context_length
+        if self._redrawn:
+            relevant = permutation(random_words(keys, L)) < n
+        else:
+            relevant = jnp.broadcast_to(jnp.asarray(_placed(self)), (B, L))
+        filling = self._filling(key, index, bare.context)
+        number = jnp.cumsum(relevant, axis=1, dtype=jnp.int32)
+        if self.kind == "repeat":
+            # number - 1 is the newest relevant token not newer than here, so number is the next newer one.
+            other = _rows(jnp.concatenate([bare.context, filling[:, :1]], axis=1), number)
+        else:
+            other = _rows(filling, jnp.maximum(jnp.arange(L)[None, :] - number, 0))
+        context = _where(relevant, _rows(bare.context, jnp.maximum(number - 1, 0)), other)
+        return bare._replace(context=self._with_marks(context, relevant))
+
+    def _filling(self, key: Key, index: Array, context: Array) -> Array:
+        """Irrelevant tokens, as many as are needed."""
+        number = self.n_irrelevant
+        if self.kind == "distractor":
+            copies = range(-(-number // self.task.max_context_length))
+            drawn = [self.task.sample(other_stream(key, 2 + copy), index).context for copy in copies]
+            return jnp.concatenate(drawn, axis=1)[:, :number]
+        keys, _ = sample_keys(other_stream(key, 1), index)
+        if self.task.vocabulary_size is not None:
+            return uniform_below(random_words(keys, number), self.task.vocabulary_size)
+        shape = (number, *context.shape[2:])
+        return jax.vmap(lambda sample_key: jax.random.normal(sample_key, shape, jnp.float32))(keys)
+
+    def _with_marks(self, context: Array, relevant: Array) -> Array:
+        if not self._marked:
+            return context
+        if self.task.vocabulary_size is not None:
+            return jnp.where(relevant, context, context + self.task.vocabulary_size)
+        values = context.reshape(*context.shape[:2], -1)
+        return jnp.concatenate([values, relevant[:, :, None].astype(jnp.float32)], axis=2)
+
+    def _bare(self, examples: Examples) -> tuple[Examples, Bool[Array, "B L"]]:
+        """The bare task's examples, recovered, and which tokens are relevant."""
+        context, relevant = examples.context, jnp.asarray(_placed(self))
+        relevant = jnp.broadcast_to(relevant, context.shape[:2])
+        if self._marked and self.task.vocabulary_size is not None:
+            relevant = context < self.task.vocabulary_size
+            context = context % self.task.vocabulary_size
+        elif self._marked:
+            relevant = context[:, :, -1] > 0.5
+            context = context[:, :, 0] if self.task.n_channels == 1 else context[:, :, :-1]
+        # The newest n relevant tokens, so that marks out of sight do not matter.
+        places = jnp.argsort(relevant, axis=1, stable=True)[:, self.n_irrelevant :]
+        return examples._replace(context=_rows(context, places)), relevant
+
+    def _in_sight(self, relevant: Bool[Array, "B L"], context_length: ContextLength) -> Array:
+        """Number of relevant tokens among the last l, of every sample."""
+        L = self.max_context_length
+        visible = jnp.arange(L) >= L - jnp.asarray(context_length, jnp.int32)
+        return jnp.sum(relevant & visible[None, :], axis=1, dtype=jnp.int32)
+
+    def _asked(self, of: Callable, examples: Examples, context_length: ContextLength, *arrays: Array) -> Array:
+        """What the bare task says of the bare examples, each at its own context length."""
+        bare, relevant = self._bare(examples)
+        lengths = self._in_sight(relevant, context_length)
+        if not self._redrawn:
+            counts = np.append(0, np.cumsum(_placed(self)[::-1]))
+            return of(*arrays, bare, jnp.asarray(counts, jnp.int32)[context_length])
+
+        def of_one(length: Array, one: Examples, *parts: Array) -> Array:
+            batch = jax.tree.map(lambda x: x[None], (parts, one))
+            return of(*batch[0], batch[1], length)[0]
+
+        return jax.vmap(of_one)(lengths, bare, *arrays)
+
+    def bayes_prediction(self, examples: Examples, context_length: ContextLength) -> Float[Array, "B *outputs"]:
+        self.check_length(context_length)
+        self.check_examples(examples)
+        return self._asked(self.task.bayes_prediction, examples, context_length)
+
+    def pointwise_loss(
+        self, prediction: Float[Array, "B *outputs"], examples: Examples, context_length: ContextLength
+    ) -> Float[Array, "B"]:
+        """The bare task's."""
+        return self._asked(self.task.pointwise_loss, examples, context_length, prediction)
+
+    def pointwise_divergence(
+        self,
+        bayes: Float[Array, "B *outputs"],
+        prediction: Float[Array, "B *outputs"],
+        examples: Examples,
+        context_length: ContextLength,
+    ) -> Float[Array, "B"]:
+        """The bare task's."""
+        return self._asked(self.task.pointwise_divergence, examples, context_length, bayes, prediction)
+
+    def relevant_tokens(self, examples: Examples) -> Bool[Array, "B L"]:
+        """The bare task's, in their places."""
+        bare, relevant = self._bare(examples)
+        number = jnp.cumsum(relevant, axis=1, dtype=jnp.int32)
+        return relevant & _rows(self.task.relevant_tokens(bare), jnp.maximum(number - 1, 0))
+
+    def token_name(self, token: int) -> str:
+        size = self.task.vocabulary_size or 1
+        name = self.task.token_name(token % size)
+        return f"({name})" if token >= size else name
+
+    def query_name(self, query: int) -> str:
+        return self.task.query_name(query)
+
+
+def _rows(values: Array, places: Array) -> Array:
+    """values[i, places[i, j]] for tokens that may be vectors."""
+    return jnp.take_along_axis(values, places.reshape(*places.shape, *[1] * (values.ndim - 2)), axis=1)
+
+
+def _where(condition: Array, values: Array, others: Array) -> Array:
+    return jnp.where(condition.reshape(*condition.shape, *[1] * (values.ndim - 2)), values, others)
+
+
+@functools.lru_cache(maxsize=64)
+def _placed(task: IrrelevantTokens) -> Bool[np.ndarray, "L"]:
+    """Which tokens are relevant, oldest first, where that is a rule of the task."""
+    n, L = task.task.max_context_length, task.max_context_length
+    if task.placement == "random":
+        places = np.random.default_rng(task.seed).permutation(L)[:n]
+    else:
+        start = {"first": 0, "last": L - n, "middle": (L - n + 1) // 2}[task.placement]
+        places = np.arange(start, start + n)
+    placed = np.zeros(L, bool)
+    placed[places] = True
+    return placed

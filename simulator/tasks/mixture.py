@@ -1,0 +1,219 @@
+"""A mixture of tasks, one of them shown in each sample: any convex combination of Bayes risks."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, other_stream, sample_keys
+from simulator.tasks.randomness import choose, random_words, thresholds
+from theory.checks import check_positive, set_fields
+from theory.types import Integer
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture(Task):
+    r"""Each sample is one of task j with probability w_j; the query shows which, beside what that task asks.
+
+        R(l) = sum_j w_j R_j(min(l, L_j)),
+
+    and likewise ``intrinsic_dimension`` and ``intrinsic_entropy``, the means over samples. Shorter contexts are padded
+    with zeros at their old end, vocabularies and answers are shared from 0 on.
+
+    Worked example, a copy task (vocabulary of 3, one query) and a parity of two tasks: queries 0 | 1 2, three classes,
+    of which a parity's third has probability zero.
+
+    Attributes:
+        tasks: the tasks; all of one kind of loss, and with tokens and answers of one kind.
+        weights: w_j, relative; they are normalised to sum to one.
+    """
+
+    tasks: Sequence[Task]
+    weights: Sequence[float]
+
+    def __post_init__(self) -> None:
+        tasks = tuple(self.tasks)
+        if not tasks:
+            raise ValueError("tasks must hold at least one task; got none")
+        for task in tasks:
+            if not isinstance(task, Task):
+                raise TypeError(f"tasks must hold tasks; got {task!r}")
+        for what, of in (
+            ("loss", lambda task: task.loss),
+            ("kind of answer", lambda task: "values" if task.n_classes is None else "classes"),
+            ("kind of token", lambda task: "numbers" if task.vocabulary_size is None else "symbols"),
+            ("number of channels", lambda task: task.n_channels),
+            ("number of steps", lambda task: task.n_steps),
+        ):
+            found = [of(task) for task in tasks]
+            if len(set(found)) > 1:
+                raise ValueError(f"tasks of a mixture must agree in the {what}; got {found}")
+        weights = tuple(check_positive("a weight", weight) for weight in self.weights)
+        if len(weights) != len(tasks):
+            raise ValueError(f"{len(tasks)} tasks need as many weights; got {len(weights)}")
+        set_fields(self, tasks=tasks, weights=tuple(weight / math.fsum(weights) for weight in weights))
+
+    @property
+    def max_context_length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The longest of the tasks' L."""
+        return max(task.max_context_length for task in self.tasks)
+
+    @property
+    def loss(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The tasks' loss."""
+        return self.tasks[0].loss
+
+    @property
+    def vocabulary_size(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The largest of the tasks'."""
+        return _largest(task.vocabulary_size for task in self.tasks)
+
+    @property
+    def n_classes(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The largest of the tasks'."""
+        return _largest(task.n_classes for task in self.tasks)
+
+    @property
+    def n_queries(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The tasks' queries, one task after the other."""
+        return sum(task.n_queries for task in self.tasks)
+
+    @property
+    def n_channels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The tasks'."""
+        return self.tasks[0].n_channels
+
+    @property
+    def n_steps(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The tasks'."""
+        return self.tasks[0].n_steps
+
+    @property
+    def risk_exponent(self) -> float | None:
+        """The slowest of the tasks'; None if one is not known."""
+        exponents = [task.risk_exponent for task in self.tasks]
+        return None if None in exponents else min(e for e in exponents if e is not None)
+
+    def bayes_risk(self, context_length: Integer) -> float:
+        return self._mean(context_length, lambda task, length: task.bayes_risk(length))
+
+    def intrinsic_dimension(self, context_length: Integer) -> float:
+        return self._mean(context_length, lambda task, length: task.intrinsic_dimension(length))
+
+    def intrinsic_entropy(self, context_length: Integer) -> float | None:
+        self.check_length(context_length)
+        if any(task.intrinsic_entropy(0) is None for task in self.tasks):
+            return None
+        return self._mean(context_length, lambda task, length: task.intrinsic_entropy(length))
+
+    def sample(self, key: Key, index: Index) -> Examples:
+        keys, index = sample_keys(other_stream(key, 0), index)
+        chosen = choose(random_words(keys, 1)[:, 0], thresholds(np.array(self.weights)))
+        samples = [task.sample(other_stream(key, 1 + j), index) for j, task in enumerate(self.tasks)]
+        contexts = [self._padded(examples.context) for examples in samples]
+        queries = [examples.query + offset for examples, offset in zip(samples, self._offsets(), strict=True)]
+        return Examples(
+            *(_selected(chosen, parts) for parts in (contexts, queries, [examples.target for examples in samples]))
+        )
+
+    def bayes_prediction(self, examples: Examples, context_length: ContextLength) -> Float[Array, "B *outputs"]:
+        self.check_length(context_length)
+        self.check_examples(examples)
+
+        def predict(task: Task, own: Examples, length: ContextLength) -> Array:
+            prediction = task.bayes_prediction(own, length)
+            if task.n_classes is None:
+                return prediction
+            missing = (self.n_classes or 0) - task.n_classes
+            return jnp.pad(prediction, ((0, 0), (0, missing)), constant_values=-jnp.inf)
+
+        return self._by_task(examples, context_length, predict)
+
+    def pointwise_loss(
+        self, prediction: Float[Array, "B *outputs"], examples: Examples, context_length: ContextLength
+    ) -> Float[Array, "B"]:
+        """That of the sample's own task."""
+        return self._by_task(
+            examples, context_length, lambda task, own, length: task.pointwise_loss(prediction, own, length)
+        )
+
+    def pointwise_divergence(
+        self,
+        bayes: Float[Array, "B *outputs"],
+        prediction: Float[Array, "B *outputs"],
+        examples: Examples,
+        context_length: ContextLength,
+    ) -> Float[Array, "B"]:
+        """That of the sample's own task."""
+        return self._by_task(
+            examples,
+            context_length,
+            lambda task, own, length: task.pointwise_divergence(bayes, prediction, own, length),
+        )
+
+    def relevant_tokens(self, examples: Examples) -> Bool[Array, "B L"]:
+        """Those of the sample's own task; padding is none."""
+        return self._by_task(
+            examples, self.max_context_length, lambda task, own, length: self._padded(task.relevant_tokens(own))
+        )
+
+    def token_name(self, token: int) -> str:
+        return str(token)
+
+    def query_name(self, query: int) -> str:
+        number = int(np.searchsorted(self._offsets(), query, side="right")) - 1
+        return f"{type(self.tasks[number]).__name__} {self.tasks[number].query_name(query - self._offsets()[number])}"
+
+    def _offsets(self) -> list[int]:
+        """First query of every task."""
+        return [0, *np.cumsum([task.n_queries for task in self.tasks[:-1]]).tolist()]
+
+    def _mean(self, context_length: Integer, of: Callable[[Task, int], float | None]) -> float:
+        self.check_length(context_length)
+        values = [of(task, min(int(context_length), task.max_context_length)) for task in self.tasks]
+        return math.fsum(w * v for w, v in zip(self.weights, values, strict=True) if v is not None)
+
+    def _padded(self, context: Array) -> Array:
+        missing = self.max_context_length - context.shape[1]
+        return jnp.pad(context, ((0, 0), (missing, 0), *[(0, 0)] * (context.ndim - 2)))
+
+    def _by_task(
+        self,
+        examples: Examples,
+        context_length: ContextLength,
+        of: Callable[[Task, Examples, ContextLength], Array],
+    ) -> Array:
+        """Ask every task about all samples, those of others blanked, and keep each sample's own answer."""
+        offsets = self._offsets()
+        chosen = jnp.searchsorted(jnp.asarray(offsets, jnp.int32), examples.query, side="right").astype(jnp.int32) - 1
+        answers = []
+        for j, task in enumerate(self.tasks):
+            mine = chosen == j
+            own = Examples(
+                _where(mine, examples.context[:, self.max_context_length - task.max_context_length :]),
+                _where(mine, examples.query - offsets[j]),
+                _where(mine, examples.target),
+            )
+            length = jnp.minimum(jnp.asarray(context_length, jnp.int32), task.max_context_length)
+            answers.append(of(task, own, length))
+        return _selected(chosen, answers)
+
+
+def _largest(sizes) -> int | None:
+    known = [size for size in sizes if size is not None]
+    return max(known) if known else None
+
+
+def _where(condition: Bool[Array, "B"], values: Array) -> Array:
+    return jnp.where(condition.reshape(-1, *[1] * (values.ndim - 1)), values, jnp.zeros_like(values))
+
+
+def _selected(chosen: Array, parts: Sequence[Array]) -> Array:
+    """Row i of parts[chosen[i]]."""
+    result = parts[0]
+    for j, part in enumerate(parts[1:], start=1):
+        result = jnp.where((chosen == j).reshape(-1, *[1] * (part.ndim - 1)), part, result)
+    return result

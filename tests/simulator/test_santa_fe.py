@@ -1,0 +1,64 @@
+"""The Santa Fe process against its published exponents."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from simulator.tasks import SantaFe
+
+
+def test_the_risk_falls_with_exponent_one_minus_b():
+    """Values and slopes at b = 1/2 (a million facts stand for infinitely many)."""
+    task = SantaFe(n_facts=1_000_000, b=0.5, max_context_length=10_000)
+    risks = [task.bayes_risk(length) for length in (10, 100, 1000, 10_000)]
+    np.testing.assert_allclose(risks, [0.14623, 0.04772, 0.01514, 0.00479], atol=5.1e-6)
+    np.testing.assert_allclose(np.diff(np.log10(risks)), [-0.486, -0.499, -0.500], atol=5e-4)
+    assert task.risk_exponent == 0.5
+
+
+def test_the_entropy_of_the_facts_in_sight_grows_with_exponent_b():
+    task = SantaFe(n_facts=1_000_000, b=0.5, max_context_length=10_000)
+    counts = [task.intrinsic_dimension(length) for length in (1000, 10_000)]
+    assert math.log10(counts[1] / counts[0]) == pytest.approx(0.5, abs=0.01)
+    assert task.intrinsic_entropy(1000) == pytest.approx(math.log(2) * counts[0])
+
+
+def test_facts_hold_within_a_document_and_change_between_documents():
+    task = SantaFe(n_facts=3, b=0.8, max_context_length=30)
+    context = np.asarray(task.sample(jax.random.key(0), range(400)).context)
+    values = np.full((400, 3), -1)
+    for row, tokens in zip(values, context, strict=True):
+        for token in tokens:
+            assert row[token // 2] in (-1, token % 2)
+            row[token // 2] = token % 2
+    for fact in values.T:
+        stated = fact[fact >= 0]
+        assert abs(stated.mean() - 0.5) < 5 * 0.5 / math.sqrt(stated.size)
+
+
+def test_fixed_facts_are_the_same_in_every_document_and_leave_nothing_to_the_context():
+    task = SantaFe(n_facts=50, b=0.8, max_context_length=30, facts="fixed")
+    tokens = {int(t) for key in (0, 1) for t in np.ravel(task.sample(jax.random.key(key), range(400)).context)}
+    assert len({token // 2 for token in tokens}) == len(tokens)
+    assert {t % 2 for t in tokens} == {0, 1}
+    other = SantaFe(n_facts=50, b=0.8, max_context_length=30, facts="fixed", seed=1)
+    assert {int(t) for t in np.ravel(other.sample(jax.random.key(0), range(400)).context)} != tokens
+    assert [task.bayes_risk(length) for length in (0, 30)] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("dials", "error", "message"),
+    [
+        ({"b": 1.0}, ValueError, "b must lie between 0 and 1, both excluded; got 1.0"),
+        ({"b": 0.0}, ValueError, "b must lie between 0 and 1, both excluded; got 0.0"),
+        ({"b": float("nan")}, ValueError, "b must be a finite number; got nan"),
+        ({"n_facts": 0}, ValueError, "n_facts must be between 1 and 1073741824; got 0"),
+        ({"max_context_length": -1}, ValueError, "max_context_length must be at least 1; got -1"),
+        ({"n_facts": 2.5}, TypeError, "2.5"),
+    ],
+)
+def test_impossible_dials_are_refused_by_value(dials, error, message):
+    with pytest.raises(error, match=message):
+        SantaFe(**{"n_facts": 10, "b": 0.5, "max_context_length": 8} | dials)
