@@ -1,18 +1,24 @@
-"""The command line: plan and run a study, compare its results with laws, draw them.
+"""The command line: show a task; plan and run a study, compare its results with laws, draw them.
 
 A STUDY is a JSON file (``Study.to_json`` writes one; every reproduction leaves its own) or ``package.module:name``,
-where name is a Study or a function without arguments that returns one.
+where name is a Study or a function without arguments that returns one. A TASK is one of these, or the name of a class
+of simulator.tasks, which stands for a modest instance.
 """
 
 import argparse
 import importlib
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import figures
 from paper_reproduction.reproduce import draw
 from simulator import StoreError, Study, load_results, plan, run, save_results
-from simulator.specification import SpecificationError
+from simulator.specification import SpecificationError, from_json
+from simulator.tasks import EXAMPLES as EXAMPLE_TASKS
+from simulator.tasks import Task
+from simulator.worked_example import truth_of_task, worked_example
 from theory import LossTableError, compare, comparison_as_text
 from theory.laws import EXAMPLES, Law
 
@@ -51,6 +57,11 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--store", type=pathlib.Path, default=pathlib.Path("runs"), help="folder of runs (runs)")
     running.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results.nc"), help="table (results.nc)")
 
+    showing = command(_task, "print a sequence and what each context length sees of it; draw R(l), dim(l), S(P_l)")
+    showing.add_argument("task", metavar="TASK", help="a class name, JSON file, or package.module:name")
+    showing.add_argument("--seed", type=int, default=0, help="which sequences are drawn (0)")
+    showing.add_argument("--out", type=pathlib.Path, default=pathlib.Path("figures_out"), help="folder (figures_out)")
+
     comparing = command(_compare, "fit laws on the small dataset sizes, score them on the large ones")
     drawing = command(_figure, "draw loss against context length, and l* against dataset size")
     for sub in (comparing, drawing):
@@ -60,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     comparing.add_argument("--out", type=pathlib.Path, help="also write the comparison as CSV")
     drawing.add_argument("--out", type=pathlib.Path, default=pathlib.Path("figures_out"), help="folder (figures_out)")
     return parser
+
+
+def _task(options: argparse.Namespace) -> None:
+    task = read_task(options.task)
+    print(worked_example(task, options.seed), end="\n\n")
+    drawn = figures.task_gallery([truth_of_task(task, options.seed)])
+    print(*figures.save(*drawn, options.out / f"task_{type(task).__name__}"), sep="\n")
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -90,18 +108,44 @@ def _figure(options: argparse.Namespace) -> None:
     print(*draw(results, comparison, options.out), sep="\n")
 
 
+def read_task(name: str) -> Task:
+    """The task that a class name of simulator.tasks, a JSON file or ``package.module:name`` stands for.
+
+    Raises:
+        SpecificationError: none of these, or not a task.
+    """
+    examples = {type(task).__name__: task for task in reversed(EXAMPLE_TASKS)}
+    if name in examples:
+        return examples[name]
+    try:
+        task = _read(name, from_json)
+    except SpecificationError as error:
+        raise SpecificationError(f"{error}; nor a task's name: there are {', '.join(sorted(examples))}") from error
+    if not isinstance(task, Task):
+        raise SpecificationError(f"{name} is a {type(task).__name__}, not a task")
+    return task
+
+
 def read_study(name: str) -> Study:
     """The study that a JSON file or ``package.module:name`` stands for.
 
     Raises:
         SpecificationError: neither, or not a study.
     """
+    study = _read(name, Study.from_json)
+    if not isinstance(study, Study):
+        raise SpecificationError(f"{name} is a {type(study).__name__}, not a Study")
+    return study
+
+
+def _read(name: str, parse: Callable[[str], Any]) -> Any:
+    """What a JSON file holds, or what ``package.module:name`` is or returns."""
     path = pathlib.Path(name)
     if path.suffix == ".json" or path.is_file():
         if not path.is_file():
             raise SpecificationError(f"there is no file {name}")
         try:
-            return Study.from_json(path.read_text())
+            return parse(path.read_text())
         except (ValueError, UnicodeDecodeError) as error:
             raise SpecificationError(f"{name}: {error}") from error
     module, colon, attribute = name.partition(":")
@@ -112,10 +156,7 @@ def read_study(name: str) -> Study:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise SpecificationError(f"cannot load {name!r}: {error}") from error
-    study = found() if callable(found) else found
-    if not isinstance(study, Study):
-        raise SpecificationError(f"{name} is a {type(study).__name__}, not a Study")
-    return study
+    return found() if callable(found) else found
 
 
 if __name__ == "__main__":

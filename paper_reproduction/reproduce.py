@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import xarray as xr
@@ -83,11 +83,3 @@ def report(study: Study, results: xr.Dataset, comparison: xr.Dataset, reproducti
         f"{int(results['diverged'].sum())} diverged)",
     ]
     return "\n".join(lines)
-
-
-def chosen(names: Mapping[str, Reproduction], wanted: list[str]) -> dict[str, Reproduction]:
-    """The reproductions asked for, all if none is named."""
-    unknown = [name for name in wanted if name not in names]
-    if unknown:
-        raise SystemExit(f"unknown reproduction {', '.join(unknown)}; there are: {', '.join(names)}")
-    return {name: names[name] for name in (wanted or names)}

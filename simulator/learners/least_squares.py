@@ -16,7 +16,9 @@ from jaxtyping import Array, Float
 from simulator.learners.base import Cost, FittedRun, KnownSteps, Learner, Run
 from simulator.seeds import stream_key
 from simulator.tasks.base import Examples, Key, Task
-from simulator.tasks.gaussian_look_back import GaussianLookBack, IndependentTokens
+from simulator.tasks.gaussian_look_back import GaussianLookBack
+from simulator.tasks.gaussian_processes import IndependentTokens
+from simulator.tasks.gaussian_task import GaussianTask
 from theory.learning_curves import least_squares_risk, minimum_norm_risk
 from theory.types import Integer
 
@@ -31,23 +33,25 @@ _RANK_TOLERANCE = 1e-10
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LinearPredictor:
-    """Weights of all L tokens, oldest first; zero for those out of sight."""
+    """Weights of all L tokens, oldest first, and of the channels of each; zero for those out of sight."""
 
-    weights: Float[Array, "L"]
+    weights: Float[Array, "inputs *steps"]
     context_length: Any
 
-    def __call__(self, examples: Examples) -> Float[Array, "B"]:
-        return jnp.matmul(examples.context, self.weights, precision="highest")
+    def __call__(self, examples: Examples) -> Float[Array, "B *steps"]:
+        inputs = examples.context.reshape(examples.context.shape[0], -1)
+        return jnp.matmul(inputs, self.weights, precision="highest")
 
 
 @dataclasses.dataclass(frozen=True)
 class LeastSquares(Learner):
     """beta = argmin |X beta - y|^2 over the last l tokens, without intercept; of several solutions the shortest.
 
-    With [X y] = Q R, columns nearest token first, the weights of all l <= D are
-    beta_l = sum_{j<=l} z_j (R^-1)_{.j}, z the last column of R: one factorisation serves every context length. D is
-    read in blocks, each appended to the triangle of those before it, so any D needs the memory of one block.
-    Beyond l = D the minimum-norm solution of the same reduced system is taken. Arithmetic in float64.
+    A token of C channels has C columns, p = l C in all; S targets are S problems with one X. With [X y] = Q R, columns
+    nearest token first, the weights of every p <= D solve R_{1..p,1..p} beta = z_{1..p}, z the last S columns of R: one
+    factorisation serves every context length. D is read in blocks, each appended to the triangle of those before it,
+    so any D needs the memory of one block. Beyond p = D the minimum-norm solution of the same reduced system is taken.
+    Arithmetic in float64.
     """
 
     def check_task(self, task: Task) -> None:
@@ -61,40 +65,41 @@ class LeastSquares(Learner):
         for seed, of_seed in _grouped(runs, lambda run: run.seed):
             triangles = _Triangles(task, seed)
             for size, of_size in _grouped(of_seed, lambda run: run.dataset_size):
-                weights = _nested_weights(triangles.at(size), sorted({run.context_length for run in of_size}))
+                lengths = sorted({run.context_length for run in of_size})
+                columns = [length * task.n_channels for length in lengths]
+                weights = _nested_weights(triangles.at(size), columns, task.n_steps)
                 for run in of_size:
-                    newest_first = weights[run.context_length]
-                    oldest_first = np.zeros(task.max_context_length, np.float32)
-                    oldest_first[task.max_context_length - run.context_length :] = newest_first[::-1]
-                    yield FittedRun(run, LinearPredictor(jnp.asarray(oldest_first), run.context_length))
+                    nearest_first = weights[run.context_length * task.n_channels]
+                    yield FittedRun(run, _predictor(task, run.context_length, nearest_first))
 
     def untrained(self, task: Task, context_length: Integer) -> LinearPredictor:
-        return LinearPredictor(jnp.zeros(task.max_context_length, jnp.float32), context_length)
+        return _predictor(task, context_length, np.zeros((context_length * task.n_channels, task.n_steps)))
 
-    def expected_risk(self, task: GaussianLookBack, context_length: Integer, dataset_size: Integer) -> float:
-        """Exact expected loss over data sets; infinite at l = D-1, D, D+1; NaN where no closed form is known.
+    def expected_risk(self, task: GaussianTask, context_length: Integer, dataset_size: Integer) -> float:
+        """Exact expected loss over data sets, p = l C regressors: infinite at p = D-1, D, D+1; NaN if not known.
 
-        See :mod:`theory.learning_curves.least_squares`.
+        See :mod:`theory.learning_curves.least_squares`; the mean over the steps.
         """
-        error = task.prediction_error(context_length)
-        if isinstance(task.process, IndependentTokens):
-            risk = minimum_norm_risk(error, task.prediction_error(0) - error, context_length, dataset_size)
+        errors, regressors = task.prediction_errors(context_length), context_length * task.n_channels
+        if isinstance(task, GaussianLookBack) and isinstance(task.process, IndependentTokens):
+            signal = task.prediction_errors(0) - errors
+            risks = minimum_norm_risk(errors, signal, regressors, dataset_size)
         else:
-            risk = least_squares_risk(error, context_length, dataset_size)
+            risks = least_squares_risk(errors, regressors, dataset_size)
         if task.loss == "log_loss":
-            return task.bayes_risk(context_length) + float(risk - error) / (2 * error)
-        return float(risk)
+            return task.bayes_risk(context_length) + float(np.mean((risks - errors) / (2 * errors)))
+        return float(np.mean(risks))
 
     def cost(self, task: Task, runs: Sequence[Run], known_steps: KnownSteps) -> Cost:
-        L = task.max_context_length
+        L, n_columns = task.max_context_length, _n_columns(task)
         triangles = _Triangles(task, 0)
         triangles.at(_ROWS)  # compiles
         start = time.perf_counter()
         _Triangles(task, 0).at(_ROWS)
         per_row = (time.perf_counter() - start) / _ROWS
-        triangle = triangles.at(L + 1)
+        triangle = triangles.at(n_columns)
         start = time.perf_counter()
-        _nested_weights(triangle, [L])
+        _nested_weights(triangle, [n_columns - task.n_steps], task.n_steps)
         per_solve = time.perf_counter() - start
         seconds = 0.0
         for _, of_seed in _grouped(runs, lambda run: run.seed):
@@ -102,14 +107,28 @@ class LeastSquares(Learner):
             # Whole blocks are read once per seed, the remainder once per dataset size.
             seconds += per_row * (sizes[-1] // _ROWS * _ROWS + sum(size % _ROWS for size in sizes))
             for size in sizes:
-                beyond = sum(run.dataset_size == size and run.context_length > size for run in of_seed)
+                beyond = sum(
+                    run.dataset_size == size and run.context_length * task.n_channels > size for run in of_seed
+                )
                 seconds += per_solve * (1 + beyond)
         group = f"least squares on {L} tokens: one factorisation per seed, {len({r.seed for r in runs})} seeds"
-        return Cost((group,), seconds, (seconds, seconds), 16 * _ROWS * (L + 1) * 4)
+        return Cost((group,), seconds, (seconds, seconds), 16 * _ROWS * n_columns * 4)
 
 
 def _grouped(runs: Sequence[Run], key: Callable[[Run], int]) -> list[tuple[int, list[Run]]]:
     return [(value, list(group)) for value, group in itertools.groupby(sorted(runs, key=key), key=key)]
+
+
+def _n_columns(task: Task) -> int:
+    return task.max_context_length * task.n_channels + task.n_steps
+
+
+def _predictor(task: Task, context_length: Integer, nearest_first: Float[np.ndarray, "p S"]) -> LinearPredictor:
+    L, C, S = task.max_context_length, task.n_channels, task.n_steps
+    weights = np.zeros((L, C, S), np.float32)
+    weights[L - context_length :] = nearest_first.reshape(-1, C, S)[::-1]
+    weights = weights.reshape(L * C, S)
+    return LinearPredictor(jnp.asarray(weights[:, 0] if S == 1 else weights), context_length)
 
 
 class _Triangles:
@@ -118,7 +137,7 @@ class _Triangles:
     def __init__(self, task: Task, seed: int):
         self.task, self.key = task, stream_key(seed, "train")
         self.whole_blocks = 0
-        self.triangle = np.zeros((0, task.max_context_length + 1))
+        self.triangle = np.zeros((0, _n_columns(task)))
         self.block = (-1, self.triangle)
 
     def at(self, dataset_size: int) -> Float[np.ndarray, "rows columns"]:
@@ -132,11 +151,11 @@ class _Triangles:
         if self.block[0] != self.whole_blocks:
             # A whole block even for a small D: one program is compiled, whatever the dataset sizes.
             examples = _sample_block(self.task, self.key, jnp.int32(self.whole_blocks * _ROWS))
-            columns = (np.asarray(examples.context)[:, ::-1], np.asarray(examples.target)[:, None])
+            columns = (np.asarray(examples.context)[:, ::-1].reshape(_ROWS, -1), examples.target.reshape(_ROWS, -1))
             self.block = (self.whole_blocks, np.concatenate(columns, axis=1).astype(np.float64))
         stacked = np.concatenate([self.triangle, self.block[1][:rows]])
         triangle = scipy.linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0]
-        return np.asarray(triangle)[: self.task.max_context_length + 1]
+        return np.asarray(triangle)[: _n_columns(self.task)]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -145,23 +164,21 @@ def _sample_block(task: Task, key: Key, start: Array) -> Examples:
 
 
 def _nested_weights(
-    triangle: Float[np.ndarray, "rows columns"], context_lengths: Sequence[int]
-) -> dict[int, Float[np.ndarray, "l"]]:
-    """Minimum-norm least-squares weights, nearest token first, for each of the context lengths."""
-    R, z = triangle[:, :-1], triangle[:, -1]
+    triangle: Float[np.ndarray, "rows columns"], numbers: Sequence[int], n_steps: int
+) -> dict[int, Float[np.ndarray, "p S"]]:
+    """Minimum-norm least-squares weights of the first p columns, for each of the numbers p."""
+    R, z = triangle[:, :-n_steps], triangle[:, -n_steps:]
     diagonal = np.abs(np.diag(R))
     # A vanishing diagonal means dependent columns; from there on the general solver decides.
     vanishing = diagonal <= diagonal.max(initial=0.0) * _RANK_TOLERANCE
     regular = int(np.argmax(vanishing)) if vanishing.any() else len(diagonal)
-    inverse = scipy.linalg.solve_triangular(R[:regular, :regular], np.eye(regular), check_finite=False)
-    nested = np.cumsum(inverse * z[None, :regular], axis=1)
 
-    def weights(length: int) -> np.ndarray:
-        if length == 0:
-            return np.zeros(0)
-        if length <= regular:
-            return nested[:length, length - 1]
-        solution = scipy.linalg.lstsq(R[:, :length], z, cond=_RANK_TOLERANCE, lapack_driver="gelsy", check_finite=False)
+    def weights(p: int) -> np.ndarray:
+        if p == 0:
+            return np.zeros((0, n_steps))
+        if p <= regular:
+            return scipy.linalg.solve_triangular(R[:p, :p], z[:p], check_finite=False)
+        solution = scipy.linalg.lstsq(R[:, :p], z, cond=_RANK_TOLERANCE, lapack_driver="gelsy", check_finite=False)
         return solution[0]  # pyright: ignore[reportOptionalSubscript]
 
-    return {length: weights(length) for length in context_lengths}
+    return {p: weights(p) for p in numbers}

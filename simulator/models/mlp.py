@@ -96,7 +96,7 @@ class MLPNetwork(nnx.Module):
         self.n_queries = n_queries
 
     def __call__(self, examples: Examples, context_length: ContextLength) -> Float[Array, "B outputs"]:
-        batch, L = examples.context.shape
+        batch, L = examples.context.shape[:2]
         seen = jnp.arange(L) >= L - jnp.asarray(context_length, jnp.int32)
         tokens = self._encode(examples.context)
         tokens = jnp.where(seen[None, :, None], tokens, jnp.float32(0)).reshape(batch, -1)

@@ -44,13 +44,14 @@ class LagCopy(ClassificationTask):
     ``intrinsic_entropy(l)`` is theirs, l ln v.
 
     Attributes:
-        n_symbols: v.
+        vocabulary_size: v.
         beta: exponent of p_n, above 0.
         first_probability: c = p_1.
         max_context_length: L.
     """
 
-    n_symbols: int
+    # Without field() the contract's None would be its default.
+    vocabulary_size: int = dataclasses.field()  # pyright: ignore[reportIncompatibleVariableOverride]
     beta: float
     first_probability: float
     max_context_length: int
@@ -58,7 +59,7 @@ class LagCopy(ClassificationTask):
     def __post_init__(self) -> None:
         set_fields(
             self,
-            n_symbols=check_integer("n_symbols", self.n_symbols, 2, 2**16 - 1),
+            vocabulary_size=check_integer("vocabulary_size", self.vocabulary_size, 2, 2**16 - 1),
             beta=check_positive("beta", self.beta),
             first_probability=check_positive("first_probability", self.first_probability),
             max_context_length=check_integer("max_context_length", self.max_context_length, 1),
@@ -72,14 +73,9 @@ class LagCopy(ClassificationTask):
             )
 
     @property
-    def vocabulary_size(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """v."""
-        return self.n_symbols
-
-    @property
     def n_classes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """v: the answer is a token."""
-        return self.n_symbols
+        return self.vocabulary_size
 
     @property
     def correlation_exponent(self) -> float:
@@ -105,13 +101,13 @@ class LagCopy(ClassificationTask):
 
     def intrinsic_entropy(self, context_length: Integer) -> float:
         self.check_length(context_length)
-        return context_length * math.log(self.n_symbols)
+        return context_length * math.log(self.vocabulary_size)
 
     def sample(self, key: Key, index: Index) -> Examples:
         keys, index = sample_keys(key, index)
         L = self.max_context_length
         words = random_words(keys, L + 2)
-        symbols = uniform_below(words[:, : L + 1], self.n_symbols)
+        symbols = uniform_below(words[:, : L + 1], self.vocabulary_size)
         p = self.copy_probabilities()
         lag = choose(words[:, L + 1], thresholds(np.append(p, max(1 - p.sum(), 0.0))))
         # The last outcome is "no copy", and the last symbol a fresh one.
@@ -122,7 +118,7 @@ class LagCopy(ClassificationTask):
     def bayes_prediction(self, examples: Examples, context_length: ContextLength) -> Float[Array, "B classes"]:
         self.check_length(context_length)
         self.check_examples(examples)
-        L, v = self.max_context_length, self.n_symbols
+        L, v = self.max_context_length, self.vocabulary_size
         oldest_first = self.copy_probabilities()[::-1]
         visible = jnp.arange(L) >= L - jnp.asarray(context_length, jnp.int32)
         p = jnp.where(visible, jnp.asarray(oldest_first, jnp.float32), jnp.float32(0))
@@ -139,7 +135,7 @@ def _mass_of_symbols(context: Array, weights: Array, vocabulary_size: int) -> Fl
 
 @functools.lru_cache(maxsize=4096)
 def _risk(task: LagCopy, context_length: int) -> float:
-    v, p = task.n_symbols, task.copy_probabilities()[:context_length]
+    v, p = task.vocabulary_size, task.copy_probabilities()[:context_length]
     rest = max(1 - math.fsum(p), 0.0) / v
     if rest < 1e-15:
         rest = 0.0

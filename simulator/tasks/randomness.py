@@ -13,19 +13,23 @@ _FEW = 64
 
 def random_words(keys: Key, number: int) -> UInt32[Array, "B number"]:
     """``number`` fair 32-bit words for each sample's key."""
-    return jax.vmap(lambda key: jax.random.bits(key, (number,), jnp.uint32))(keys)
+    # The barrier keeps the compiler from repeating the generator inside everything that reads the words.
+    return jax.lax.optimization_barrier(jax.vmap(lambda key: jax.random.bits(key, (number,), jnp.uint32))(keys))
 
 
 def thresholds(probabilities: Float[np.ndarray, "... K"]) -> UInt32[np.ndarray, "... edges"]:
-    """Edges in [0, 2^32) between the K outcomes of a law, for :func:`choose`; the probabilities are kept to 2^-32."""
+    """Edges in [0, 2^31] between the K outcomes of a law, for :func:`choose`.
+
+    Probabilities are kept to 2^-31; those of 0 and 1 exactly, for no word reaches 2^31.
+    """
     probabilities = np.asarray(probabilities, np.float64)
     edges = np.cumsum(probabilities, axis=-1)[..., :-1] / probabilities.sum(axis=-1, keepdims=True)
-    return np.minimum(np.rint(edges * 2.0**32), 2.0**32 - 1).astype(np.uint32)
+    return np.rint(np.minimum(edges, 1.0) * 2.0**31).astype(np.uint32)
 
 
 def choose(words: UInt32[Array, "*B"], edges: UInt32[Array | np.ndarray, "..."]) -> Int[Array, "*B"]:
     """Outcome drawn by each word: from one law, edges (K-1,), or from a law of its own, edges (*B, K-1)."""
-    edges = jnp.asarray(edges)
+    edges, words = jnp.asarray(edges), words >> jnp.uint32(1)
     if edges.ndim == 1 and edges.shape[0] > _FEW:
         return jnp.searchsorted(edges, words, side="right").astype(jnp.int32)
     if edges.ndim == 1:

@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 import figures
+import figures.tasks
 from tests.tables import SIZES, table_of_law
 from theory import compare, optimal_context_length
 from theory.laws import EXAMPLES, SaturatingLaw
@@ -76,3 +78,44 @@ def test_a_grid_that_begins_at_zero_and_a_single_seed_can_be_drawn(tmp_path):
     zero = RESULTS.assign_coords(context_length=[0, *RESULTS["context_length"].values[1:]]).isel(seed=[0])
     figures.save(*figures.loss_against_context_length(zero), tmp_path / "zero")
     assert (tmp_path / "zero.png").stat().st_size > 10_000
+
+
+def truth(name, risk, exponent, entropy=None):
+    lengths = np.arange(len(risk))
+    rng = np.random.default_rng(0)
+    return xr.Dataset(
+        {
+            "bayes_risk": ("context_length", risk),
+            "intrinsic_dimension": ("context_length", lengths.astype(float)),
+            "intrinsic_entropy": ("context_length", np.full(len(risk), np.nan) if entropy is None else entropy),
+            "token": (("sequence", "distance"), rng.integers(0, 3, (4, 100)).astype(float)),
+            "relevant": (("sequence", "distance"), rng.random((4, 100)) < 0.5),
+        },
+        coords={"context_length": lengths},
+        attrs={"task": f'{{"type":"{name}"}}', "name": name, "unit": "nats", "risk_exponent": exponent},
+    )
+
+
+def test_a_gallery_has_a_row_per_task_and_its_power_law():
+    lengths = np.arange(200.0)
+    exact = 0.2 + 3 * np.maximum(lengths, 0.5) ** -0.7
+    truths = [truth("Power", exact, 0.7), truth("Flat", np.full(200, 0.3), np.nan, entropy=np.log1p(lengths))]
+    figure, numbers = figures.task_gallery(truths, "title")
+    assert len(figure.axes) == 8
+    np.testing.assert_allclose(figures.tasks.power_law(truths[0]), (0.2, 3.0, 0.7), rtol=1e-9)
+    assert figures.tasks.power_law(truths[1]) is None
+    risk, flat = figure.axes[1], figure.axes[5]
+    assert [line.get_label() for line in risk.get_lines()] == ["$R - C_0$, $C_0$ = 0.2", r"$\gamma$ = 0.7"]
+    for line in risk.get_lines():
+        np.testing.assert_allclose(line.get_ydata(), (exact - 0.2)[1:][-len(line.get_ydata()) :])
+    assert len(flat.get_lines()) == 1
+    assert [text.get_text() for text in figure.axes[3].texts] == ["none"]
+    assert (risk.get_ylabel(), flat.get_ylabel()) == ("$R - C_0$ (nats)", "$R$ (nats)")
+    assert all(axes.get_xlabel().endswith("(tokens)") for axes in figure.axes[4:])
+    assert len(numbers) == 400
+    assert set(numbers["task"]) == {t.attrs["task"] for t in truths}
+
+
+def test_an_empty_gallery_is_refused():
+    with pytest.raises(ValueError, match="no task to draw"):
+        figures.task_gallery([])

@@ -1,6 +1,7 @@
 """The commands a user types, at smoke scale, in processes of their own."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -8,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paper_reproduction.__main__ import REPRODUCTIONS
+from paper_reproduction.__main__ import STUDIES
+from paper_reproduction.gallery import LONG
 from simulator import Study, load_results
+from simulator.tasks import EXAMPLES
 
 
 def call(*arguments, cwd, check=True):
@@ -31,7 +34,7 @@ def smoke(tmp_path_factory):
     return folder, call("paper_reproduction", "--scale", "smoke", cwd=folder)
 
 
-@pytest.mark.parametrize("name", REPRODUCTIONS)
+@pytest.mark.parametrize("name", STUDIES)
 def test_a_reproduction_leaves_its_figures_numbers_table_and_study(smoke, name):
     folder = smoke[0] / "results" / "smoke" / name
     for stem in ("loss_against_context_length", "optimal_context_length"):
@@ -46,7 +49,7 @@ def test_a_reproduction_leaves_its_figures_numbers_table_and_study(smoke, name):
     assert below.min() > -5
 
 
-@pytest.mark.parametrize("name", REPRODUCTIONS)
+@pytest.mark.parametrize("name", STUDIES)
 def test_a_report_says_measured_predicted_ratio_and_regret(smoke, name):
     text = (smoke[0] / "results" / "smoke" / name / "report.txt").read_text()
     assert text in smoke[1].stdout
@@ -69,14 +72,14 @@ def test_a_second_call_trains_nothing_and_says_the_same(smoke):
 
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
-@pytest.mark.parametrize("name", REPRODUCTIONS)
+@pytest.mark.parametrize("name", STUDIES)
 def test_every_scale_is_a_valid_study(name, scale):
-    study = REPRODUCTIONS[name].study(scale)
+    study = STUDIES[name].study(scale)
     assert Study.from_json(study.to_json()) == study
 
 
 def test_the_paper_s_grid_is_the_published_one():
-    study = REPRODUCTIONS["parity_mlp"].study("paper")
+    study = STUDIES["parity_mlp"].study("paper")
     assert study.context_lengths == (27, 32, 36, 43, 63, 94)
     assert study.dataset_sizes == (50_000, 75_000, 85_000, 100_000, 150_000, 200_000, 400_000, 2_000_000)
 
@@ -135,3 +138,38 @@ def test_an_unknown_reproduction_is_refused_with_the_known_ones(tmp_path):
     done = call("paper_reproduction", "nonsense", cwd=tmp_path, check=False)
     assert done.returncode != 0
     assert "unknown reproduction nonsense; there are: look_back, parity_mlp" in done.stderr
+
+
+def test_a_task_is_shown_by_name_and_by_file(tmp_path):
+    done = call("paper_reproduction.cli", "task", "Retrieval", "--seed", "1", cwd=tmp_path)
+    assert "Bayes prediction" in done.stdout
+    assert (tmp_path / "figures_out" / "task_Retrieval.png").stat().st_size > 10_000
+    assert len(pd.read_csv(tmp_path / "figures_out" / "task_Retrieval.csv")) > 5
+    (tmp_path / "own.json").write_text(done.stdout.splitlines()[0])
+    again = call("paper_reproduction.cli", "task", "own.json", "--seed", "1", "--out", "other", cwd=tmp_path)
+    assert again.stdout.splitlines()[:-3] == done.stdout.splitlines()[:-3]
+    assert (tmp_path / "other" / "task_Retrieval.pdf").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Retreival", "nor a task's name: there are .*Retrieval"),
+        ("none.json", "no file none.json"),
+        ("math:pi", "math:pi is a float, not a task"),
+    ],
+)
+def test_what_is_no_task_is_refused_with_the_names_there_are(name, message, tmp_path):
+    done = call("paper_reproduction.cli", "task", name, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert re.search(message, done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_the_gallery_shows_every_kind_of_task_once(smoke):
+    folder = smoke[0] / "results" / "smoke" / "gallery"
+    assert (folder / "gallery.png").stat().st_size > 100_000
+    shown = {json.loads(task)["type"] for task in pd.read_csv(folder / "gallery.csv")["task"].unique()}
+    assert shown == {type(task).__name__ for task in EXAMPLES}
+    assert shown == {type(task).__name__ for task in LONG}
+    assert (folder / "worked_examples.txt").read_text().count("Bayes prediction") == len(shown)

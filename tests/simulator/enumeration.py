@@ -84,7 +84,7 @@ def assert_exact(task, story):
 
 
 def assert_frequencies(task, story, n=50_000):
-    """Tokens, neighbouring pairs, queries and answers of samples as often as they should be, within 5 standard errors."""
+    """Tokens, pairs, queries and answers of samples are as frequent as they should be, within 5 standard errors."""
     table = outcomes(story, task)
     examples = jax.jit(task.sample)(jax.random.key(5), jnp.arange(n))
     context, query, target = (np.asarray(field) for field in examples)

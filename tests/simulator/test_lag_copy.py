@@ -75,7 +75,7 @@ def test_the_covariance_of_a_lag_has_norm_p_n_over_v():
             (2, 1.0, 0.9, 4),
             r"first_probability = 0.9 makes .* 4 lags sum to 1.875; at beta = 1.0 it may be at most 0.48",
         ),
-        ((1, 1.0, 0.1, 4), "n_symbols must be between 2 and 65535; got 1"),
+        ((1, 1.0, 0.1, 4), "vocabulary_size must be between 2 and 65535; got 1"),
         ((2, 0.0, 0.1, 4), "beta must be a finite number above 0; got 0.0"),
         ((2, 1.0, 0.0, 4), "first_probability must be a finite number above 0; got 0.0"),
         ((2, 1.0, 0.1, 0), "max_context_length must be at least 1; got 0"),

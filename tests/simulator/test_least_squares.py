@@ -12,9 +12,12 @@ from simulator.learners import LeastSquares, Run
 from simulator.seeds import stream_key
 from simulator.tasks import Examples, GaussianLookBack
 from simulator.tasks.base import Task
+from theory.gaussian_process import power_law_risk
+from theory.learning_curves import least_squares_risk
 
 DESIGNED = GaussianLookBack.designed(1.0, 1.0, 1.0, 1.0, 48)
 INDEPENDENT = GaussianLookBack.independent(1.0, 3.0, 0.6, 1.0, 48)
+WIDE = GaussianLookBack.designed(1.0, 1.0, 1.0, 1.0, 16, n_steps=3, n_irrelevant_channels=1)
 
 
 @given(st.sampled_from([1, 5, 20, 47, 48, 49, 50, 200, 4096, 4100, 9000]), st.integers(0, 3))
@@ -33,6 +36,57 @@ def test_weights_are_the_minimum_norm_least_squares_solution(size, seed):
         # Close to l = D the problem is ill-conditioned and any two solvers differ.
         tolerance = 1e-5 if abs(length - size) > 2 else 1e-3
         np.testing.assert_allclose(weights[48 - length :], expected, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("size", [1, 20, 48, 4100])
+def test_weights_of_vector_tokens_and_several_steps_are_the_least_squares_solution(size):
+    """The same, every channel a column and every step a right-hand side."""
+    examples = WIDE.sample(stream_key(0, "train"), jnp.arange(size))
+    X, y = np.asarray(examples.context, float), np.asarray(examples.target, float)
+    for fitted in LeastSquares().fit_runs(WIDE, [Run(length, size, 0) for length in (0, 1, 5, 16)]):
+        length = fitted.run.context_length
+        expected = np.zeros((16, 2, 3))
+        expected[16 - length :] = np.linalg.lstsq(X[:, 16 - length :].reshape(size, -1), y)[0].reshape(length, 2, 3)
+        weights = np.asarray(fitted.predictor.weights, float).reshape(16, 2, 3)
+        np.testing.assert_allclose(weights, expected, atol=1e-5 * np.abs(expected).max(initial=1.0))
+        predicted = np.einsum("blc,lcs->bs", X, expected)
+        np.testing.assert_allclose(fitted.predictor(examples), predicted, atol=1e-3)
+
+
+def test_every_irrelevant_channel_is_one_more_regressor_per_token():
+    """mean_s V_s(l) (1 + p/(D-p-1)), p = l (1+m), against the measured mean over seeds, and V(l) unchanged."""
+    learner = LeastSquares()
+    study = Study(WIDE, learner, context_lengths=(1, 4, 9, 16), dataset_sizes=(48, 96, 384), seeds=64, test_size=1024)
+    losses = run(study, progress=False)["loss"].values
+    for i, length in enumerate(study.context_lengths):
+        for j, size in enumerate(study.dataset_sizes):
+            p = 2 * length
+            exact = learner.expected_risk(WIDE, length, size)
+            assert exact == pytest.approx(WIDE.bayes_risk(length) * (1 + p / (size - p - 1)), rel=1e-12)
+            error = losses[i, j].std(ddof=1) / np.sqrt(64)
+            assert abs(losses[i, j].mean() - exact) < 4 * error
+    assert np.isinf(learner.expected_risk(WIDE, 10, 20))
+    assert learner.untrained(WIDE, 3)(WIDE.sample(stream_key(0, "train"), range(2))).shape == (2, 3)
+
+
+def test_expected_risk_with_channels_beyond_the_dataset_size():
+    """Minimum-norm least squares on independent tokens and channels: 24 regressors of 16 samples."""
+    task = GaussianLookBack.independent(1.0, 3.0, 0.6, 1.0, 12, n_irrelevant_channels=1)
+    study = Study(task, LeastSquares(), context_lengths=(12,), dataset_sizes=(16,), seeds=256, test_size=512)
+    losses = run(study, progress=False)["loss"].values[0, 0]
+    exact = LeastSquares().expected_risk(task, 12, 16)
+    assert abs(losses.mean() - exact) < 4 * losses.std(ddof=1) / 16
+
+
+def test_published_values_of_the_exact_learner():
+    """C0 = 1, C = 3, gamma = 0.6, b = 1: expected risks at three cells, and l* with its asymptote."""
+    task = GaussianLookBack.designed(1.0, 3.0, 0.6, 1.0, 64)
+    for length, size, value, digits in ((8, 200, 1.8782, 5e-5), (32, 200, 1.630, 5e-4), (64, 400, 1.4830, 5e-5)):
+        assert LeastSquares().expected_risk(task, length, size) == pytest.approx(value, abs=digits)
+    for size, best, asymptote in ((10**3, 90, 108), (10**4, 423, 457), (10**5, 1864, 1926)):
+        lengths = np.arange(size // 2)
+        assert np.argmin(least_squares_risk(power_law_risk(lengths, 1.0, 3.0, 0.6, 1.0), lengths, size)) == best
+        assert round((3.0 * 0.6 * size) ** (1 / 1.6)) == asymptote
 
 
 @pytest.mark.parametrize("task", [DESIGNED, INDEPENDENT], ids=["designed", "independent"])

@@ -81,7 +81,7 @@ def tell_irrelevant_tokens(task, choose):
     tell, bare = BARE[type(task.task)], task.task
     context, query, target = tell(bare, choose)
     n, L, v = bare.max_context_length, task.max_context_length, bare.vocabulary_size
-    marks = v if task.relevance == "visible" and L > n else 0
+    marks = v if task.relevance == "visible" and n < L else 0
     if task.placement == "random" and marks:
         relevant = []
         for place in range(L):
@@ -101,7 +101,7 @@ def tell_irrelevant_tokens(task, choose):
             others += tell(bare, choose)[0]
     else:
         others = []
-        following = choose(uniform(v)) if L > n and not relevant[-1] else None
+        following = choose(uniform(v)) if n < L and not relevant[-1] else None
         newer = list(context)
         for place in reversed(range(L)):
             if relevant[place]:

@@ -15,7 +15,7 @@ def uniform(n):
 
 
 def tell_lag_copy(task, choose):
-    v, L = task.n_symbols, task.max_context_length
+    v, L = task.vocabulary_size, task.max_context_length
     context = [choose(uniform(v)) for _ in range(L)]
     p = [task.first_probability * n**-task.beta for n in range(1, L + 1)]
     lag = choose([*p, max(1 - sum(p), 0.0)]) + 1

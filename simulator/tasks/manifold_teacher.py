@@ -1,0 +1,227 @@
+"""A smooth teacher on a manifold whose dimension grows, token by token, as chosen."""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from simulator.tasks.base import ContextLength, Examples, Index, Key, RegressionTask, sample_keys
+from theory.checks import check_integer, check_non_negative, check_positive, set_fields
+from theory.types import Integer
+
+
+@dataclasses.dataclass(frozen=True)
+class ManifoldTeacher(RegressionTask):
+    r"""Each token reveals a latent coordinate z_i, uniform on [-1, 1]; y is a random smooth function of all of them.
+
+    y = sum_i a_i g_i(z_1..z_i) + noise, i = 1 the nearest, with random cosine features
+
+        g_i = sum_{k=1..K} c_k sqrt(2) cos(pi k (z_i + v_ik . z_{<i}) + b_ik),     c_k^2 ~ k^-(2 s + 1), sum c_k^2 = 1,
+
+    v_ik normal of mean square norm 1, b_ik uniform. The frequency in z_i is a non-zero multiple of pi, so that
+    E[g_i | z_{<i}] = 0 and E[g_i^2 | z_{<i}] = 1: all terms are orthogonal, and with d = dim(l) latents seen
+
+        P_l: m_l = sum_{i<=d} a_i g_i,      a_i^2 = A (i^-gamma - (i+1)^-gamma),      R(l) = s2 + A (d+1)^-gamma.
+
+    Latents that no token reveals enter as Gaussian noise of their variance A (dim(L)+1)^-gamma. Drawn after the
+    construction in which dimension sets the exponent of learning (arXiv 2004.10802, 2102.06701): a learner of smooth
+    functions of d variables is expected to lose D^(-c/d).
+
+    ``dimension_profile`` gives dim(l) after l = 1..L tokens, rising by 0 or 1; where it does not rise, the token
+    repeats the latent revealed last, through another embedding. A token is a vector of ``ambient_dimension`` numbers, a
+    rotation, fixed for each distance, of (z, cos(w_2 z + f_2), ..., cos(w_A z + f_A)): a smooth curve that never meets
+    itself; with one number it is z.
+
+    Worked example, ``ManifoldTeacher(3, gamma=1.0, dimension_profile=(1, 1, 2))``, A = 1, s2 = 0.01::
+
+        distance   3     2     1
+        token      z_2   z_1   z_1        dim(0..3) = 0 1 1 2
+        R(0) = 1.01,  R(1) = R(2) = 0.51,  R(3) = 0.01 + 1/3
+
+    ``intrinsic_dimension(l)`` is dim(l), the dimension of the manifold on which the visible tokens lie. There is no
+    ``intrinsic_entropy``: the latents are continuous.
+
+    Attributes:
+        max_context_length: L.
+        gamma: exponent of R in dim(l) + 1.
+        amplitude: A, the variance of the noiseless answer.
+        noise_variance: s2, 0 or above.
+        n_frequencies: K.
+        smoothness: s, 0 or above; the answer has square-integrable derivatives below this order at any K.
+        dimension_profile: dim(1), ..., dim(L), from 1 on; None for dim(l) = l.
+        ambient_dimension: numbers in one token.
+        seed: of the teacher and the embeddings.
+    """
+
+    max_context_length: int
+    gamma: float = 1.0
+    amplitude: float = 1.0
+    noise_variance: float = 0.01
+    n_frequencies: int = 2
+    smoothness: float = 1.0
+    dimension_profile: Sequence[int] | None = None
+    ambient_dimension: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        L = check_integer("max_context_length", self.max_context_length, 1)
+        profile = self.dimension_profile
+        if profile is not None:
+            profile = tuple(check_integer("a dimension of dimension_profile", d, 1) for d in profile)
+            rises = {b - a for a, b in itertools.pairwise(profile)}
+            if len(profile) != L or profile[0] != 1 or rises - {0, 1}:
+                raise ValueError(
+                    f"dimension_profile must be max_context_length = {L} integers, one after each token, that start at "
+                    f"1 and rise by 0 or 1; got {profile}"
+                )
+        set_fields(
+            self,
+            max_context_length=L,
+            gamma=check_positive("gamma", self.gamma),
+            amplitude=check_positive("amplitude", self.amplitude),
+            noise_variance=check_non_negative("noise_variance", self.noise_variance),
+            n_frequencies=check_integer("n_frequencies", self.n_frequencies, 1),
+            smoothness=check_non_negative("smoothness", self.smoothness),
+            dimension_profile=profile,
+            ambient_dimension=check_integer("ambient_dimension", self.ambient_dimension, 1),
+            seed=check_integer("seed", self.seed, 0, 2**32 - 1),
+        )
+
+    @property
+    def n_channels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The ambient dimension."""
+        return self.ambient_dimension
+
+    @property
+    def risk_exponent(self) -> float | None:
+        """gamma where every token reveals a latent."""
+        return self.gamma if self._dimensions() == tuple(range(self.max_context_length + 1)) else None
+
+    def _dimensions(self) -> tuple[int, ...]:
+        """dim(0), ..., dim(L)."""
+        return (0, *(self.dimension_profile or range(1, self.max_context_length + 1)))
+
+    def bayes_risk(self, context_length: Integer) -> float:
+        return self.noise_variance + self._unseen(int(self.intrinsic_dimension(context_length)))
+
+    def _unseen(self, dimension: int) -> float:
+        """Variance of the answer's terms beyond the first ``dimension`` latents."""
+        return self.amplitude * (dimension + 1) ** -self.gamma
+
+    def intrinsic_dimension(self, context_length: Integer) -> float:
+        self.check_length(context_length)
+        return float(self._dimensions()[context_length])
+
+    def intrinsic_entropy(self, context_length: Integer) -> None:
+        self.check_length(context_length)
+
+    def relevant_tokens(self, examples: Examples) -> Bool[Array, "B L"]:
+        """The tokens that are the first to reveal their latent."""
+        first = np.diff(self._dimensions())[::-1] == 1
+        return jnp.broadcast_to(jnp.asarray(first), examples.context.shape[:2])
+
+    def sample(self, key: Key, index: Index) -> Examples:
+        keys, index = sample_keys(key, index)
+        n = self._dimensions()[-1]
+        latents = jax.vmap(lambda k: jax.random.uniform(k, (n,), jnp.float32, -1.0, 1.0))(keys)
+        normal = jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(k, 1), (), jnp.float32))(keys)
+        # The noise is one more term of the sum: a product of its own might be rounded otherwise inside jit.
+        deviation = math.sqrt(self.noise_variance + self._unseen(n))
+        values = jnp.concatenate([self._features(latents), normal[None, :]])
+        target = _weighted_sum(jnp.asarray([*_teacher(self)[2], deviation], jnp.float32), values)
+        shown = latents[:, np.array(self._dimensions()[:0:-1]) - 1]
+        return Examples(self._embed(shown), jnp.zeros_like(index), target)
+
+    def bayes_prediction(self, examples: Examples, context_length: ContextLength) -> Float[Array, "B"]:
+        self.check_length(context_length)
+        self.check_examples(examples)
+        L, dimensions = self.max_context_length, np.array(self._dimensions())
+        dimension = jnp.asarray(dimensions, jnp.int32)[jnp.asarray(context_length, jnp.int32)]
+        nearest = L - 1 - np.flatnonzero(np.diff(dimensions))
+        latents = self._decode(examples.context)[:, nearest]
+        seen = jnp.arange(latents.shape[1]) < dimension
+        latents = jnp.where(seen[None, :], latents, jnp.float32(0))
+        weights = jnp.asarray(_teacher(self)[2], jnp.float32)
+        number = jnp.asarray(_teacher(self)[3], jnp.int32)
+        return _weighted_sum(jnp.where(number <= dimension, weights, jnp.float32(0)), self._features(latents))
+
+    def _features(self, latents: Float[Array, "B n"]) -> Float[Array, "features B"]:
+        frequencies, phases = (jnp.asarray(table, jnp.float32) for table in _teacher(self)[:2])
+
+        def turn(angles: Array, term: tuple[Array, Array]) -> tuple[Array, None]:
+            z, frequency = term
+            return angles + frequency[:, None] * z[None, :], None
+
+        start = jnp.zeros((len(phases), latents.shape[0]), jnp.float32)
+        angles, _ = jax.lax.scan(turn, start, (latents.T, frequencies.T))
+        return jnp.cos(angles + phases[:, None])
+
+    def _embed(self, shown: Float[Array, "B L"]) -> Float[Array, "B L *A"]:
+        if self.ambient_dimension == 1:
+            return shown
+        rotations, frequencies, phases = (jnp.asarray(table, jnp.float32) for table in _embeddings(self))
+
+        def add(tokens: Array, term: tuple[Array, Array, Array, Array]) -> tuple[Array, None]:
+            axis, frequency, phase, straight = term
+            wave = jnp.cos(shown * frequency[None, :] + phase[None, :])
+            coordinate = jnp.where(straight, shown, wave)
+            return tokens + coordinate[:, :, None] * axis[None, :, :], None
+
+        start = jnp.zeros((*shown.shape, self.ambient_dimension), jnp.float32)
+        straight = jnp.arange(self.ambient_dimension) == 0
+        terms = (jnp.moveaxis(rotations, 2, 0), frequencies.T, phases.T, straight)
+        return jax.lax.scan(add, start, terms)[0]
+
+    def _decode(self, context: Float[Array, "B L *A"]) -> Float[Array, "B L"]:
+        if self.ambient_dimension == 1:
+            return context
+        straight = jnp.asarray(_embeddings(self)[0][:, :, 0], jnp.float32)
+        return jnp.sum(context * straight[None, :, :], axis=2)
+
+
+def _weighted_sum(weights: Float[Array, "n"], values: Float[Array, "n B"]) -> Float[Array, "B"]:
+    """Summed in one order: a matrix product's bits depend on the size of the batch."""
+
+    def add(total: Array, term: tuple[Array, Array]) -> tuple[Array, None]:
+        weight, value = term
+        return total + weight * value, None
+
+    return jax.lax.scan(add, jnp.zeros_like(values[0]), (weights, values))[0]
+
+
+@functools.lru_cache(maxsize=16)
+def _teacher(task: ManifoldTeacher) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """One row per feature (i, k): frequency in each latent, phase, weight, and i. A longer task keeps the shorter's."""
+    n, K = task._dimensions()[-1], task.n_frequencies
+    k = np.arange(1.0, K + 1)
+    frequencies, phases = np.zeros((n, K, n)), np.empty((n, K))
+    for i in range(n):
+        rng = np.random.default_rng([task.seed, 0, i])
+        phases[i] = rng.uniform(0, 2 * np.pi, K)
+        frequencies[i, :, :i] = rng.normal(size=(K, i)) / math.sqrt(max(i, 1))
+        frequencies[i, :, i] = 1
+    frequencies *= np.pi * k[None, :, None]
+    c2 = k ** -(2 * task.smoothness + 1)
+    increments = np.array([task._unseen(i) - task._unseen(i + 1) for i in range(n)])
+    weights = np.sqrt(2 * increments[:, None] * c2[None, :] / c2.sum())
+    number = np.repeat(np.arange(1, n + 1), K)
+    return frequencies.reshape(n * K, n), phases.reshape(-1), weights.reshape(-1), number
+
+
+@functools.lru_cache(maxsize=16)
+def _embeddings(task: ManifoldTeacher) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rotation (ambient, coordinate), frequencies and phases of the token at each place, oldest first."""
+    L, A = task.max_context_length, task.ambient_dimension
+    rotations, frequencies, phases = np.empty((L, A, A)), np.empty((L, A)), np.empty((L, A))
+    for distance in range(1, L + 1):
+        rng = np.random.default_rng([task.seed, 1, distance])
+        rotations[L - distance] = np.linalg.qr(rng.normal(size=(A, A)))[0]
+        frequencies[L - distance] = rng.uniform(np.pi / 2, 2 * np.pi, A)
+        phases[L - distance] = rng.uniform(0, 2 * np.pi, A)
+    return rotations, frequencies, phases
