@@ -19,6 +19,7 @@ from simulator.tasks.base import Examples, Key, Task
 from simulator.tasks.gaussian_look_back import GaussianLookBack
 from simulator.tasks.gaussian_processes import IndependentTokens
 from simulator.tasks.gaussian_task import GaussianTask
+from simulator.tasks.irrelevant_tokens import IrrelevantTokens
 from theory.learning_curves import least_squares_risk, minimum_norm_risk
 from theory.types import Integer
 
@@ -75,14 +76,20 @@ class LeastSquares(Learner):
     def untrained(self, task: Task, context_length: Integer) -> LinearPredictor:
         return _predictor(task, context_length, np.zeros((context_length * task.n_channels, task.n_steps)))
 
-    def expected_risk(self, task: GaussianTask, context_length: Integer, dataset_size: Integer) -> float:
+    def expected_risk(self, task: Task, context_length: Integer, dataset_size: Integer) -> float:
         """Exact expected loss over data sets, p = l C regressors: infinite at p = D-1, D, D+1; NaN if not known.
 
-        See :mod:`theory.learning_curves.least_squares`; the mean over the steps.
+        See :mod:`theory.learning_curves.least_squares`; the mean over the steps. Irrelevant tokens at hidden, fixed
+        places count as regressors and change nothing else: with k relevant ones among the last l,
+        V(k) (D-1)/(D-p-1).
+
+        Raises:
+            ValueError: a task that is not Gaussian, or padded with marks or repeats, which are not.
         """
-        errors, regressors = task.prediction_errors(context_length), context_length * task.n_channels
-        if isinstance(task, GaussianLookBack) and isinstance(task.process, IndependentTokens):
-            signal = task.prediction_errors(0) - errors
+        bare, length = _gaussian(task, context_length)
+        errors, regressors = bare.prediction_errors(length), context_length * task.n_channels
+        if isinstance(bare, GaussianLookBack) and isinstance(bare.process, IndependentTokens):
+            signal = bare.prediction_errors(0) - errors
             risks = minimum_norm_risk(errors, signal, regressors, dataset_size)
         else:
             risks = least_squares_risk(errors, regressors, dataset_size)
@@ -113,6 +120,24 @@ class LeastSquares(Learner):
                 seconds += per_solve * (1 + beyond)
         group = f"least squares on {L} tokens: one factorisation per seed, {len({r.seed for r in runs})} seeds"
         return Cost((group,), seconds, (seconds, seconds), 16 * _ROWS * n_columns * 4)
+
+
+def _gaussian(task: Task, context_length: Integer) -> tuple[GaussianTask, int]:
+    """The Gaussian task, and how many of its own tokens are among the last l."""
+    if isinstance(task, GaussianTask):
+        return task, int(context_length)
+    if (
+        isinstance(task, IrrelevantTokens)
+        and isinstance(task.task, GaussianTask)
+        and task.relevance == "hidden"
+        and task.kind != "repeat"
+    ):
+        (length,) = task.relevant_in_sight(context_length)
+        return task.task, length
+    raise ValueError(
+        "the expected risk of least squares is known for Gaussian tasks, and for these with hidden irrelevant tokens "
+        f"that are no repeats; got {task}"
+    )
 
 
 def _grouped(runs: Sequence[Run], key: Callable[[Run], int]) -> list[tuple[int, list[Run]]]:

@@ -136,7 +136,7 @@ class IrrelevantTokens(Task):
             return {int(_placed(self)[self.max_context_length - int(context_length) :].sum()): 1.0}
         n, L, l = self.task.max_context_length, self.max_context_length, int(context_length)
         possible = range(max(0, n + l - L), min(n, l) + 1)
-        law = scipy.stats.hypergeom(L, n, l).pmf(list(possible))
+        law = scipy.stats.hypergeom.pmf(list(possible), L, n, l)
         return {k: float(p) / math.fsum(law) for k, p in zip(possible, law, strict=True)}
 
     def bayes_risk(self, context_length: Integer) -> float:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from simulator import Study, run
 from simulator.learners import LeastSquares, Run
 from simulator.seeds import stream_key
-from simulator.tasks import Examples, GaussianLookBack
+from simulator.tasks import Examples, GaussianLookBack, InContextRegression, IrrelevantTokens
 from simulator.tasks.base import Task
 from theory.gaussian_process import power_law_risk
 from theory.learning_curves import least_squares_risk
@@ -67,6 +67,32 @@ def test_every_irrelevant_channel_is_one_more_regressor_per_token():
             assert abs(losses[i, j].mean() - exact) < 4 * error
     assert np.isinf(learner.expected_risk(WIDE, 10, 20))
     assert learner.untrained(WIDE, 3)(WIDE.sample(stream_key(0, "train"), range(2))).shape == (2, 3)
+
+
+@pytest.mark.parametrize("kind", ["noise", "distractor"])
+def test_irrelevant_tokens_are_regressors_and_nothing_else(kind):
+    """V(k) (D-1)/(D-l-1), k of the l visible tokens relevant: the Bayes risk is flat where the loss rises with l."""
+    bare = GaussianLookBack.designed(1.0, 3.0, 0.6, 1.0, 8)
+    task = IrrelevantTokens(bare, 0.4, kind, "last")
+    learner = LeastSquares()
+    study = Study(task, learner, context_lengths=(2, 8, 14, 20), dataset_sizes=(32, 128), seeds=96, test_size=1024)
+    losses = run(study, progress=False)["loss"].values
+    for i, length in enumerate(study.context_lengths):
+        for j, size in enumerate(study.dataset_sizes):
+            exact = learner.expected_risk(task, length, size)
+            assert exact == pytest.approx(bare.bayes_risk(min(length, 8)) * (size - 1) / (size - length - 1), rel=1e-12)
+            error = losses[i, j].std(ddof=1) / np.sqrt(96)
+            assert abs(losses[i, j].mean() - exact) < 4 * error
+    assert learner.expected_risk(task, 20, 128) > learner.expected_risk(task, 8, 128)
+    isotropic = IrrelevantTokens(GaussianLookBack.independent(1.0, 3.0, 0.6, 1.0, 8), 0.4)
+    assert np.isfinite(learner.expected_risk(isotropic, 20, 8))
+
+
+def test_an_expected_risk_that_is_not_known_is_refused():
+    bare = GaussianLookBack.designed(1.0, 3.0, 0.6, 1.0, 8)
+    for task in (InContextRegression(2, 0.3, 4), IrrelevantTokens(bare, 0.5, "repeat")):
+        with pytest.raises(ValueError, match="known for Gaussian tasks"):
+            LeastSquares().expected_risk(task, 2, 50)
 
 
 def test_expected_risk_with_channels_beyond_the_dataset_size():
