@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import xarray as xr
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -32,10 +33,14 @@ def task_gallery(truths: Sequence[xr.Dataset], title: str = "") -> tuple[Figure,
     """
     if not truths:
         raise ValueError("there is no task to draw: pass at least one table")
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10.5, 0.6 + 1.6 * len(truths)), layout="constrained")
+    # Margins in inches: a layout engine is slow over so many axes.
+    with mpl.rc_context({**STYLE, "figure.constrained_layout.use": False}):
+        height = 0.95 + 1.6 * len(truths)
+        figure = Figure(figsize=(11.5, height))
+        edges = {"top": 1 - 0.4 / height, "bottom": 0.5 / height, "left": 0.03, "right": 0.985}
+        figure.subplots_adjust(**edges, hspace=0.35, wspace=0.45)
         if title:
-            figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+            figure.suptitle(title, x=0.01, y=1 - 0.05 / height, ha="left", va="top", fontsize=10)
         rows = figure.subplots(len(truths), 4, squeeze=False, gridspec_kw={"width_ratios": [1.5, 1.1, 1, 1]})
         for (sequences, risk, dimension, entropy), truth in zip(rows, truths, strict=True):
             _draw_sequences(sequences, truth)
@@ -102,6 +107,8 @@ def _draw_risk(axes: Axes, truth: xr.Dataset) -> None:
     drawn = power < 3 * (risk - C0).max()
     axes.plot(lengths[drawn], power[drawn], color="tab:red", linestyle="--", label=rf"$\gamma$ = {gamma:.3g}")
     axes.set_yscale("log")
+    if (risk - C0)[above].max() > 20 * (risk - C0)[above].min():
+        axes.yaxis.set_minor_formatter(ticker.NullFormatter())
     axes.set_ylabel(f"$R - C_0$ ({unit})", fontsize=8)
     axes.legend(handlelength=1.4, loc="lower left", fontsize=7)
 

@@ -140,19 +140,19 @@ class IrrelevantTokens(Task):
         return {k: float(p) / math.fsum(law) for k, p in zip(possible, law, strict=True)}
 
     def bayes_risk(self, context_length: Integer) -> float:
-        return self._mean(context_length, self.task.bayes_risk)
+        return self._mean(context_length, "bayes_risk")
 
     def intrinsic_dimension(self, context_length: Integer) -> float:
-        return self._mean(context_length, self.task.intrinsic_dimension)
+        return self._mean(context_length, "intrinsic_dimension")
 
     def intrinsic_entropy(self, context_length: Integer) -> float | None:
         self.check_length(context_length)
         if self.task.intrinsic_entropy(0) is None:
             return None
-        return self._mean(context_length, self.task.intrinsic_entropy)
+        return self._mean(context_length, "intrinsic_entropy")
 
-    def _mean(self, context_length: Integer, of: Callable[[int], float | None]) -> float:
-        return math.fsum(p * (of(k) or 0.0) for k, p in self.relevant_in_sight(context_length).items())
+    def _mean(self, context_length: Integer, of: str) -> float:
+        return math.fsum(p * _bare_value(self.task, of, k) for k, p in self.relevant_in_sight(context_length).items())
 
     def sample(self, key: Key, index: Index) -> Examples:
         bare = self.task.sample(key, index)
@@ -272,6 +272,12 @@ def _rows(values: Array, places: Array) -> Array:
 
 def _where(condition: Array, values: Array, others: Array) -> Array:
     return jnp.where(condition.reshape(*condition.shape, *[1] * (values.ndim - 2)), values, others)
+
+
+@functools.lru_cache(maxsize=65536)
+def _bare_value(task: Task, of: str, context_length: int) -> float:
+    """R, dim or S of the bare task, kept: the mean at every l asks for nearly all of them."""
+    return getattr(task, of)(context_length)
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,6 +1,8 @@
 """What all multitask parities have in common: fair bits, and a query that names the subset to be XORed."""
 
 import abc
+import bisect
+import functools
 import math
 from collections.abc import Sequence
 from typing import ClassVar
@@ -63,15 +65,9 @@ class MultitaskParity(ClassificationTask):
         return float(len(set(self._visible(context_length))))
 
     def intrinsic_entropy(self, context_length: Integer) -> float:
-        # Gaussian elimination over GF(2): each subset is an integer with its bits set.
-        basis: dict[int, int] = {}
-        for subset in self._visible(context_length):
-            row = sum(1 << bit for bit in subset)
-            while row and row.bit_length() in basis:
-                row ^= basis[row.bit_length()]
-            if row:
-                basis[row.bit_length()] = row
-        return len(basis) * math.log(2)
+        self.check_length(context_length)
+        far_bits, ranks = _ranks(self)
+        return math.log(2) * ranks[bisect.bisect_right(far_bits, int(context_length))]
 
     def sample(self, key: Key, index: Index) -> Examples:
         keys, index = sample_keys(key, index)
@@ -117,3 +113,20 @@ class MultitaskParity(ClassificationTask):
         columns = jnp.asarray([[max(L - bit, 0) for bit in subset] for subset in self.subsets()], jnp.int32)
         chosen = jnp.take_along_axis(context, columns[query], axis=1)
         return jnp.sum(chosen, axis=1) % 2
+
+
+@functools.lru_cache(maxsize=64)
+def _ranks(task: MultitaskParity) -> tuple[list[int], list[int]]:
+    """Far bits of the tasks with all bits within L, nearest first, and the rank of the first 0, 1, 2, ... of them."""
+    subsets = sorted(subset for subset in task.subsets() if subset[0] <= task.max_context_length)
+    basis: dict[int, int] = {}
+    ranks = [0]
+    for subset in subsets:
+        # Gaussian elimination: each subset is an integer with its bits set.
+        row = sum(1 << bit for bit in subset)
+        while row and row.bit_length() in basis:
+            row ^= basis[row.bit_length()]
+        if row:
+            basis[row.bit_length()] = row
+        ranks.append(len(basis))
+    return [subset[0] for subset in subsets], ranks

@@ -11,6 +11,10 @@ _FEW = 64
 """Up to this many outcomes are told apart by comparing with every edge, more by bisection."""
 
 
+_FEW_RANKS = 256
+"""Up to this many words are ranked by comparing them all, more by sorting, which starts slowly on a CPU."""
+
+
 def random_words(keys: Key, number: int) -> UInt32[Array, "B number"]:
     """``number`` fair 32-bit words for each sample's key."""
     # The barrier keeps the compiler from repeating the generator inside everything that reads the words.
@@ -49,5 +53,16 @@ def uniform_below(words: UInt32[Array, "*B"], number: int | Int[Array, "*B"]) ->
 
 
 def permutation(words: UInt32[Array, "B n"]) -> Int[Array, "B n"]:
-    """A uniform permutation of 0..n-1 for each sample: the order of n random words."""
-    return jnp.argsort(words, axis=1, stable=True).astype(jnp.int32)
+    """A uniform permutation of 0..n-1 for each sample: the ranks of n random words, equal ones in their order."""
+    n = words.shape[1]
+    if n > _FEW_RANKS:
+        order = jnp.argsort(words, axis=1, stable=True)
+        return jnp.argsort(order, axis=1, stable=True).astype(jnp.int32)
+    place = jnp.arange(n)[None, :]
+
+    def compare(i: Array, ranks: Array) -> Array:
+        word = jax.lax.dynamic_slice_in_dim(words, i, 1, axis=1)
+        before = (word < words) | ((word == words) & (i < place))
+        return ranks + before.astype(jnp.int32)
+
+    return jax.lax.fori_loop(0, n, compare, jnp.zeros(words.shape, jnp.int32))

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -89,9 +90,14 @@ class VariableTracking(ClassificationTask):
         chain = permutation(words[:, :L]) // c
         name = permutation(words[:, L : 2 * L])
         value = uniform_below(words[:, 2 * L :], m)
-        # The step is the number of older tokens of the same chain.
-        steps = jnp.cumsum(chain[:, :, None] == jnp.arange(g)[None, None, :], axis=1, dtype=jnp.int32)
-        step = jnp.take_along_axis(steps, chain[:, :, None], axis=2)[:, :, 0] - 1
+
+        def count(counts: Array, which: Array) -> tuple[Array, Array]:
+            """The step of a token is the number of older tokens of its chain."""
+            this = which[:, None] == jnp.arange(g)[None, :]
+            return counts + this.astype(jnp.int32), jnp.sum(jnp.where(this, counts, 0), axis=1)
+
+        _, step = jax.lax.scan(count, jnp.zeros((chain.shape[0], g), jnp.int32), chain.T)
+        step = step.T
         place = chain * c + step
         left = jnp.take_along_axis(name, place, axis=1)
         variable = m + jnp.take_along_axis(name, jnp.maximum(place - 1, 0), axis=1)
