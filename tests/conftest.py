@@ -28,3 +28,10 @@ settings.load_profile("exact")
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled_programs():
+    """Thousands of programs are compiled in one process; kept to the end they take gigabytes."""
+    yield
+    jax.clear_caches()

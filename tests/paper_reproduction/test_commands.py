@@ -137,7 +137,7 @@ def test_what_cannot_be_done_is_one_line_with_the_reason(tmp_path, arguments, me
 def test_an_unknown_reproduction_is_refused_with_the_known_ones(tmp_path):
     done = call("paper_reproduction", "nonsense", cwd=tmp_path, check=False)
     assert done.returncode != 0
-    assert "unknown reproduction nonsense; there are: look_back, parity_mlp" in done.stderr
+    assert "unknown reproduction nonsense; there are: gallery, look_back, parity_mlp" in done.stderr
 
 
 def test_a_task_is_shown_by_name_and_by_file(tmp_path):

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from simulator.tasks import randomness
 from simulator.tasks.randomness import choose, permutation, thresholds, uniform_below
 
-WORDS = jax.random.bits(jax.random.key(0), (64,), jnp.uint32).at[:4].set(
-    jnp.asarray([0, 2**32 - 1, 2**31, 2**31 - 1], jnp.uint32)
+WORDS = (
+    jax.random.bits(jax.random.key(0), (64,), jnp.uint32)
+    .at[:4]
+    .set(jnp.asarray([0, 2**32 - 1, 2**31, 2**31 - 1], jnp.uint32))
 )
 
 
