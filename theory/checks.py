@@ -48,6 +48,16 @@ def check_integer(name: str, value: Any, minimum: int, maximum: int | None = Non
     return number
 
 
+def check_sequence(name: str, value: Any) -> tuple[Any, ...]:
+    """``value`` as a tuple; TypeError unless it is a list, a tuple, an array or another iterable, and no text."""
+    if isinstance(value, str | bytes):
+        raise TypeError(f"{name} must be a sequence; got {value!r}")
+    try:
+        return tuple(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a sequence; got {value!r}") from None
+
+
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``."""
     if value not in choices:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
 from simulator.tasks.markov_chain import affine_dimension, entropy
 from simulator.tasks.randomness import choose, random_words, thresholds, uniform_below
-from theory.checks import check_integer, set_fields
+from theory.checks import check_integer, check_sequence, set_fields
 from theory.types import Integer
 
 _Edges = tuple[tuple[int, int], ...]
@@ -52,7 +52,10 @@ class GraphWalk(ClassificationTask):
     max_context_length: int
 
     def __post_init__(self) -> None:
-        pairs = [tuple(check_integer("a node of an edge", node, 0, 2**20) for node in edge) for edge in self.edges]
+        pairs = [
+            tuple(check_integer("a node of an edge", node, 0, 2**20) for node in check_sequence("an edge", edge))
+            for edge in check_sequence("edges", self.edges)
+        ]
         for pair in pairs:
             if len(pair) != 2 or pair[0] == pair[1]:
                 raise ValueError(f"an edge joins two different nodes; got {pair}")
@@ -88,7 +91,7 @@ class GraphWalk(ClassificationTask):
         while len(edges) < n_edges:
             drawn = rng.integers(n, size=(n_edges - len(edges), 2)).tolist()
             edges.update(dict.fromkeys((min(pair), max(pair)) for pair in drawn if pair[0] != pair[1]))
-        return cls(tuple(edges), int(max_context_length))
+        return cls(tuple(edges), check_integer("max_context_length", max_context_length, 1))
 
     @property
     def vocabulary_size(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -104,7 +104,11 @@ class HiddenMarkov(ClassificationTask):
         n, v = check_integer("n_states", n_states, 1), check_integer("vocabulary_size", vocabulary_size, 2)
         rng = np.random.default_rng(check_integer("seed", seed, 0))
         transition = random_laws(n, n, concentration, rng)
-        return cls(transition, random_laws(n, v, concentration, rng), int(max_context_length))
+        return cls(
+            transition,
+            random_laws(n, v, concentration, rng),
+            check_integer("max_context_length", max_context_length, 1),
+        )
 
     @classmethod
     def symmetric(
@@ -128,7 +132,7 @@ class HiddenMarkov(ClassificationTask):
         def table(p: Scalar) -> _Laws:
             return tuple(tuple(float(p) if i == j else (1 - float(p)) / (n - 1) for j in range(n)) for i in range(n))
 
-        return cls(table(stay), table(accuracy), int(max_context_length))
+        return cls(table(stay), table(accuracy), check_integer("max_context_length", max_context_length, 1))
 
     @property
     def vocabulary_size(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -17,6 +17,9 @@ from simulator.tasks.randomness import permutation, random_words, uniform_below
 from theory.checks import check_choice, check_integer, check_number, set_fields
 from theory.types import Integer
 
+_LONGEST = 2**20
+"""Most tokens, relevant and others."""
+
 
 @dataclasses.dataclass(frozen=True)
 class IrrelevantTokens(Task):
@@ -74,6 +77,16 @@ class IrrelevantTokens(Task):
         check_choice("placement", self.placement, ("first", "last", "middle", "random"))
         check_choice("relevance", self.relevance, ("visible", "hidden"))
         set_fields(self, relevant_fraction=fraction, seed=check_integer("seed", self.seed, 0))
+        if self.max_context_length > _LONGEST:
+            least = self.task.max_context_length / _LONGEST
+            raise ValueError(
+                f"relevant_fraction must be at least {least:.3g}, for {_LONGEST} tokens in all; got {fraction!r}"
+            )
+        if (self.vocabulary_size or 0) > 2**31:
+            raise ValueError(
+                f"relevance must be 'hidden' for a task of {self.task.vocabulary_size} tokens: marks double them, and "
+                f"there may be 2^31; got {self.relevance!r}"
+            )
 
     @property
     def max_context_length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]

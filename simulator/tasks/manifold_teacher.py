@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from simulator.tasks.base import ContextLength, Examples, Index, Key, RegressionTask, sample_keys
-from theory.checks import check_integer, check_non_negative, check_positive, set_fields
+from theory.checks import check_integer, check_non_negative, check_positive, check_sequence, set_fields
 from theory.types import Integer
 
 
@@ -73,7 +73,10 @@ class ManifoldTeacher(RegressionTask):
         L = check_integer("max_context_length", self.max_context_length, 1)
         profile = self.dimension_profile
         if profile is not None:
-            profile = tuple(check_integer("a dimension of dimension_profile", d, 1) for d in profile)
+            profile = tuple(
+                check_integer("a dimension of dimension_profile", d, 1)
+                for d in check_sequence("dimension_profile", profile)
+            )
             rises = {b - a for a, b in itertools.pairwise(profile)}
             if len(profile) != L or profile[0] != 1 or rises - {0, 1}:
                 raise ValueError(

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
 from simulator.tasks.randomness import choose, random_words, thresholds
-from theory.checks import check_integer, check_non_negative, check_positive, set_fields
+from theory.checks import check_integer, check_non_negative, check_positive, check_sequence, set_fields
 from theory.types import Integer, Scalar
 
 _MOST_WORDS = 4096
@@ -83,7 +83,9 @@ class MarkovChain(ClassificationTask):
         """
         v = check_integer("vocabulary_size", vocabulary_size, 2, _MOST_WORDS)
         order = check_integer("order", order, 0, int(math.log(_MOST_WORDS) / math.log(v) + 1e-9))
-        return cls(random_laws(v**order, v, concentration, seed), int(max_context_length))
+        return cls(
+            random_laws(v**order, v, concentration, seed), check_integer("max_context_length", max_context_length, 1)
+        )
 
     @property
     def vocabulary_size(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -157,7 +159,10 @@ def checked_laws(name: str, table: Any) -> tuple[tuple[float, ...], ...]:
     Raises:
         ValueError: no rows, rows of different lengths, a negative entry, or a sum further than 1e-9 from one.
     """
-    rows = tuple(tuple(check_non_negative(f"an entry of {name}", entry) for entry in row) for row in table)
+    rows = tuple(
+        tuple(check_non_negative(f"an entry of {name}", entry) for entry in check_sequence(f"a row of {name}", row))
+        for row in check_sequence(name, table)
+    )
     if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
         lengths = sorted({len(row) for row in rows})
         raise ValueError(f"{name} must have rows of one length, at least one; got rows of lengths {lengths}")

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, other_stream, sample_keys
 from simulator.tasks.randomness import choose, random_words, thresholds
-from theory.checks import check_positive, set_fields
+from theory.checks import check_positive, check_sequence, set_fields
 from theory.types import Integer
 
 
@@ -35,7 +35,7 @@ class Mixture(Task):
     weights: Sequence[float]
 
     def __post_init__(self) -> None:
-        tasks = tuple(self.tasks)
+        tasks = check_sequence("tasks", self.tasks)
         if not tasks:
             raise ValueError("tasks must hold at least one task; got none")
         for task in tasks:
@@ -51,7 +51,7 @@ class Mixture(Task):
             found = [of(task) for task in tasks]
             if len(set(found)) > 1:
                 raise ValueError(f"tasks of a mixture must agree in the {what}; got {found}")
-        weights = tuple(check_positive("a weight", weight) for weight in self.weights)
+        weights = tuple(check_positive("a weight", weight) for weight in check_sequence("weights", self.weights))
         if len(weights) != len(tasks):
             raise ValueError(f"{len(tasks)} tasks need as many weights; got {len(weights)}")
         set_fields(self, tasks=tasks, weights=tuple(weight / math.fsum(weights) for weight in weights))

@@ -59,7 +59,7 @@ class SantaFe(ClassificationTask):
         check_choice("facts", self.facts, ("redrawn", "fixed"))
         set_fields(
             self,
-            n_facts=check_integer("n_facts", self.n_facts, 1, 2**30),
+            n_facts=check_integer("n_facts", self.n_facts, 1, 2**24),
             b=b,
             max_context_length=check_integer("max_context_length", self.max_context_length, 1),
             seed=check_integer("seed", self.seed, 0, 2**31 - 1),

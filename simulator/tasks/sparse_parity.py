@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from simulator.tasks.parity import MultitaskParity
-from theory.checks import check_integer, check_positive, set_fields
+from theory.checks import check_integer, check_positive, check_sequence, set_fields
 from theory.types import Integer, Scalar
 
 _PUBLISHED_PAIRS = (
@@ -65,7 +65,10 @@ class SparseParity(MultitaskParity):
     frequencies: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        pairs = tuple(tuple(check_integer("a bit of a pair", bit, 1) for bit in pair) for pair in self.pairs)
+        pairs = tuple(
+            tuple(check_integer("a bit of a pair", bit, 1) for bit in check_sequence("a pair", pair))
+            for pair in check_sequence("pairs", self.pairs)
+        )
         if not pairs:
             raise ValueError("pairs must hold at least one (far, near) pair; got none")
         for pair in pairs:
@@ -73,7 +76,10 @@ class SparseParity(MultitaskParity):
                 raise ValueError(f"a pair is (far, near) with near < far; got {pair}")
         frequencies = self.frequencies
         if frequencies is not None:
-            frequencies = tuple(check_positive("a task's frequency", frequency) for frequency in frequencies)
+            frequencies = tuple(
+                check_positive("a task's frequency", frequency)
+                for frequency in check_sequence("frequencies", frequencies)
+            )
             if len(frequencies) != len(pairs):
                 raise ValueError(f"{len(pairs)} pairs need as many frequencies; got {len(frequencies)}")
         length = check_integer("max_context_length", self.max_context_length, 1)

@@ -47,6 +47,11 @@ class VariableTracking(ClassificationTask):
             chain_length=check_integer("chain_length", self.chain_length, 1),
             n_values=check_integer("n_values", self.n_values, 2, 2**16 - 1),
         )
+        if self.vocabulary_size >= 2**31:
+            raise ValueError(
+                f"n_chains = {self.n_chains} and chain_length = {self.chain_length} make {self.max_context_length} "
+                f"variables, and with n_values = {self.n_values} {self.vocabulary_size} tokens: take fewer than 2^31"
+            )
 
     @property
     def max_context_length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]

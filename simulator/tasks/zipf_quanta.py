@@ -65,7 +65,7 @@ class ZipfQuanta(MultitaskParity):
         check_choice("distances", self.distances, ("independent", "coupled"))
         set_fields(
             self,
-            n_tasks=check_integer("n_tasks", self.n_tasks, 1),
+            n_tasks=check_integer("n_tasks", self.n_tasks, 1, 2**20),
             max_context_length=check_integer("max_context_length", self.max_context_length, 1),
             alpha=check_positive("alpha", self.alpha),
             distance_exponent=check_positive("distance_exponent", self.distance_exponent),

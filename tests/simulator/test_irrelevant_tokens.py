@@ -142,6 +142,7 @@ def test_marks_of_vectors_are_one_more_channel():
         ({"relevant_fraction": 0.0}, ValueError, "relevant_fraction must be above 0 and at most 1; got 0.0"),
         ({"relevant_fraction": 1.2}, ValueError, "relevant_fraction must be above 0 and at most 1; got 1.2"),
         ({"relevant_fraction": float("nan")}, ValueError, "relevant_fraction must be a finite number; got nan"),
+        ({"relevant_fraction": 1e-9}, ValueError, "must be at least 3.81e-06, for 1048576 tokens in all; got 1e-09"),
         ({"seed": -1}, ValueError, "seed must be at least 0; got -1"),
         ({"relevant_fraction": "half"}, TypeError, "half"),
     ],

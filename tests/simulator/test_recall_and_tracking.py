@@ -49,6 +49,7 @@ def test_tracking_a_single_step_is_a_look_up():
         (lambda: AssociativeRecall(0, 3, 2), "n_pairs must be at least 1; got 0"),
         (lambda: AssociativeRecall(2, 3, 1), "n_values must be between 2 and 65535; got 1"),
         (lambda: AssociativeRecall(2, 3, 2, -0.5), "gap_exponent must be .*0 or above; got -0.5"),
+        (lambda: VariableTracking(10_000, 10, 2), "n_chains = 10000 and chain_length = 10 make 100000 variables"),
         (lambda: VariableTracking(0, 2, 2), "n_chains must be at least 1; got 0"),
         (lambda: VariableTracking(2, 0, 2), "chain_length must be at least 1; got 0"),
         (lambda: VariableTracking(2, 2, 1), "n_values must be between 2 and 65535; got 1"),

@@ -54,7 +54,7 @@ def test_fixed_facts_are_the_same_in_every_document_and_leave_nothing_to_the_con
         ({"b": 1.0}, ValueError, "b must lie between 0 and 1, both excluded; got 1.0"),
         ({"b": 0.0}, ValueError, "b must lie between 0 and 1, both excluded; got 0.0"),
         ({"b": float("nan")}, ValueError, "b must be a finite number; got nan"),
-        ({"n_facts": 0}, ValueError, "n_facts must be between 1 and 1073741824; got 0"),
+        ({"n_facts": 0}, ValueError, "n_facts must be between 1 and 16777216; got 0"),
         ({"max_context_length": -1}, ValueError, "max_context_length must be at least 1; got -1"),
         ({"n_facts": 2.5}, TypeError, "2.5"),
     ],

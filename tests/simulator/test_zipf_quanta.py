@@ -66,7 +66,7 @@ def test_a_parity_of_pairs_is_the_sparse_parity():
 @pytest.mark.parametrize(
     ("dials", "message"),
     [
-        ({"n_tasks": 0}, "n_tasks must be at least 1; got 0"),
+        ({"n_tasks": 0}, "n_tasks must be between 1 and 1048576; got 0"),
         ({"alpha": 0.0}, "alpha must be .*above 0; got 0.0"),
         ({"distance_exponent": -1.0}, "distance_exponent must be .*above 0; got -1.0"),
         ({"distance_exponent": 0.01}, "distance_exponent = 0.01 places a far bit beyond 2\\^62"),

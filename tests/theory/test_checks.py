@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from theory.checks import check_choice, check_integer, check_non_negative, check_positive
+from theory.checks import check_choice, check_integer, check_non_negative, check_positive, check_sequence
 
 
 def test_integers_of_any_kind_become_plain_ints():
@@ -43,3 +43,14 @@ def test_what_is_no_number_is_refused(value):
 def test_unknown_choices_are_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="kind must be one of 'a', 'b'; got 'c'"):
         check_choice("kind", "c", ("a", "b"))
+
+
+@pytest.mark.parametrize("value", [3, 2.5, None, "ab"])
+def test_what_is_no_sequence_is_refused(value):
+    with pytest.raises(TypeError, match="xs must be a sequence; got "):
+        check_sequence("xs", value)
+
+
+def test_sequences_of_any_kind_become_tuples():
+    for value in ([1, 2], (1, 2), np.array([1, 2]), range(1, 3)):
+        assert check_sequence("xs", value) == (1, 2)
