@@ -4,13 +4,17 @@ import math
 import operator
 from typing import Any
 
+import numpy as np
+
 
 def check_number(name: str, value: Any) -> float:
     """``value`` as a float; TypeError unless it is a number, ValueError unless it is finite."""
-    if isinstance(value, bool | str | bytes):
+    if isinstance(value, bool | np.bool_ | str | bytes):
         raise TypeError(f"{name} must be a number; got {value!r}")
     try:
         number = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be a finite number; got one of {len(str(value))} digits") from None
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number; got {value!r}") from None
     if not math.isfinite(number):

@@ -45,7 +45,7 @@ class GaussianLookBack(GaussianTask):
     def __post_init__(self) -> None:
         set_fields(
             self,
-            max_context_length=check_integer("max_context_length", self.max_context_length, 1),
+            max_context_length=check_integer("max_context_length", self.max_context_length, 1, 2**13),
             n_steps=check_integer("n_steps", self.n_steps, 1),
             n_irrelevant_channels=check_integer("n_irrelevant_channels", self.n_irrelevant_channels, 0),
         )

@@ -82,7 +82,7 @@ class GraphWalk(ClassificationTask):
             max_context_length: L.
             seed: seed of the edges.
         """
-        n = check_integer("n_nodes", n_nodes, 2)
+        n = check_integer("n_nodes", n_nodes, 2, 2**16)
         n_edges = check_integer("n_edges", n_edges, n - 1, n * (n - 1) // 2)
         rng = np.random.default_rng(check_integer("seed", seed, 0))
         order = rng.permutation(n)

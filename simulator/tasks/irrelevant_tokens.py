@@ -51,7 +51,8 @@ class IrrelevantTokens(Task):
         first     1 0 # #    l = 0..4 sees 0 0 0 1 2 relevant tokens
         last      # # 1 0    l = 0..4 sees 0 1 2 2 2
 
-    At relevant_fraction = 1 nothing is added, and samples are those of the bare task to the bit.
+    At relevant_fraction = 1 nothing is added, and samples are those of the bare task to the bit; below, the bare task
+    draws from a stream of its own.
 
     Attributes:
         task: the bare task.
@@ -73,15 +74,15 @@ class IrrelevantTokens(Task):
         fraction = check_number("relevant_fraction", self.relevant_fraction)
         if not 0 < fraction <= 1:
             raise ValueError(f"relevant_fraction must be above 0 and at most 1; got {fraction!r}")
+        least = self.task.max_context_length / _LONGEST
+        if fraction < least:
+            raise ValueError(
+                f"relevant_fraction must be at least {least:.3g}, for {_LONGEST} tokens in all; got {fraction!r}"
+            )
         check_choice("kind", self.kind, ("noise", "distractor", "repeat"))
         check_choice("placement", self.placement, ("first", "last", "middle", "random"))
         check_choice("relevance", self.relevance, ("visible", "hidden"))
         set_fields(self, relevant_fraction=fraction, seed=check_integer("seed", self.seed, 0))
-        if self.max_context_length > _LONGEST:
-            least = self.task.max_context_length / _LONGEST
-            raise ValueError(
-                f"relevant_fraction must be at least {least:.3g}, for {_LONGEST} tokens in all; got {fraction!r}"
-            )
         if (self.vocabulary_size or 0) > 2**31:
             raise ValueError(
                 f"relevance must be 'hidden' for a task of {self.task.vocabulary_size} tokens: marks double them, and "
@@ -150,7 +151,8 @@ class IrrelevantTokens(Task):
         n, L, l = self.task.max_context_length, self.max_context_length, int(context_length)
         possible = range(max(0, n + l - L), min(n, l) + 1)
         law = scipy.stats.hypergeom.pmf(list(possible), L, n, l)
-        return {k: float(p) / math.fsum(law) for k, p in zip(possible, law, strict=True)}
+        total = math.fsum(law)
+        return {k: float(p) / total for k, p in zip(possible, law, strict=True)}
 
     def bayes_risk(self, context_length: Integer) -> float:
         return self._mean(context_length, "bayes_risk")
@@ -168,17 +170,19 @@ class IrrelevantTokens(Task):
         return math.fsum(p * _bare_value(self.task, of, k) for k, p in self.relevant_in_sight(context_length).items())
 
     def sample(self, key: Key, index: Index) -> Examples:
-        bare = self.task.sample(key, index)
         if not self.n_irrelevant:
-            return bare
-        keys, index = sample_keys(other_stream(key, 0), index)
+            return self.task.sample(key, index)
+        # A stream for each purpose, and one for the bare task, which may itself be made of tasks with streams.
+        bare = self.task.sample(other_stream(key, 0), index)
+        keys, index = sample_keys(other_stream(key, 1), index)
         B, L, n = index.shape[0], self.max_context_length, self.task.max_context_length
         if self._redrawn:
             relevant = permutation(random_words(keys, L)) < n
+            number = jnp.cumsum(relevant, axis=1, dtype=jnp.int32)
         else:
-            relevant = jnp.broadcast_to(jnp.asarray(_placed(self)), (B, L))
+            placed = _placed(self)
+            relevant, number = (jnp.broadcast_to(row, (B, L)) for row in (placed, np.cumsum(placed, dtype=np.int32)))
         filling = self._filling(key, index, bare.context)
-        number = jnp.cumsum(relevant, axis=1, dtype=jnp.int32)
         if self.kind == "repeat":
             # number - 1 is the newest relevant token not newer than here, so number is the next newer one.
             other = _rows(jnp.concatenate([bare.context, filling[:, :1]], axis=1), number)
@@ -192,9 +196,9 @@ class IrrelevantTokens(Task):
         number = self.n_irrelevant
         if self.kind == "distractor":
             copies = range(-(-number // self.task.max_context_length))
-            drawn = [self.task.sample(other_stream(key, 2 + copy), index).context for copy in copies]
+            drawn = [self.task.sample(other_stream(key, 3 + copy), index).context for copy in copies]
             return jnp.concatenate(drawn, axis=1)[:, :number]
-        keys, _ = sample_keys(other_stream(key, 1), index)
+        keys, _ = sample_keys(other_stream(key, 2), index)
         if self.task.vocabulary_size is not None:
             return uniform_below(random_words(keys, number), self.task.vocabulary_size)
         shape = (number, *context.shape[2:])

@@ -64,6 +64,12 @@ class LagCopy(ClassificationTask):
             first_probability=check_positive("first_probability", self.first_probability),
             max_context_length=check_integer("max_context_length", self.max_context_length, 1),
         )
+        steepest = 600 / math.log(max(self.max_context_length, 2))
+        if self.beta > steepest or self.first_probability < 1e-20:
+            raise ValueError(
+                f"beta must be at most {steepest:.4g} and first_probability at least 1e-20, for all copy probabilities "
+                f"to be numbers above 1e-280; got {self.beta} and {self.first_probability}"
+            )
         largest = 1 / math.fsum(n**-self.beta for n in range(1, self.max_context_length + 1))
         if self.first_probability > largest * (1 + 1e-12):
             raise ValueError(
@@ -93,7 +99,7 @@ class LagCopy(ClassificationTask):
 
     def bayes_risk(self, context_length: Integer) -> float:
         self.check_length(context_length)
-        return _risk(self, int(context_length))
+        return float(_risks(self)[context_length])
 
     def intrinsic_dimension(self, context_length: Integer) -> float:
         self.check_length(context_length)
@@ -133,19 +139,22 @@ def _mass_of_symbols(context: Array, weights: Array, vocabulary_size: int) -> Fl
     return jnp.sum(jnp.where(same, weights[None, None, :], jnp.float32(0)), axis=2)
 
 
-@functools.lru_cache(maxsize=4096)
-def _risk(task: LagCopy, context_length: int) -> float:
-    v, p = task.vocabulary_size, task.copy_probabilities()[:context_length]
-    rest = max(1 - math.fsum(p), 0.0) / v
-    if rest < 1e-15:
-        rest = 0.0
+@functools.lru_cache(maxsize=64)
+def _risks(task: LagCopy) -> Float[np.ndarray, "lengths"]:
+    """R(0), ..., R(L). A further token cannot raise the risk, so neither may rounding."""
+    v, p = task.vocabulary_size, task.copy_probabilities()
+    rest = np.maximum(1 - np.cumsum(np.append(0.0, p)), 0.0) / v
+    rest[rest < 1e-15] = 0.0
     # With t = e^u the integrand is analytic in a strip of half-width pi/2 and falls exponentially both ways.
     step = 0.2
-    t = np.exp(np.arange(-40.0, math.log(800 / min(p[-1] if rest == 0 else rest, 1 / v)), step))
-    log_moment, mean = -t * rest, np.full_like(t, rest)
-    for weight in p:
+    smallest = min(part[part > 0].min() for part in (p, rest))
+    t = np.exp(np.arange(-40.0, math.log(800 / smallest), step))
+    log_product, copied_mean = np.zeros_like(t), np.zeros_like(t)
+    risks = [math.log(v)]
+    for weight, left in zip(p, rest[1:], strict=True):
         copied = np.exp(-t * weight)
-        log_moment += np.log1p((copied - 1) / v)
-        mean += weight * copied / (v - 1 + copied)
-    integrand = np.exp(log_moment) * mean - np.exp(-t) / v
-    return float(min(v * step * math.fsum(integrand), math.log(v)))
+        log_product += np.log1p((copied - 1) / v)
+        copied_mean += weight * copied / (v - 1 + copied)
+        integrand = np.exp(log_product - t * left) * (copied_mean + left) - np.exp(-t) / v
+        risks.append(v * step * math.fsum(integrand))
+    return np.minimum.accumulate(np.maximum(risks, 0.0))

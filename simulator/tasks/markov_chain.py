@@ -83,9 +83,9 @@ class MarkovChain(ClassificationTask):
         """
         v = check_integer("vocabulary_size", vocabulary_size, 2, _MOST_WORDS)
         order = check_integer("order", order, 0, int(math.log(_MOST_WORDS) / math.log(v) + 1e-9))
-        return cls(
-            random_laws(v**order, v, concentration, seed), check_integer("max_context_length", max_context_length, 1)
-        )
+        rng = np.random.default_rng(check_integer("seed", seed, 0))
+        length = check_integer("max_context_length", max_context_length, 1)
+        return cls(random_laws(v**order, v, concentration, rng), length)
 
     @property
     def vocabulary_size(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -177,10 +177,13 @@ def checked_laws(name: str, table: Any) -> tuple[tuple[float, ...], ...]:
     )
 
 
-def random_laws(n_laws: int, n_outcomes: int, concentration: Scalar, seed: Any) -> tuple[tuple[float, ...], ...]:
-    """Laws drawn from the symmetric Dirichlet law; ``seed`` may be a generator."""
-    rng = np.random.default_rng(seed)
-    rows = rng.dirichlet(np.full(n_outcomes, check_positive("concentration", concentration)), size=n_laws)
+def random_laws(
+    n_laws: int, n_outcomes: int, concentration: Scalar, rng: np.random.Generator
+) -> tuple[tuple[float, ...], ...]:
+    """Laws drawn from the symmetric Dirichlet law."""
+    if not 1e-3 <= check_positive("concentration", concentration) <= 1e9:
+        raise ValueError(f"concentration must be between 0.001 and 1e9; got {concentration}")
+    rows = rng.dirichlet(np.full(n_outcomes, float(concentration)), size=n_laws)
     return tuple(map(tuple, (rows / rows.sum(axis=1, keepdims=True)).tolist()))
 
 

@@ -28,7 +28,7 @@ class Mixture(Task):
 
     Attributes:
         tasks: the tasks; all of one kind of loss, and with tokens and answers of one kind.
-        weights: w_j, relative; they are normalised to sum to one.
+        weights: w_j, relative: they need not sum to one.
     """
 
     tasks: Sequence[Task]
@@ -54,7 +54,12 @@ class Mixture(Task):
         weights = tuple(check_positive("a weight", weight) for weight in check_sequence("weights", self.weights))
         if len(weights) != len(tasks):
             raise ValueError(f"{len(tasks)} tasks need as many weights; got {len(weights)}")
-        set_fields(self, tasks=tasks, weights=tuple(weight / math.fsum(weights) for weight in weights))
+        set_fields(self, tasks=tasks, weights=weights)
+
+    def probabilities(self) -> Float[np.ndarray, "tasks"]:
+        """w_j, summing to one."""
+        relative = np.array(self.weights) / max(self.weights)
+        return relative / math.fsum(relative)
 
     @property
     def max_context_length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -111,7 +116,7 @@ class Mixture(Task):
 
     def sample(self, key: Key, index: Index) -> Examples:
         keys, index = sample_keys(other_stream(key, 0), index)
-        chosen = choose(random_words(keys, 1)[:, 0], thresholds(np.array(self.weights)))
+        chosen = choose(random_words(keys, 1)[:, 0], thresholds(self.probabilities()))
         samples = [task.sample(other_stream(key, 1 + j), index) for j, task in enumerate(self.tasks)]
         contexts = [self._padded(examples.context) for examples in samples]
         queries = [examples.query + offset for examples, offset in zip(samples, self._offsets(), strict=True)]
@@ -174,7 +179,7 @@ class Mixture(Task):
     def _mean(self, context_length: Integer, of: Callable[[Task, int], float | None]) -> float:
         self.check_length(context_length)
         values = [of(task, min(int(context_length), task.max_context_length)) for task in self.tasks]
-        return math.fsum(w * v for w, v in zip(self.weights, values, strict=True) if v is not None)
+        return math.fsum(w * v for w, v in zip(self.probabilities(), values, strict=True) if v is not None)
 
     def _padded(self, context: Array) -> Array:
         missing = self.max_context_length - context.shape[1]

@@ -49,7 +49,7 @@ class MultitaskParity(ClassificationTask):
 
     def _weights(self) -> np.ndarray:
         weights = self.relative_frequencies()
-        return np.ones(len(self.subsets())) if weights is None else np.array(weights)
+        return np.ones(len(self.subsets())) if weights is None else np.array(weights) / max(weights)
 
     def _visible(self, context_length: Integer) -> list[tuple[int, ...]]:
         self.check_length(context_length)

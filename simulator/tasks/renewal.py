@@ -59,6 +59,12 @@ class Renewal(ClassificationTask):
             raise ValueError(f"exponent must be above 1, for gaps with a mean; got {exponent}")
         length = check_integer("max_context_length", self.max_context_length, 1)
         max_gap = check_integer("max_gap", self.max_gap, 2, 10**8)
+        steepest = 690 / math.log(max_gap) - 1
+        if exponent > steepest:
+            raise ValueError(
+                f"exponent must be at most {steepest:.4g}, for gaps up to max_gap = {max_gap} to have a probability "
+                f"above 1e-300; got {exponent}"
+            )
         set_fields(self, exponent=exponent, max_context_length=length, max_gap=max_gap)
 
     @property

@@ -1,5 +1,6 @@
 """Position-weighted multitask sparse parity: which of many XORs can be answered depends on how far one can see."""
 
+import collections
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -102,7 +103,7 @@ class SparseParity(MultitaskParity):
         (far - 1)^-1.15 reproduce both published values, R(17) = 0.4643 and R(50) = 0.0612; near bits are drawn from
         ``seed`` and have no bearing on R.
         """
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(check_integer("seed", seed, 0))
         far_bits = range(11, 61)
         pairs = [(far, int(near) + 1) for far in far_bits for near in rng.choice(far - 1, size=2, replace=False)]
         return cls(tuple(pairs), 60, tuple((far - 1) ** -1.15 for far, _ in pairs))
@@ -130,12 +131,15 @@ class SparseParity(MultitaskParity):
         if math.log(nearest) + math.log(n_tasks) / exponent > math.log(2**62):
             raise ValueError(f"exponent = {exponent} places a far bit beyond 2^62: take a larger one, or fewer tasks")
         pairs: list[tuple[int, int]] = []
+        taken: set[tuple[int, int]] = set()
+        used: collections.Counter[int] = collections.Counter()
         for k in range(1, n_tasks + 1):
             far = math.floor(nearest * (n_tasks / (n_tasks + 1 - k)) ** (1 / exponent)) + 1
             near = int(rng.integers(1, far))
-            exhausted = sum(other == far for other, _ in pairs) >= far - 1
-            while (far, near) in pairs and not exhausted:
+            while (far, near) in taken and used[far] < far - 1:
                 near = int(rng.integers(1, far))
+            taken.add((far, near))
+            used[far] += 1
             pairs.append((far, near))
         return cls(tuple(pairs), check_integer("max_context_length", max_context_length, 1))
 

@@ -165,7 +165,7 @@ def test_log_loss_is_the_gaussian_s_with_the_exact_variance():
         ),
         (lambda: GaussianLookBack.arfima(0.3, 16.9), TypeError, "16.9"),
         (lambda: GaussianLookBack.arfima("0.3", 16), TypeError, "0.3"),
-        (lambda: GaussianLookBack.arfima(0.3, 0), ValueError, "max_context_length must be at least 1; got 0"),
+        (lambda: GaussianLookBack.arfima(0.3, 0), ValueError, "max_context_length must be between 1 and 8192; got 0"),
     ],
 )
 def test_an_impossible_process_is_refused_by_value(make, error, message):

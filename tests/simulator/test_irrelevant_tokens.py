@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.specification import canonical_json
-from simulator.tasks import EXAMPLES, GaussianLookBack, IrrelevantTokens, LagCopy, Retrieval, SparseParity
+from simulator.tasks import EXAMPLES, GaussianLookBack, IrrelevantTokens, LagCopy, Mixture, Retrieval, SparseParity
+from simulator.tasks.base import other_stream
 
 BARE = [task for task in EXAMPLES if not isinstance(task, IrrelevantTokens)]
 KINDS, PLACEMENTS = ("noise", "distractor", "repeat"), ("first", "last", "middle", "random")
@@ -108,7 +109,7 @@ def test_a_hidden_random_placement_is_a_rule_drawn_from_its_seed():
     examples = sample(tasks[0], jax.random.key(0), jnp.arange(64))
     relevant = np.asarray(tasks[0].relevant_tokens(examples))
     assert np.all(relevant == relevant[0])
-    inner = sample(bare, jax.random.key(0), jnp.arange(64))
+    inner = sample(bare, other_stream(jax.random.key(0), 0), jnp.arange(64))
     np.testing.assert_array_equal(np.asarray(examples.context)[:, relevant[0]], inner.context)
 
 
@@ -133,7 +134,9 @@ def test_marks_of_vectors_are_one_more_channel():
     assert task.n_channels == 2
     context = np.asarray(sample(task, jax.random.key(1), jnp.arange(16)).context)
     np.testing.assert_array_equal(context[:, :, 1], np.tile([0, 0, 1, 1, 1, 1, 0, 0], (16, 1)))
-    np.testing.assert_array_equal(context[:, 2:6, 0], sample(bare, jax.random.key(1), jnp.arange(16)).context)
+    np.testing.assert_array_equal(
+        context[:, 2:6, 0], sample(bare, other_stream(jax.random.key(1), 0), jnp.arange(16)).context
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,3 +159,38 @@ def test_an_unknown_kind_is_refused_by_name():
     for dial in ("kind", "placement", "relevance"):
         with pytest.raises(Exception, match="sideways"):
             IrrelevantTokens(LagCopy(2, 1.0, 0.2, 4), 0.5, **{dial: "sideways"})
+
+
+LAGS, NEEDLE = LagCopy(2, 1.0, 0.3, 6), Retrieval(1, 2, 6, n_distractors=2)
+COMPOSED = [
+    IrrelevantTokens(Mixture((LAGS, NEEDLE), (1, 1)), 0.5, "repeat", "random", "visible"),
+    IrrelevantTokens(IrrelevantTokens(LAGS, 0.5, "noise", "random", "visible"), 0.5, "distractor", "random", "visible"),
+    IrrelevantTokens(Mixture((Mixture((LAGS, NEEDLE), (1, 2)), NEEDLE), (1, 1)), 0.5, "distractor", "last"),
+    Mixture((IrrelevantTokens(LAGS, 0.5, relevance="visible"), IrrelevantTokens(NEEDLE, 0.5, "distractor")), (1, 1)),
+]
+
+
+@pytest.mark.parametrize("task", COMPOSED, ids=lambda task: canonical_json(task)[:60])
+def test_tasks_made_of_tasks_made_of_tasks_keep_their_exact_risk(task):
+    examples = sample(task, jax.random.key(5), jnp.arange(100_000))
+    for length in np.linspace(0, task.max_context_length, 5).astype(int):
+        losses = np.asarray(loss(task, examples, length), float)
+        error = losses.std(ddof=1) / math.sqrt(losses.size)
+        assert abs(losses.mean() - task.bayes_risk(int(length))) < 4 * error + 1e-6, length
+
+
+@pytest.mark.parametrize("kind", ["noise", "distractor"])
+@pytest.mark.parametrize(
+    "bare", [Mixture((LagCopy(4, 0.5, 0.1, 4),), (1,)), IrrelevantTokens(LAGS, 0.5, placement="last")]
+)
+def test_padding_is_independent_of_what_it_pads(bare, kind):
+    """However deep tasks are nested, no two draws share a random word: noise tells neither tokens nor the answer."""
+    task = IrrelevantTokens(bare, 0.25, kind, "last")
+    examples = sample(task, jax.random.key(0), jnp.arange(20_000))
+    context, v = np.asarray(examples.context), task.vocabulary_size
+    noise = context[:, : task.n_irrelevant]
+    for known in (np.asarray(examples.target), *context[:, task.n_irrelevant :].T):
+        tokens, values = noise[:, :, None, None] == np.arange(v)[:, None], known[:, None] == np.arange(v)
+        joint = np.mean(tokens & values[:, None, None, :], axis=0)
+        product = joint.sum(axis=2, keepdims=True) * joint.sum(axis=1, keepdims=True)
+        assert np.abs(joint - product).max() < 5 * 0.5 / math.sqrt(20_000)

@@ -65,7 +65,7 @@ def bare_tasks():
 
 
 def tell_mixture(task, choose):
-    which = choose(task.weights)
+    which = choose([weight / sum(task.weights) for weight in task.weights])
     chosen = task.tasks[which]
     context, query, target = BARE[type(chosen)](chosen, choose)
     offset = sum(other.n_queries for other in task.tasks[:which])
