@@ -39,6 +39,15 @@ def test_copying_with_certainty_is_no_division_by_zero():
     assert LagCopy(7, 1.0, 1.0, 1).bayes_risk(1) == pytest.approx(0.0, abs=1e-12)
 
 
+@pytest.mark.parametrize("dials", [(2, 2.0, 1e-7, 60), (65535, 1.0, 1.0, 1), (2, 500.0, 1.0, 3), (2, 1.0, 1e-20, 3)])
+def test_rounding_neither_raises_the_risk_nor_takes_it_out_of_its_range(dials):
+    task = LagCopy(*dials)
+    risks = [task.bayes_risk(length) for length in range(task.max_context_length + 1)]
+    assert risks[0] == math.log(task.vocabulary_size)
+    assert np.all(np.diff(risks) <= 0)
+    assert risks[-1] >= 0
+
+
 def test_to_second_order_the_risk_falls_with_the_squares_of_the_probabilities():
     """R(l) = ln v - (v-1)/2 sum p_n^2, off by terms of third order: at sum p = 0.32 by about 1e-4."""
     v, L, beta = 2, 200, 1.0
@@ -78,6 +87,8 @@ def test_the_covariance_of_a_lag_has_norm_p_n_over_v():
         ((1, 1.0, 0.1, 4), "vocabulary_size must be between 2 and 65535; got 1"),
         ((2, 0.0, 0.1, 4), "beta must be a finite number above 0; got 0.0"),
         ((2, 1.0, 0.0, 4), "first_probability must be a finite number above 0; got 0.0"),
+        ((2, 1000.0, 0.5, 3), "beta must be at most 546.1 and first_probability at least 1e-20"),
+        ((2, 1.0, 1e-300, 3), "beta must be at most 546.1 and first_probability at least 1e-20"),
         ((2, 1.0, 0.1, 0), "max_context_length must be at least 1; got 0"),
     ],
 )

@@ -94,6 +94,7 @@ def test_events_are_as_frequent_at_every_place():
 def test_bad_dials_are_refused():
     for dials, message in [
         ((1.0, 8), "exponent must be above 1, for gaps with a mean; got 1.0"),
+        ((2000.0, 8, 10), "exponent must be at most 298.7, for gaps up to max_gap = 10 .*; got 2000.0"),
         ((-1, 8), "exponent must be a finite number above 0; got -1"),
         ((1.5, 0), "max_context_length must be at least 1; got 0"),
         ((1.5, 8, 1), "max_gap must be between 2 and 100000000; got 1"),
