@@ -14,11 +14,11 @@ from jaxtyping import Array, Bool, Float
 
 from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, other_stream, sample_keys
 from simulator.tasks.randomness import permutation, random_words, uniform_below
+from simulator.tasks.tokens import take_tokens, where_tokens
 from theory.checks import check_choice, check_integer, check_number, set_fields
 from theory.types import Integer
 
-_LONGEST = 2**20
-"""Most tokens, relevant and others."""
+_LONGEST = 2**20  # tokens, relevant and others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,8 +151,7 @@ class IrrelevantTokens(Task):
         n, L, l = self.task.max_context_length, self.max_context_length, int(context_length)
         possible = range(max(0, n + l - L), min(n, l) + 1)
         law = scipy.stats.hypergeom.pmf(list(possible), L, n, l)
-        total = math.fsum(law)
-        return {k: float(p) / total for k, p in zip(possible, law, strict=True)}
+        return dict(zip(possible, (law / law.sum()).tolist(), strict=True))
 
     def bayes_risk(self, context_length: Integer) -> float:
         return self._mean(context_length, "bayes_risk")
@@ -185,10 +184,10 @@ class IrrelevantTokens(Task):
         filling = self._filling(key, index, bare.context)
         if self.kind == "repeat":
             # number - 1 is the newest relevant token not newer than here, so number is the next newer one.
-            other = _rows(jnp.concatenate([bare.context, filling[:, :1]], axis=1), number)
+            other = take_tokens(jnp.concatenate([bare.context, filling[:, :1]], axis=1), number)
         else:
-            other = _rows(filling, jnp.maximum(jnp.arange(L)[None, :] - number, 0))
-        context = _where(relevant, _rows(bare.context, jnp.maximum(number - 1, 0)), other)
+            other = take_tokens(filling, jnp.maximum(jnp.arange(L)[None, :] - number, 0))
+        context = where_tokens(relevant, take_tokens(bare.context, jnp.maximum(number - 1, 0)), other)
         return bare._replace(context=self._with_marks(context, relevant))
 
     def _filling(self, key: Key, index: Array, context: Array) -> Array:
@@ -224,7 +223,7 @@ class IrrelevantTokens(Task):
             context = context[:, :, 0] if self.task.n_channels == 1 else context[:, :, :-1]
         # The newest n relevant tokens, so that marks out of sight do not matter.
         places = jnp.argsort(relevant, axis=1, stable=True)[:, self.n_irrelevant :]
-        return examples._replace(context=_rows(context, places)), relevant
+        return examples._replace(context=take_tokens(context, places)), relevant
 
     def _in_sight(self, relevant: Bool[Array, "B L"], context_length: ContextLength) -> Array:
         """Number of relevant tokens among the last l, of every sample."""
@@ -271,24 +270,14 @@ class IrrelevantTokens(Task):
         """The bare task's, in their places."""
         bare, relevant = self._bare(examples)
         number = jnp.cumsum(relevant, axis=1, dtype=jnp.int32)
-        return relevant & _rows(self.task.relevant_tokens(bare), jnp.maximum(number - 1, 0))
+        return relevant & take_tokens(self.task.relevant_tokens(bare), jnp.maximum(number - 1, 0))
 
     def token_name(self, token: int) -> str:
-        size = self.task.vocabulary_size or 1
-        name = self.task.token_name(token % size)
-        return f"({name})" if token >= size else name
+        irrelevant, bare = divmod(token, self.task.vocabulary_size or 1)
+        return f"({self.task.token_name(bare)})" if irrelevant else self.task.token_name(bare)
 
     def query_name(self, query: int) -> str:
         return self.task.query_name(query)
-
-
-def _rows(values: Array, places: Array) -> Array:
-    """values[i, places[i, j]] for tokens that may be vectors."""
-    return jnp.take_along_axis(values, places.reshape(*places.shape, *[1] * (values.ndim - 2)), axis=1)
-
-
-def _where(condition: Array, values: Array, others: Array) -> Array:
-    return jnp.where(condition.reshape(*condition.shape, *[1] * (values.ndim - 2)), values, others)
 
 
 @functools.lru_cache(maxsize=65536)

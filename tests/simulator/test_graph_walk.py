@@ -100,7 +100,7 @@ def test_edges_that_are_no_connected_graph_are_refused(edges, message):
 
 def test_bad_dials_of_a_random_graph_are_refused():
     for dials, message in [
-        ((1, 0, 3), "n_nodes must be at least 2; got 1"),
+        ((1, 0, 3), "n_nodes must be between 2 and 65536; got 1"),
         ((5, 3, 3), "n_edges must be between 4 and 10; got 3"),
         ((5, 11, 3), "n_edges must be between 4 and 10; got 11"),
         ((5, 7, 0), "max_context_length must be at least 1; got 0"),

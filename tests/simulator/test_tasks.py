@@ -181,7 +181,7 @@ def test_the_bayes_predictor_ignores_irrelevant_tokens(task):
     exchanged = (~relevant & ~foreign).reshape(*relevant.shape, *[1] * (examples.context.ndim - 2))
     changed = examples._replace(context=jnp.where(exchanged, other.context, examples.context))
     same = np.all(np.asarray(task.relevant_tokens(changed)) == relevant, axis=1)
-    assert same.mean() > 0.1
+    assert same.sum() >= 5
     for length in spread(task, 3):
         before, after = (np.asarray(predict(task, x, length))[same] for x in (examples, changed))
         np.testing.assert_array_equal(after, before)
