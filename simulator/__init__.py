@@ -4,8 +4,24 @@ study = Study(task=..., learner=..., context_lengths=(...), dataset_sizes=(...),
 results = run(study, store="runs")
 """
 
+from simulator.execution.platform import PlatformError
+from simulator.execution.stopping import Stopped
+from simulator.execution.workers import WorkerError
+from simulator.planning import Plan, plan
 from simulator.results import load_results, save_results
+from simulator.running import run
 from simulator.store import StoreError
-from simulator.study import Plan, Study, plan, run
+from simulator.study import Study
 
-__all__ = ["Plan", "StoreError", "Study", "load_results", "plan", "run", "save_results"]
+__all__ = [
+    "Plan",
+    "PlatformError",
+    "Stopped",
+    "StoreError",
+    "Study",
+    "WorkerError",
+    "load_results",
+    "plan",
+    "run",
+    "save_results",
+]

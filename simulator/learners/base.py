@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Array, Float
@@ -89,11 +89,19 @@ class Learner(abc.ABC):
     """A rule that turns samples of a task into a predictor: a frozen dataclass of plain values."""
 
     @abc.abstractmethod
-    def fit_runs(self, task: Task, runs: Sequence[Run]) -> Iterator[FittedRun]:
-        """Make the runs in whatever order and grouping is fastest, yielding each as it is done.
+    def groups(self, runs: Sequence[Run]) -> list[list[Run]]:
+        """The runs in groups that are best made together, in the order in which they are best begun."""
+
+    @abc.abstractmethod
+    def fit_groups(self, task: Task, groups: Iterable[Sequence[Run]]) -> Iterator[FittedRun]:
+        """Make the runs of all groups, yielding each as it is done; a group is drawn when there is room for it.
 
         The result of a run depends on (task, learner, run) alone, to the bit, and never on the other runs.
         """
+
+    def fit_runs(self, task: Task, runs: Sequence[Run]) -> Iterator[FittedRun]:
+        """Make the runs in whatever order and grouping is fastest, yielding each as it is done."""
+        return self.fit_groups(task, self.groups(runs))
 
     @abc.abstractmethod
     def check_task(self, task: Task) -> None:

@@ -1,12 +1,14 @@
 """Networks trained by AdamW."""
 
 import dataclasses
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float
@@ -14,12 +16,24 @@ from jaxtyping import Array, Float
 from simulator.learners.base import Cost, FittedRun, KnownSteps, Learner, Run
 from simulator.models.base import Model, Parameters
 from simulator.models.mlp import MLP
+from simulator.models.precision import Precision
 from simulator.seeds import stream_key
 from simulator.tasks.base import Examples, Task
 from simulator.training import sweep as engine
 from simulator.training.run import RunState
 from theory.checks import check_choice, check_integer, check_non_negative, check_positive, set_fields
 from theory.types import Integer
+
+_WIDE = 256
+"""Width from which a single run keeps a core busy."""
+
+_NARROW_RUNS = 16
+
+_CACHED_ACTIVATIONS = 2**18
+"""Activations of one layer that stay in a core's cache, runs side by side together: one MiB."""
+
+_ACCELERATOR_ROWS = 16384
+"""Samples at once on an accelerator: bounds its memory."""
 
 
 @jax.tree_util.register_dataclass
@@ -58,6 +72,10 @@ class GradientDescent(Learner):
         patience: evaluations without improvement after which a run ends; None to go on to the last step.
         validation_size: samples of the validation set.
         selection: ``"validation"`` or ``"paper"``.
+        precision: of training and validation, ``"float32"`` or ``"mixed"`` (see :func:`simulator.models.linear`); what
+            was learned is tested in float32 either way.
+        side_by_side: runs trained in one batch on each device; None for the number that was fastest where it was
+            measured (:meth:`runs_per_device`). A run's last digits depend on it.
     """
 
     model: Model = MLP()
@@ -71,6 +89,8 @@ class GradientDescent(Learner):
     patience: int | None = 5
     validation_size: int = 2048
     selection: Literal["validation", "paper"] = "validation"
+    precision: Precision = "float32"
+    side_by_side: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, Model):
@@ -80,7 +100,7 @@ class GradientDescent(Learner):
                 "give exactly one of steps and epochs, as in steps=6000; "
                 f"got steps={self.steps!r}, epochs={self.epochs!r}"
             )
-        for name in ("steps", "epochs", "evaluation_every", "patience"):
+        for name in ("steps", "epochs", "evaluation_every", "patience", "side_by_side"):
             if getattr(self, name) is not None:
                 set_fields(self, **{name: check_integer(name, getattr(self, name), 1, 2**31 - 1)})
         clip = self.gradient_clip
@@ -93,6 +113,7 @@ class GradientDescent(Learner):
             gradient_clip=None if clip is None else check_positive("gradient_clip", clip),
         )
         check_choice("selection", self.selection, ("validation", "paper"))
+        check_choice("precision", self.precision, get_args(Precision))
 
     @classmethod
     def paper_v1(cls) -> "GradientDescent":
@@ -135,11 +156,31 @@ class GradientDescent(Learner):
     def _steps_per_epoch(self, dataset_size: int) -> int:
         return -(-dataset_size // self.batch_size)
 
+    def runs_per_device(self) -> int:
+        """Runs trained in one batch on each device.
+
+        On a CPU 16 of a narrow network and one of a wide one: a batch pays where a single run's products are too small
+        to keep a core busy (``python -m tests.benchmarks.batching`` measures it).
+        """
+        if self.side_by_side is not None:
+            return self.side_by_side
+        return 1 if jax.default_backend() == "cpu" and self.model.width >= _WIDE else _NARROW_RUNS
+
+    def pieces(self, samples: int) -> int:
+        """Pieces in which so many samples go through the network: on a CPU, activations should stay in the cache."""
+        if jax.default_backend() != "cpu":
+            return -(-samples // _ACCELERATOR_ROWS)
+        return max(1, samples * self.model.width * self.runs_per_device() // _CACHED_ACTIVATIONS)
+
     def check_task(self, task: Task) -> None:
         pass
 
-    def fit_runs(self, task: Task, runs: Sequence[Run]) -> Iterator[FittedRun]:
-        return engine.sweep(task, self, runs)
+    def groups(self, runs: Sequence[Run]) -> list[list[Run]]:
+        """Each run alone, the largest dataset sizes first: they take longest."""
+        return [[run] for run in sorted(runs, key=lambda r: (-r.dataset_size, r.seed, r.context_length))]
+
+    def fit_groups(self, task: Task, groups: Iterable[Sequence[Run]]) -> Iterator[FittedRun]:
+        return engine.sweep(task, self, itertools.chain.from_iterable(groups))
 
     def untrained(self, task: Task, context_length: Integer) -> NetworkPredictor:
         key = stream_key(0, "initialisation")
@@ -149,7 +190,9 @@ class GradientDescent(Learner):
         """What a finished run's state amounts to."""
         return FittedRun(
             run,
-            NetworkPredictor(task, self.model, state.best_parameters, np.int32(run.context_length)),
+            NetworkPredictor(
+                task, self.model, jax.tree.map(jnp.asarray, state.best_parameters), np.int32(run.context_length)
+            ),
             steps=int(state.step),
             diverged=bool(state.diverged),
             validation_losses=tuple(history),
@@ -158,9 +201,10 @@ class GradientDescent(Learner):
 
     def cost(self, task: Task, runs: Sequence[Run], known_steps: KnownSteps) -> Cost:
         """Compiles the sweep's program and times a few steps of it on an empty state."""
-        slots = engine.n_slots(self)
+        mesh = engine.device_mesh()
+        slots = mesh.size * self.runs_per_device()
         inputs = engine.as_inputs(self, [runs[0]] * slots)
-        states = engine.empty_states(task, self, inputs)
+        states = engine.empty_states(mesh, task, self, inputs)
         state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(states))
         fresh = np.ones(slots, bool)
         begin = time.perf_counter()
@@ -168,7 +212,7 @@ class GradientDescent(Learner):
         def timed(steps: int) -> float:
             nonlocal states
             start = time.perf_counter()
-            states, losses, _ = engine.train_chunk(task, self, states, inputs, fresh, np.int32(steps))
+            states, losses, _ = engine.train_chunk(mesh, task, self, states, inputs, fresh, np.int32(steps))
             losses.block_until_ready()
             return time.perf_counter() - start
 
@@ -205,7 +249,7 @@ class GradientDescent(Learner):
         def expected(run: Run) -> float:
             return known_steps(run) or math.sqrt(least(run) * most(run))
 
-        program = engine.train_chunk.lower(task, self, states, inputs, fresh, np.int32(1)).compile()
+        program = engine.train_chunk.lower(mesh, task, self, states, inputs, fresh, np.int32(1)).compile()
         memory = program.memory_analysis()
         temporary = 0 if memory is None else memory.temp_size_in_bytes
         group = (

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -62,16 +62,20 @@ class LeastSquares(Learner):
                 f"{task.n_classes} classes. Use GradientDescent for classification"
             )
 
-    def fit_runs(self, task: Task, runs: Sequence[Run]) -> Iterator[FittedRun]:
-        for seed, of_seed in _grouped(runs, lambda run: run.seed):
-            triangles = _Triangles(task, seed)
-            for size, of_size in _grouped(of_seed, lambda run: run.dataset_size):
-                lengths = sorted({run.context_length for run in of_size})
-                columns = [length * task.n_channels for length in lengths]
-                weights = _nested_weights(triangles.at(size), columns, task.n_steps)
-                for run in of_size:
-                    nearest_first = weights[run.context_length * task.n_channels]
-                    yield FittedRun(run, _predictor(task, run.context_length, nearest_first))
+    def groups(self, runs: Sequence[Run]) -> list[list[Run]]:
+        return [of_seed for _, of_seed in _grouped(runs, lambda run: run.seed)]
+
+    def fit_groups(self, task: Task, groups: Iterable[Sequence[Run]]) -> Iterator[FittedRun]:
+        for group in groups:
+            for seed, of_seed in _grouped(group, lambda run: run.seed):
+                triangles = _Triangles(task, seed)
+                for size, of_size in _grouped(of_seed, lambda run: run.dataset_size):
+                    lengths = sorted({run.context_length for run in of_size})
+                    columns = [length * task.n_channels for length in lengths]
+                    weights = _nested_weights(triangles.at(size), columns, task.n_steps)
+                    for run in of_size:
+                        nearest_first = weights[run.context_length * task.n_channels]
+                        yield FittedRun(run, _predictor(task, run.context_length, nearest_first))
 
     def untrained(self, task: Task, context_length: Integer) -> LinearPredictor:
         return _predictor(task, context_length, np.zeros((context_length * task.n_channels, task.n_steps)))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from simulator.models.precision import Precision
 from simulator.tasks.base import ContextLength, Examples, Key, Task
 
 Parameters: TypeAlias = Any
@@ -25,7 +26,7 @@ class Model(abc.ABC):
 
     @abc.abstractmethod
     def network(self, task: Task, key: Key, context_length: ContextLength) -> nnx.Module:
-        """A freshly initialised module, called as ``module(examples, context_length)``."""
+        """A freshly initialised module, called as ``module(examples, context_length, precision)``."""
 
     @property
     @abc.abstractmethod
@@ -37,10 +38,16 @@ class Model(abc.ABC):
         return nnx.split(self.network(task, key, context_length))[1]
 
     def apply(
-        self, task: Task, parameters: Parameters, examples: Examples, context_length: ContextLength
+        self,
+        task: Task,
+        parameters: Parameters,
+        examples: Examples,
+        context_length: ContextLength,
+        precision: Precision = "float32",
     ) -> Float[Array, "B *outputs"]:
         """Log-probabilities (B, classes) for classification, means (B,) for regression."""
-        outputs = nnx.merge(_graph(self, task), parameters)(examples, context_length)  # pyright: ignore[reportCallIssue]
+        network = nnx.merge(_graph(self, task), parameters)
+        outputs = network(examples, context_length, precision)  # pyright: ignore[reportCallIssue]
         return as_prediction(task, outputs)
 
     def parameter_count(self, task: Task) -> int:

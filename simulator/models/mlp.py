@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from simulator.models.base import Model, n_outputs
+from simulator.models.precision import Precision, linear
 from simulator.tasks.base import ContextLength, Examples, Key, Task
 from theory.checks import check_integer, check_non_negative, check_number, set_fields
 
@@ -95,17 +96,22 @@ class MLPNetwork(nnx.Module):
         self.vocabulary_size = task.vocabulary_size
         self.n_queries = n_queries
 
-    def __call__(self, examples: Examples, context_length: ContextLength) -> Float[Array, "B outputs"]:
+    def __call__(
+        self, examples: Examples, context_length: ContextLength, precision: Precision
+    ) -> Float[Array, "B outputs"]:
         batch, L = examples.context.shape[:2]
         seen = jnp.arange(L) >= L - jnp.asarray(context_length, jnp.int32)
         tokens = self._encode(examples.context)
-        tokens = jnp.where(seen[None, :, None], tokens, jnp.float32(0)).reshape(batch, -1)
-        hidden = tokens @ self.context_kernel[...] + self.first_bias[...][None, :]
+        inputs = jnp.where(seen[None, :, None], tokens, jnp.float32(0)).reshape(batch, -1)
+        kernel = self.context_kernel[...]
         if self.n_queries:
             query = jax.nn.one_hot(examples.query, self.n_queries, dtype=jnp.float32)
-            hidden = hidden + query @ self.query_kernel[...]
+            inputs = jnp.concatenate([inputs, query], axis=1)
+            kernel = jnp.concatenate([kernel, self.query_kernel[...]])
+        hidden = linear(inputs, kernel, self.first_bias[...], precision)
         for slope, kernel, bias in zip(self.slopes, self.kernels, self.biases, strict=True):
-            hidden = jnp.where(hidden > 0, hidden, slope * hidden) @ kernel[...] + bias[...][None, :]
+            active = jnp.where(hidden > 0, hidden, slope * hidden)
+            hidden = linear(active, kernel[...], bias[...], precision)
         return hidden
 
     def _encode(self, context: Array) -> Float[Array, "B L token"]:

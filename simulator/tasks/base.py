@@ -1,6 +1,8 @@
 """The contract of a task: data as a function of an index, and the exact truth about it."""
 
 import abc
+import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -209,8 +211,36 @@ def other_stream(key: Key, number: int) -> Key:
     return jax.random.fold_in(key, 2**31 + number)
 
 
+_VECTOR = 16
+"""A multiple of the float32 numbers that a CPU takes at once."""
+
+
+def in_whole_vectors(sample: Callable[[Any, Key, Index], Examples]) -> Callable[[Any, Key, Index], Examples]:
+    """A ``sample`` of real numbers that draws a multiple of 16 samples, and cuts off those nobody asked for.
+
+    What is left over when a batch is cut into vectors may be rounded otherwise: so no sample is ever left over.
+    """
+
+    @functools.wraps(sample)
+    def whole(self: Any, key: Key, index: Index) -> Examples:
+        index = sample_indices(index)
+        batch = index.shape[0]
+        if not batch % _VECTOR:
+            return sample(self, key, index)
+        drawn = sample(self, key, index[np.minimum(np.arange(batch + -batch % _VECTOR), batch - 1)])
+        return jax.tree.map(lambda field: field[:batch], drawn)
+
+    return whole
+
+
 def sample_keys(key: Key, index: Index) -> tuple[Key, Int[Array, "B"]]:
     """One key per sample, and the indices as an array: what makes sample i the same wherever it is drawn."""
+    index = sample_indices(index)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index), index
+
+
+def sample_indices(index: Index) -> Int[Array, "B"]:
+    """The indices as an array, or an error that says why they name no samples."""
     numbers = index if isinstance(index, jax.Array) else np.asarray(index)
     if not np.issubdtype(numbers.dtype, np.integer):
         raise TypeError(f"sample indices must be integers; got {numbers.dtype} ({index!r})")
@@ -218,5 +248,4 @@ def sample_keys(key: Key, index: Index) -> tuple[Key, Int[Array, "B"]]:
         raise ValueError(f"sample indices must be one axis of integers; got shape {numbers.shape}")
     if not isinstance(numbers, Tracer) and numbers.size and (int(numbers.min()) < 0 or int(numbers.max()) >= 2**31):
         raise ValueError(f"sample indices must be in [0, 2^31); got {numbers.min()} to {numbers.max()}")
-    index = jnp.atleast_1d(jnp.asarray(numbers)).astype(jnp.int32)
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index), index
+    return jnp.atleast_1d(jnp.asarray(numbers)).astype(jnp.int32)

@@ -10,7 +10,8 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
-from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, sample_keys
+from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, in_whole_vectors, sample_keys
+from simulator.tasks.randomness import random_normals
 from theory.types import Integer
 
 
@@ -65,15 +66,16 @@ class GaussianTask(Task):
     def intrinsic_entropy(self, context_length: Integer) -> None:
         self.check_length(context_length)
 
+    @in_whole_vectors
     def sample(self, key: Key, index: Index) -> Examples:
         keys, index = sample_keys(key, index)
         L, S, m = self.max_context_length, self.n_steps, self.n_channels - 1
-        noise = jax.vmap(lambda k: jax.random.normal(k, (L + S,), jnp.float32))(keys)
+        noise = random_normals(keys, (L + S,))
         values = _times(noise, jnp.asarray(self.sampling_factor(), jnp.float32))
         context, target = values[:, :L], values[:, L] if S == 1 else values[:, L:]
         if m:
             # A key of its own: the sequence is the same with any number of channels.
-            other = jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(k, 1), (L, m), jnp.float32))(keys)
+            other = random_normals(jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 1), (L, m))
             context = jnp.concatenate([context[:, :, None], other], axis=2)
         return Examples(context, jnp.zeros_like(index), target)
 

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from simulator.tasks.base import ContextLength, Examples, Index, Key, RegressionTask, sample_keys
+from simulator.tasks.base import ContextLength, Examples, Index, Key, RegressionTask, in_whole_vectors, sample_keys
+from simulator.tasks.randomness import random_normals
 from theory.checks import check_integer, check_positive, set_fields
 from theory.types import Integer
 from theory.wishart import expected_resolvent_trace, marchenko_pastur_resolvent_trace
@@ -81,11 +82,12 @@ class InContextRegression(RegressionTask):
     def intrinsic_entropy(self, context_length: Integer) -> None:
         self.check_length(context_length)
 
+    @in_whole_vectors
     def sample(self, key: Key, index: Index) -> Examples:
         keys, index = sample_keys(key, index)
         L, p = self.max_context_length, self.n_features
         # Row 0 is (w, 0), the others (x, noise) of each token.
-        normal = jax.vmap(lambda k: jax.random.normal(k, (L + 1, p + 1), jnp.float32))(keys)
+        normal = random_normals(keys, (L + 1, p + 1))
         # The noise is one more feature, of weight sqrt(s2): a product of its own might be rounded otherwise inside jit.
         deviation = jnp.full_like(normal[:, 0, p:], self.noise_variance**0.5)
         weights = jnp.concatenate([normal[:, 0, :p], deviation], axis=1)

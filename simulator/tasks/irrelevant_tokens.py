@@ -12,8 +12,8 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Array, Bool, Float
 
-from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, other_stream, sample_keys
-from simulator.tasks.randomness import permutation, random_words, uniform_below
+from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, in_whole_vectors, other_stream, sample_keys
+from simulator.tasks.randomness import permutation, random_normals, random_words, uniform_below
 from simulator.tasks.tokens import take_tokens, where_tokens
 from theory.checks import check_choice, check_integer, check_number, set_fields
 from theory.types import Integer
@@ -168,6 +168,7 @@ class IrrelevantTokens(Task):
     def _mean(self, context_length: Integer, of: str) -> float:
         return math.fsum(p * _bare_value(self.task, of, k) for k, p in self.relevant_in_sight(context_length).items())
 
+    @in_whole_vectors
     def sample(self, key: Key, index: Index) -> Examples:
         if not self.n_irrelevant:
             return self.task.sample(key, index)
@@ -200,8 +201,7 @@ class IrrelevantTokens(Task):
         keys, _ = sample_keys(other_stream(key, 2), index)
         if self.task.vocabulary_size is not None:
             return uniform_below(random_words(keys, number), self.task.vocabulary_size)
-        shape = (number, *context.shape[2:])
-        return jax.vmap(lambda sample_key: jax.random.normal(sample_key, shape, jnp.float32))(keys)
+        return random_normals(keys, (number, *context.shape[2:]))
 
     def _with_marks(self, context: Array, relevant: Array) -> Array:
         if not self._marked:

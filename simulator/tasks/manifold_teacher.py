@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from simulator.tasks.base import ContextLength, Examples, Index, Key, RegressionTask, sample_keys
+from simulator.tasks.base import ContextLength, Examples, Index, Key, RegressionTask, in_whole_vectors, sample_keys
+from simulator.tasks.randomness import random_normals
 from theory.checks import check_integer, check_non_negative, check_positive, check_sequence, set_fields
 from theory.types import Integer
 
@@ -129,11 +130,12 @@ class ManifoldTeacher(RegressionTask):
         first = np.diff(self._dimensions())[::-1] == 1
         return jnp.broadcast_to(jnp.asarray(first), examples.context.shape[:2])
 
+    @in_whole_vectors
     def sample(self, key: Key, index: Index) -> Examples:
         keys, index = sample_keys(key, index)
         n = self._dimensions()[-1]
         latents = jax.vmap(lambda k: jax.random.uniform(k, (n,), jnp.float32, -1.0, 1.0))(keys)
-        normal = jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(k, 1), (), jnp.float32))(keys)
+        normal = random_normals(jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 1), ())
         # The noise is one more term of the sum: a product of its own might be rounded otherwise inside jit.
         deviation = math.sqrt(self.noise_variance + self._unseen(n))
         values = jnp.concatenate([self._features(latents), normal[None, :]])

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from simulator.learners.gradient_descent import GradientDescent
 
 
-_VALIDATION_BLOCK = 8192
-
-
 class RunInputs(NamedTuple):
     """What tells one run of a learner from another."""
 
@@ -70,7 +67,7 @@ def summed_loss(
     context_length: Int[Array, ""],
 ) -> Float[Array, ""]:
     """Sum of the losses of the counted examples."""
-    prediction = learner.model.apply(task, parameters, examples, context_length)
+    prediction = learner.model.apply(task, parameters, examples, context_length, learner.precision)
     losses = task.pointwise_loss(prediction, examples, context_length)
     return jnp.sum(jnp.where(counted, losses, 0.0))
 
@@ -80,7 +77,7 @@ def validation_loss(
 ) -> Float[Array, ""]:
     """Mean loss on the validation stream, in blocks, so that its memory does not grow with the validation set."""
     key, size = stream_key(inputs.seed, "validation"), learner.validation_size
-    block = min(size, _VALIDATION_BLOCK)
+    block = size // learner.pieces(size)
 
     def add(i: Array, total: Array) -> Array:
         index = i * block + jnp.arange(block, dtype=jnp.int32)
@@ -88,6 +85,31 @@ def validation_loss(
         return total + summed_loss(task, learner, parameters, examples, index < size, inputs.context_length)
 
     return jax.lax.fori_loop(0, -(-size // block), add, jnp.float32(0)) / size
+
+
+def batch_gradient(
+    task: Task, learner: "GradientDescent", parameters: Parameters, inputs: RunInputs, step: Int[Array, ""]
+) -> Parameters:
+    """Gradient of the mean loss on the step's batch, summed over pieces whose activations stay in a core's cache."""
+    train = stream_key(inputs.seed, "train")
+    index, counted = batch_indices(inputs, step, learner.batch_size)
+    share = 1 / jnp.sum(counted, dtype=jnp.float32)
+
+    def of_piece(index: Array, counted: Array) -> Parameters:
+        examples = task.sample(train, index)
+        length = inputs.context_length
+        return jax.grad(lambda p: share * summed_loss(task, learner, p, examples, counted, length))(parameters)
+
+    n = learner.pieces(learner.batch_size)
+    if n == 1:
+        return of_piece(index, counted)
+    missing = -learner.batch_size % n
+    pieces = (jnp.pad(index, (0, missing)).reshape(n, -1), jnp.pad(counted, (0, missing)).reshape(n, -1))
+
+    def add(total: Parameters, piece: tuple[Array, Array]) -> tuple[Parameters, None]:
+        return jax.tree.map(jnp.add, total, of_piece(*piece)), None
+
+    return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, parameters), pieces)[0]
 
 
 def batch_indices(inputs: RunInputs, step: Int[Array, ""], batch_size: int) -> tuple[Int[Array, "B"], Bool[Array, "B"]]:
@@ -112,16 +134,11 @@ def advance(
     Returns:
         The new state, the validation loss, and whether the run took its last step, diverged, or ran out of patience.
     """
-    train = stream_key(inputs.seed, "train")
     optimizer = learner.optimizer()
-    length = inputs.context_length
 
     def step(_: Array, carry: tuple) -> tuple:
         parameters, optimizer_state, n = carry
-        index, counted = batch_indices(inputs, n, learner.batch_size)
-        examples = task.sample(train, index)
-        share = 1 / jnp.sum(counted, dtype=jnp.float32)
-        gradient = jax.grad(lambda p: share * summed_loss(task, learner, p, examples, counted, length))(parameters)
+        gradient = batch_gradient(task, learner, parameters, inputs, n)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer power
             updates, optimizer_state = optimizer.update(gradient, optimizer_state, parameters)
         active = n < inputs.last_step

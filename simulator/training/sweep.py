@@ -1,19 +1,21 @@
 """Many runs side by side: a fixed number of slots, each holding one run; a run that ends makes way for the next.
 
 All runs of a sweep share one compiled program, because context length, dataset size and seed are inputs of it and not
-shapes. On a CPU, runs of narrow networks are batched and those of wide ones taken one by one: batching pays only where
-a single run cannot keep a core busy. Either way a run's result is the same to the bit in any slot and any company.
+shapes. Slots are spread over the devices of the process (``jax.make_mesh`` over axis ``run``), each device running the
+same program on slots of its own; nothing passes between devices. So a run's result is the same to the bit in any slot,
+in any company and on any number of devices of a kind.
 """
 
-import collections
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from simulator.execution.stopping import stop_if_asked
 from simulator.learners.base import FittedRun, Run
 from simulator.tasks.base import Task
 from simulator.training.run import RunInputs, RunState, advance, start
@@ -21,18 +23,16 @@ from simulator.training.run import RunInputs, RunState, advance, start
 if TYPE_CHECKING:
     from simulator.learners.gradient_descent import GradientDescent
 
-_WIDE = 256
-_SLOTS = 16
+
+def device_mesh() -> Mesh:
+    """All devices of this process, along axis ``run``."""
+    devices = jax.local_devices()
+    return jax.make_mesh((len(devices),), ("run",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def n_slots(learner: "GradientDescent") -> int:
-    """How many runs train side by side: the same number however few there are, for a run's bits depend on it."""
-    wide_on_cpu = jax.default_backend() == "cpu" and learner.model.width >= _WIDE
-    return 1 if wide_on_cpu else _SLOTS
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
 def train_chunk(
+    mesh: Mesh,
     task: Task,
     learner: "GradientDescent",
     states: RunState,
@@ -42,20 +42,43 @@ def train_chunk(
 ) -> tuple[RunState, jax.Array, jax.Array]:
     """Advance every slot to its next evaluation; slots marked fresh begin their run first."""
 
-    def begin(states: RunState) -> RunState:
-        begun = jax.vmap(functools.partial(start, task, learner))(inputs)
-        choose = jax.vmap(lambda is_fresh, new, old: jnp.where(is_fresh, new, old))
-        return jax.tree.map(functools.partial(choose, fresh), begun, states)
+    def on_one_device(
+        states: RunState, inputs: RunInputs, fresh: jax.Array, steps: jax.Array
+    ) -> tuple[RunState, jax.Array, jax.Array]:
+        def begin(states: RunState) -> RunState:
+            begun = _side_by_side(functools.partial(start, task, learner))(inputs)
+            choose = jax.vmap(lambda is_fresh, new, old: jnp.where(is_fresh, new, old))
+            return jax.tree.map(functools.partial(choose, fresh), begun, states)
 
-    with jax.default_matmul_precision("highest"):
         states = jax.lax.cond(jnp.any(fresh), begin, lambda states: states, states)
-        return jax.vmap(functools.partial(advance, task, learner), in_axes=(0, 0, None))(inputs, states, steps)
+        return _side_by_side(lambda i, s: advance(task, learner, i, s, steps))(inputs, states)
+
+    slots = PartitionSpec("run")
+    with jax.default_matmul_precision("highest"):
+        return jax.shard_map(
+            on_one_device, mesh=mesh, in_specs=(slots, slots, slots, PartitionSpec()), out_specs=slots, check_vma=False
+        )(states, inputs, fresh, steps)
 
 
-def empty_states(task: Task, learner: "GradientDescent", inputs: RunInputs) -> RunState:
+def _side_by_side(function: Any) -> Any:
+    """The function over the leading axis: batched, but a single run is taken as it is."""
+
+    def of_all(*arguments: Any) -> Any:
+        if len(jax.tree.leaves(arguments)[0]) > 1:
+            return jax.vmap(function)(*arguments)
+        alone = function(*jax.tree.map(lambda leaf: leaf[0], arguments))
+        return jax.tree.map(lambda leaf: leaf[None], alone)
+
+    return of_all
+
+
+def empty_states(mesh: Mesh, task: Task, learner: "GradientDescent", inputs: RunInputs) -> RunState:
     """States of the right shape for as many slots as there are inputs, to be begun by the first chunk."""
     shapes = jax.eval_shape(jax.vmap(functools.partial(start, task, learner)), inputs)
-    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    states = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    # What a program of one device returns counts as replicated: named so from the start, it is compiled once only.
+    slots = PartitionSpec("run") if mesh.size > 1 else PartitionSpec()
+    return jax.device_put(states, NamedSharding(mesh, slots))
 
 
 def as_inputs(learner: "GradientDescent", runs: Sequence[Run]) -> RunInputs:
@@ -67,32 +90,45 @@ def as_inputs(learner: "GradientDescent", runs: Sequence[Run]) -> RunInputs:
     return RunInputs(*(np.asarray(column, np.int32) for column in columns))  # pyright: ignore[reportArgumentType]
 
 
-def sweep(task: Task, learner: "GradientDescent", runs: Sequence[Run]) -> Iterator[FittedRun]:
-    """Train all runs, yielding each as it ends; the longest (largest dataset sizes) start first."""
-    by_chunk: dict[int, collections.deque[Run]] = {}
-    for run in sorted(runs, key=lambda r: (-r.dataset_size, r.seed, r.context_length)):
-        by_chunk.setdefault(learner.chunk_steps(run.dataset_size), collections.deque()).append(run)
-    for steps, waiting in by_chunk.items():
-        yield from _sweep(task, learner, waiting, steps)
-
-
-def _sweep(task: Task, learner: "GradientDescent", waiting: collections.deque[Run], steps: int) -> Iterator[FittedRun]:
-    slots: list[Run | None] = [None] * n_slots(learner)
+def sweep(task: Task, learner: "GradientDescent", runs: Iterable[Run]) -> Iterator[FittedRun]:
+    """Train all runs, yielding each as it ends. The next run is drawn when there is room for it, and not before."""
+    mesh = device_mesh()
+    slots: list[Run | None] = [None] * (mesh.size * learner.runs_per_device())
     histories: list[list[float]] = [[] for _ in slots]
-    placeholder = waiting[0]
-    states: Any = empty_states(task, learner, as_inputs(learner, [placeholder] * len(slots)))
-    while waiting or any(slots):
+    waiting, held = iter(runs), None
+    steps, states = 0, None
+    while True:
         fresh = np.zeros(len(slots), bool)
-        for i, occupant in enumerate(slots):
-            if occupant is None and waiting:
-                slots[i], histories[i], fresh[i] = waiting.popleft(), [], True
-        inputs = as_inputs(learner, [run or placeholder for run in slots])
-        states, losses, finished = train_chunk(task, learner, states, inputs, fresh, np.int32(steps))
+        for i in (i for i, occupant in enumerate(slots) if occupant is None):
+            held = held or next(waiting, None)
+            # All slots are evaluated after the same number of steps: a run with another interval waits for the others.
+            if held is None or (any(slots) and learner.chunk_steps(held.dataset_size) != steps):
+                break
+            steps = learner.chunk_steps(held.dataset_size)
+            slots[i], histories[i], fresh[i], held = held, [], True, None
+        occupied = [run for run in slots if run is not None]
+        if not occupied:
+            return
+        inputs = as_inputs(learner, [run or occupied[0] for run in slots])
+        states = empty_states(mesh, task, learner, inputs) if states is None else states
+        states, losses, finished = train_chunk(mesh, task, learner, states, inputs, fresh, np.int32(steps))
         losses, finished = np.asarray(losses), np.asarray(finished)
+        ended = [i for i, run in enumerate(slots) if run is not None and finished[i]]
+        outcomes = _of_slots(states, ended)
         for i, run in enumerate(slots):
             if run is None:
                 continue
             histories[i].append(float(losses[i]))
             if finished[i]:
-                yield learner.fitted_run(task, run, jax.tree.map(lambda leaf, i=i: leaf[i], states), histories[i])
+                yield learner.fitted_run(task, run, next(outcomes), histories[i])
                 slots[i] = None
+        stop_if_asked()
+
+
+def _of_slots(states: RunState, slots: Sequence[int]) -> Iterator[RunState]:
+    """What is kept of the runs in some slots, copied: the next chunk writes over the states."""
+    if slots:
+        kept = states._replace(parameters=(), optimizer=())
+        kept = jax.tree.map(lambda leaf: np.asarray(leaf)[list(slots)], kept)
+        for place in range(len(slots)):
+            yield jax.tree.map(lambda leaf, place=place: leaf[place], kept)

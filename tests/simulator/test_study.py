@@ -79,7 +79,7 @@ def test_a_finished_run_is_never_made_again(tmp_path, results, monkeypatch):
     def refuse(*arguments):
         raise AssertionError("made again")
 
-    monkeypatch.setattr(LeastSquares, "fit_runs", refuse)
+    monkeypatch.setattr(LeastSquares, "fit_groups", refuse)
     xr.testing.assert_identical(run(STUDY, tmp_path / "runs", progress=False), results)
 
 
@@ -87,13 +87,14 @@ def test_a_larger_study_makes_only_what_is_missing(tmp_path, monkeypatch):
     run(STUDY, tmp_path / "runs", progress=False)
     larger = dataclasses.replace(STUDY, context_lengths=(0, 1, 2, 3, 4, 8, 16), seeds=4)
     made = []
-    original = LeastSquares.fit_runs
+    original = LeastSquares.fit_groups
 
-    def noted(self, task, runs):
-        made.extend(runs)
-        return original(self, task, runs)
+    def noted(self, task, groups):
+        groups = list(groups)
+        made.extend(run for group in groups for run in group)
+        return original(self, task, groups)
 
-    monkeypatch.setattr(LeastSquares, "fit_runs", noted)
+    monkeypatch.setattr(LeastSquares, "fit_groups", noted)
     table = run(larger, tmp_path / "runs", progress=False)
     assert len(made) == 7 * 4 * 4 - 6 * 4 * 3
     monkeypatch.undo()

@@ -1,0 +1,1 @@
+"""Where runs are made: this process, pinned processes on several cores, or a cluster."""

@@ -1,0 +1,178 @@
+"""Worker processes, one pinned to each core: on a CPU they beat the threads of one process.
+
+Each is a fresh interpreter whose affinity is set before JAX is imported (JAX counts its cores then, and has no other
+reliable knob). It asks for a group of runs whenever it has room for one, so that none waits while another is loaded.
+Results come back as plain values; only the parent touches the store.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import jax
+
+from simulator.execution.platform import on_cpu
+from simulator.execution.stopping import Stopped, stop_if_asked, stopping_in_order
+from simulator.learners.base import Run
+from simulator.specification import SpecificationError, from_json
+from theory.checks import check_integer
+
+_INHERITED = ("jax_enable_x64", "jax_threefry_partitionable", "jax_default_prng_impl", "jax_numpy_dtype_promotion")
+"""Settings of the parent's JAX that change numbers."""
+
+_CHILD = """
+import os, sys
+core, pipe = map(int, sys.argv[1:])
+if core >= 0:
+    os.sched_setaffinity(0, {core})
+from simulator.execution.workers import serve
+serve(pipe)
+"""
+
+
+class WorkerError(RuntimeError):
+    """A worker process failed; the message says how, and what is kept."""
+
+
+def available_cores() -> list[int]:
+    """The cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def check_workers(workers: Any, study: Any) -> int:
+    """The number of workers, or an error that says why there cannot be so many."""
+    workers = check_integer("workers", workers, 1, 4096)
+    if workers > 1:
+        if not on_cpu():
+            raise ValueError(
+                f"workers = {workers}: one process at a time can use an accelerator, and it uses all of its devices; "
+                "set workers=1"
+            )
+        if '"__main__.' in study.to_json():
+            raise SpecificationError(
+                f"workers = {workers}: another process cannot import a task or learner defined in the script that is "
+                "run; move it to a module of its own, or set workers=1"
+            )
+    return workers
+
+
+def make_with_workers(
+    study: Any, groups: Iterable[Sequence[Run]], workers: int
+) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Make all runs in worker processes, yielding each run's result as it arrives.
+
+    Raises:
+        WorkerError: a worker failed or was killed; the others are stopped.
+        Stopped: this process was asked to stop; the workers finish their chunk first.
+    """
+    cores = available_cores()
+    waiting = iter(groups)
+    settings = {name: getattr(jax.config, name) for name in _INHERITED}
+    started = [_Worker(cores[i % len(cores)] if workers <= len(cores) else -1) for i in range(workers)]
+    try:
+        for worker in started:
+            worker.send((study.to_json(), settings, sys.path))
+        stopping = False
+        while alive := [worker for worker in started if worker.pipe is not None]:
+            ready = wait([worker.pipe for worker in alive], timeout=0.2)
+            if not stopping:
+                try:
+                    stop_if_asked()
+                except Stopped:
+                    stopping = True
+                    for worker in alive:
+                        worker.process.terminate()
+            for worker in alive:
+                if worker.pipe in ready:
+                    yield from worker.attend(waiting, stopping)
+        if stopping:
+            raise Stopped
+    finally:
+        for worker in started:
+            worker.process.kill()
+            worker.end()
+
+
+class _Worker:
+    """A worker process as its parent sees it."""
+
+    def __init__(self, core: int):
+        ours, theirs = Pipe()
+        with theirs:
+            number = theirs.fileno()
+            command = [sys.executable, "-c", _CHILD, str(core), str(number)]
+            self.process = subprocess.Popen(command, pass_fds=(number,), stdin=subprocess.DEVNULL)
+        self.pipe: Connection | None = ours
+
+    def send(self, message: Any) -> None:
+        with contextlib.suppress(BrokenPipeError):  # its end is noticed when it is read from
+            assert self.pipe is not None
+            self.pipe.send(message)
+
+    def attend(self, waiting: Iterator[Sequence[Run]], stopping: bool) -> Iterator[tuple[Run, dict[str, Any]]]:
+        """Take one message."""
+        assert self.pipe is not None
+        try:
+            kind, content = self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self.end()
+            code = self.process.returncode
+            if code != 0 and not stopping:
+                how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+                raise WorkerError(
+                    f"a worker process {how}. Finished runs are kept in their store: run again to continue, with fewer "
+                    "workers if memory ran out"
+                ) from None
+            return
+        if kind == "next":
+            self.send(None if stopping else next(waiting, None))
+        elif kind == "made":
+            yield content
+        else:
+            raise WorkerError(f"a worker process failed; finished runs are kept in their store\n\n{content}")
+
+    def end(self) -> None:
+        """Close the pipe of a worker that is ending."""
+        if self.pipe is not None:
+            self.pipe.close()
+            self.pipe = None
+        self.process.wait()
+
+
+def serve(number: int) -> None:
+    """What a worker process does: make the runs it is given until there are none, or its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    pipe = Connection(number)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        text, settings, path = pipe.recv()
+        sys.path.extend(folder for folder in path if folder not in sys.path)
+        for name, value in settings.items():
+            jax.config.update(name, value)
+
+        def groups() -> Iterator[Sequence[Run]]:
+            while True:
+                pipe.send(("next", None))
+                group = pipe.recv()
+                if group is None:
+                    return
+                yield group
+
+        try:
+            from simulator.running import make_here
+
+            with stopping_in_order():
+                for made in make_here(from_json(text), groups()):
+                    pipe.send(("made", made))
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise
+        except Exception:
+            pipe.send(("failed", traceback.format_exc()))

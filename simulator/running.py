@@ -1,0 +1,123 @@
+"""Running a study: every run that is not kept yet is made, kept as it ends, and the table put together."""
+
+import dataclasses
+import os
+import pathlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+from simulator.evaluation import evaluate
+from simulator.execution.platform import check_platform
+from simulator.execution.stopping import stop_if_asked, stopping_in_order
+from simulator.execution.workers import check_workers, make_with_workers
+from simulator.learners.base import FittedRun, Run
+from simulator.results import as_table
+from simulator.specification import digest
+from simulator.store import Store
+from simulator.study import Study, check_study
+
+
+def run(
+    study: Study,
+    store: str | os.PathLike[str] | None = None,
+    *,
+    workers: int = 1,
+    platform: str | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Make every run of a study that is not in the store yet, and return the table of all.
+
+    Runs are kept as they finish: stop the process at any moment, call again, and it continues; the table is the same
+    to the bit. SIGTERM lets the training chunk under way finish first, and ends the process with status 0.
+
+    Args:
+        study: what to run.
+        store: folder of finished runs; None to keep nothing.
+        workers: processes that make runs, each pinned to a core. 1 makes them here, on every device that JAX shows;
+            more are for CPUs. The numbers are the same to the bit.
+        platform: ``"cpu"``, ``"gpu"`` or ``"tpu"`` to insist on; None to take what JAX finds.
+        progress: show a bar with the time left.
+
+    Returns:
+        A Dataset over (context_length, dataset_size, seed); see :func:`simulator.results.as_table`.
+
+    Raises:
+        StoreError: the store is of another format, not writable, or its disk is full.
+        PlatformError: the platform asked for is not there.
+        WorkerError: a worker process failed or was killed.
+        Stopped: SIGTERM came.
+    """
+    check_study(study)
+    check_platform(platform)
+    workers = check_workers(workers, study)
+    runs = study.runs()
+    kept = None if store is None else Store(pathlib.Path(store))
+    results = {} if kept is None else open_store(study, kept, runs)
+    bar = tqdm(total=len(runs), initial=len(results), desc="runs", unit="run", disable=not progress, mininterval=0.5)
+    with bar:
+        for made, result in make_runs(study, [run for run in runs if run not in results], kept, workers):
+            results[made] = result
+            bar.update()
+    return as_table(study, results, {run: digest(study.run_spec(run)) for run in runs})
+
+
+def open_store(study: Study, store: Store, runs: Iterable[Run]) -> dict[Run, dict[str, Any]]:
+    """Make the store if there is none, and return those of the runs that are in it."""
+    store.open()
+    return dict(finished_runs(study, store, runs))
+
+
+def make_runs(
+    study: Study, runs: Sequence[Run], store: Store | None, workers: int = 1
+) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Make runs, keeping and yielding each as it ends."""
+    groups = study.learner.groups(runs)
+    with stopping_in_order():
+        before = time.perf_counter()
+        made = make_here(study, groups) if workers == 1 else make_with_workers(study, groups, workers)
+        for run, result in made if groups else ():
+            if store is not None:
+                spec, now = study.run_spec(run), time.perf_counter()
+                # Seconds are no part of a result: they differ from one time to the next.
+                store.write(digest(spec), spec, result, {"seconds_since_previous": now - before})
+                before = now
+            yield run, result
+
+
+def make_here(study: Study, groups: Iterable[Sequence[Run]]) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Make runs in this process, yielding each run's result."""
+    for fitted in study.learner.fit_groups(study.task, groups):
+        yield fitted.run, _measure(study, fitted)
+        stop_if_asked()
+
+
+def finished_runs(
+    study: Study, store: Store, runs: Iterable[Run], *, put_aside: bool = True
+) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Those of the runs that are in the store, with their results."""
+    for run in runs:
+        spec = study.run_spec(run)
+        result = store.read(digest(spec), spec, put_aside=put_aside)
+        if result is not None:
+            yield run, result
+
+
+def _measure(study: Study, fitted: FittedRun) -> dict[str, Any]:
+    """The stored result of a run: plain values, with None for what is not finite."""
+    measured = dataclasses.asdict(evaluate(study.task, fitted.predictor, fitted.run.seed, study.test_size))
+    loss = fitted.reported_loss
+    if loss is None:
+        loss = study.task.bayes_risk(fitted.run.context_length) + measured["approximation_loss"]
+    measured["loss"] = loss
+    diverged = fitted.diverged or not all(np.isfinite(value) for value in measured.values())
+    return {
+        **{name: None if diverged else value for name, value in measured.items()},
+        "diverged": diverged,
+        "steps": fitted.steps,
+        "validation_losses": [value if np.isfinite(value) else None for value in fitted.validation_losses],
+    }
