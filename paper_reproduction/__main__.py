@@ -1,4 +1,4 @@
-"""``python -m paper_reproduction [NAME ...] [--scale smoke|laptop|paper] [--out DIR]``."""
+"""``python -m paper_reproduction [NAME ...] [--scale smoke|laptop|paper] [--out DIR] [--workers N]``."""
 
 import argparse
 import pathlib
@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from paper_reproduction import gallery, look_back, parity_mlp
-from paper_reproduction.reproduce import Scale, reproduce
-from simulator import StoreError
-from theory import LossTableError
+from paper_reproduction.reproduce import REFUSALS, Scale, reproduce
+from simulator import Stopped
+from simulator.execution.workers import best_workers
 
 STUDIES = {"look_back": look_back.REPRODUCTION, "parity_mlp": parity_mlp.REPRODUCTION}
 NAMES = ("gallery", *STUDIES)
@@ -20,13 +20,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)} (default: all)")
     parser.add_argument("--scale", choices=("smoke", "laptop", "paper"), default="laptop", help="default: laptop")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results"), help="default: results")
+    parser.add_argument("--workers", type=int, help="processes, one core each (all cores; 1 at scale smoke)")
     options = parser.parse_args(arguments)
+    names = chosen(options.names)
     try:
-        for name in chosen(options.names):
-            _make(name, options.scale, options.out)
-    except (StoreError, LossTableError, OSError) as error:
+        workers = options.workers
+        if workers is None:
+            workers = 1 if options.scale == "smoke" else best_workers()
+        for name in names:
+            _make(name, options.scale, options.out, workers)
+    except (*REFUSALS, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
     except KeyboardInterrupt:
         print("\nstopped; finished runs are kept, the same command continues", file=sys.stderr)
         return 130
@@ -41,11 +48,11 @@ def chosen(wanted: Sequence[str]) -> list[str]:
     return list(wanted or NAMES)
 
 
-def _make(name: str, scale: Scale, out: pathlib.Path) -> None:
+def _make(name: str, scale: Scale, out: pathlib.Path, workers: int) -> None:
     if name == "gallery":
         gallery.draw_gallery(scale, out / scale / name)
     else:
-        reproduce(name, STUDIES[name], scale, out)
+        reproduce(name, STUDIES[name], scale, out, workers)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,18 @@ import importlib
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import figures
-from paper_reproduction.reproduce import draw
-from simulator import StoreError, Study, load_results, plan, run, save_results
+from paper_reproduction.reproduce import REFUSALS, draw
+from simulator import Stopped, Study, load_results, plan, run, run_on_slurm, save_results
+from simulator.execution.platform import Platform, check_platform
+from simulator.execution.workers import best_workers
 from simulator.specification import SpecificationError, from_json
 from simulator.tasks import EXAMPLES as EXAMPLE_TASKS
 from simulator.tasks import Task
 from simulator.worked_example import truth_of_task, worked_example
-from theory import LossTableError, compare, comparison_as_text
+from theory import compare, comparison_as_text
 from theory.laws import EXAMPLES, Law
 
 _LAWS: dict[str, Law] = {law.name.replace(", ", "-").replace(" ", "-"): law for law in EXAMPLES}
@@ -30,9 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except (StoreError, SpecificationError, LossTableError, OSError, ValueError, TypeError) as error:
+    except (*REFUSALS, SpecificationError, ValueError, TypeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
     except KeyboardInterrupt:
         print("\nstopped; finished runs are kept, the same command continues", file=sys.stderr)
         return 130
@@ -56,6 +60,13 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("study", metavar="STUDY", help="JSON file, or package.module:name")
         sub.add_argument("--store", type=pathlib.Path, default=pathlib.Path("runs"), help="folder of runs (runs)")
     running.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results.nc"), help="table (results.nc)")
+    running.add_argument("--workers", type=int, help="processes, one core each (all cores; with --slurm 1 per shard)")
+    running.add_argument("--platform", choices=get_args(Platform), help="insist on it (what JAX finds)")
+    running.add_argument("--slurm", action="store_true", help="make the runs as jobs on Slurm, and wait for them")
+    on_slurm = running.add_argument_group("with --slurm")
+    on_slurm.add_argument("--shards", type=int, help="elements of the job array (16)")
+    on_slurm.add_argument("--minutes", type=int, help="time limit of each (240)")
+    on_slurm.add_argument("--sbatch", nargs="+", metavar="KEY[=VALUE]", help="as in partition=long exclusive")
 
     showing = command(_task, "print a sequence and what each context length sees of it; draw R(l), dim(l), S(P_l)")
     showing.add_argument("task", metavar="TASK", help="a class name, JSON file, or package.module:name")
@@ -87,9 +98,28 @@ def _plan(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     if options.out.is_dir():
         raise IsADirectoryError(f"--out {options.out} is a folder: name a file, as in {options.out / 'results.nc'}")
-    results = run(read_study(options.study), options.store)
+    study = read_study(options.study)
+    if options.slurm:
+        results = run_on_slurm(study, options.store, platform=options.platform, **_slurm_settings(options))
+    elif options.shards or options.minutes or options.sbatch:
+        raise ValueError("--shards, --minutes and --sbatch are for jobs on Slurm: give --slurm, too")
+    else:
+        check_platform(options.platform)
+        workers = best_workers() if options.workers is None else options.workers
+        results = run(study, options.store, workers=workers, platform=options.platform)
     save_results(results, options.out)
     print(f"{results['loss'].size} runs, {int(results['diverged'].sum())} diverged; written: {options.out}")
+
+
+def _slurm_settings(options: argparse.Namespace) -> dict[str, Any]:
+    words = [word.partition("=") for word in options.sbatch or ()]
+    given = {
+        "shards": options.shards,
+        "timeout_minutes": options.minutes,
+        "cores_per_shard": options.workers,
+        "options": {key: value if equals else True for key, equals, value in words},
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _compare(options: argparse.Namespace) -> None:

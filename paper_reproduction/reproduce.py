@@ -8,11 +8,14 @@ from typing import Literal, TypeAlias
 import xarray as xr
 
 import figures
-from simulator import Study, plan, run, save_results
-from theory import best_laws, compare, comparison_as_text
+from simulator import PlatformError, SlurmError, StoreError, Study, WorkerError, plan, run, save_results
+from theory import LossTableError, best_laws, compare, comparison_as_text
 from theory.laws import IntrinsicDimensionLaw, Law, OffsetDimensionLaw, PowerLaw, SaturatingLaw
 
 Scale: TypeAlias = Literal["smoke", "laptop", "paper"]
+REFUSALS = (StoreError, PlatformError, WorkerError, SlurmError, LossTableError, OSError)
+"""Errors whose message says what happened and what to do: a command line prints it without a traceback."""
+
 LAWS: tuple[Law, ...] = (SaturatingLaw(), IntrinsicDimensionLaw(), OffsetDimensionLaw(), PowerLaw())
 
 
@@ -31,15 +34,16 @@ class Reproduction:
     exact_optimum: Callable[[Study, int], int] | None = None
 
 
-def reproduce(name: str, reproduction: Reproduction, scale: Scale, out: pathlib.Path) -> xr.Dataset:
-    """Run one reproduction, writing everything below ``out``/``scale``/``name``; returns the comparison."""
+def reproduce(name: str, reproduction: Reproduction, scale: Scale, out: pathlib.Path, workers: int) -> xr.Dataset:
+    """Run one reproduction with so many workers, writing everything below ``out``/``scale``/``name``; returns the
+    comparison."""
     folder = out / scale / name
     study = reproduction.study(scale)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "study.json").write_text(study.to_json())
     print(f"\n== {reproduction.title} ==")
     print(plan(study, folder / "runs"))
-    results = run(study, folder / "runs")
+    results = run(study, folder / "runs", workers=workers)
     save_results(results, folder / "results.nc")
 
     comparison = compare(results, LAWS)

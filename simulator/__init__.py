@@ -5,6 +5,7 @@ results = run(study, store="runs")
 """
 
 from simulator.execution.platform import PlatformError
+from simulator.execution.slurm import SlurmError, run_on_slurm
 from simulator.execution.stopping import Stopped
 from simulator.execution.workers import WorkerError
 from simulator.planning import Plan, plan
@@ -16,6 +17,7 @@ from simulator.study import Study
 __all__ = [
     "Plan",
     "PlatformError",
+    "SlurmError",
     "Stopped",
     "StoreError",
     "Study",
@@ -23,5 +25,6 @@ __all__ = [
     "load_results",
     "plan",
     "run",
+    "run_on_slurm",
     "save_results",
 ]

@@ -79,7 +79,8 @@ def make_runs(
     groups = study.learner.groups(runs)
     with stopping_in_order():
         before = time.perf_counter()
-        made = make_here(study, groups) if workers == 1 else make_with_workers(study, groups, workers)
+        workers = min(workers, len(groups))
+        made = make_here(study, groups) if workers <= 1 else make_with_workers(study, groups, workers)
         for run, result in made if groups else ():
             if store is not None:
                 spec, now = study.run_spec(run), time.perf_counter()

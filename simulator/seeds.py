@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 import jax
 from jaxtyping import Array, Integer
 
-from simulator.tasks.base import Key
+from simulator.tasks.threefry import Key, fold_in
 
 Stream: TypeAlias = Literal["train", "validation", "test", "initialisation", "order"]
 _NUMBERS: dict[Stream, int] = {"train": 1, "validation": 2, "test": 3, "initialisation": 4, "order": 5}
@@ -13,4 +13,4 @@ _NUMBERS: dict[Stream, int] = {"train": 1, "validation": 2, "test": 3, "initiali
 
 def stream_key(seed: int | Integer[Array, ""], stream: Stream) -> Key:
     """Key of one purpose of a run's seed. Independent of context length and dataset size: data sets are nested."""
-    return jax.random.fold_in(jax.random.key(seed), _NUMBERS[stream])
+    return fold_in(jax.random.key(seed), _NUMBERS[stream])

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 
@@ -26,6 +26,9 @@ from theory.checks import check_integer
 
 _INHERITED = ("jax_enable_x64", "jax_threefry_partitionable", "jax_default_prng_impl", "jax_numpy_dtype_promotion")
 """Settings of the parent's JAX that change numbers."""
+
+Surroundings: TypeAlias = tuple[dict[str, Any], list[str]]
+"""Settings of JAX, and the folders where modules are looked for."""
 
 _CHILD = """
 import os, sys
@@ -48,6 +51,33 @@ def available_cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
+def best_workers() -> int:
+    """One for each core on a CPU; one on an accelerator, which a single process uses best."""
+    return len(available_cores()) if on_cpu() else 1
+
+
+def surroundings() -> Surroundings:
+    """What another process must take over from this one to make the same numbers."""
+    return {name: getattr(jax.config, name) for name in _INHERITED}, list(sys.path)
+
+
+def adopt(around: Surroundings) -> None:
+    """Take over another process's :func:`surroundings`."""
+    settings, path = around
+    sys.path.extend(folder for folder in path if folder not in sys.path)
+    for name, value in settings.items():
+        jax.config.update(name, value)
+
+
+def check_importable(study: Any, remedy: str) -> None:
+    """Raise SpecificationError where another process cannot know the classes of a study."""
+    if '"__main__.' in study.to_json():
+        raise SpecificationError(
+            "another process cannot import a task or learner defined in the script that is run; move it to a module of "
+            f"its own, or {remedy}"
+        )
+
+
 def check_workers(workers: Any, study: Any) -> int:
     """The number of workers, or an error that says why there cannot be so many."""
     workers = check_integer("workers", workers, 1, 4096)
@@ -57,11 +87,7 @@ def check_workers(workers: Any, study: Any) -> int:
                 f"workers = {workers}: one process at a time can use an accelerator, and it uses all of its devices; "
                 "set workers=1"
             )
-        if '"__main__.' in study.to_json():
-            raise SpecificationError(
-                f"workers = {workers}: another process cannot import a task or learner defined in the script that is "
-                "run; move it to a module of its own, or set workers=1"
-            )
+        check_importable(study, "set workers=1")
     return workers
 
 
@@ -76,14 +102,13 @@ def make_with_workers(
     """
     cores = available_cores()
     waiting = iter(groups)
-    settings = {name: getattr(jax.config, name) for name in _INHERITED}
     started = [_Worker(cores[i % len(cores)] if workers <= len(cores) else -1) for i in range(workers)]
     try:
         for worker in started:
-            worker.send((study.to_json(), settings, sys.path))
+            worker.send((study.to_json(), surroundings()))
         stopping = False
         while alive := [worker for worker in started if worker.pipe is not None]:
-            ready = wait([worker.pipe for worker in alive], timeout=0.2)
+            ready = wait([worker.pipe for worker in alive if worker.pipe is not None], timeout=0.2)
             if not stopping:
                 try:
                     stop_if_asked()
@@ -153,10 +178,8 @@ def serve(number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     pipe = Connection(number)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        text, settings, path = pipe.recv()
-        sys.path.extend(folder for folder in path if folder not in sys.path)
-        for name, value in settings.items():
-            jax.config.update(name, value)
+        text, around = pipe.recv()
+        adopt(around)
 
         def groups() -> Iterator[Sequence[Run]]:
             while True:

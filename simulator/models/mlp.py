@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from simulator.models.base import Model, n_outputs
 from simulator.models.precision import Precision, linear
 from simulator.tasks.base import ContextLength, Examples, Key, Task
+from simulator.tasks.threefry import fold_in, random_words
 from theory.checks import check_integer, check_non_negative, check_number, set_fields
 
 _LEAK_OF_IDENTITY = 1.0
@@ -79,14 +80,13 @@ class MLPNetwork(nnx.Module):
         visible = jnp.asarray(context_length, jnp.float32) * token + n_queries
         scale = jax.lax.rsqrt(jnp.maximum(visible, jnp.float32(1)))
         # Each distance has a key of its own, so that a token's weights do not depend on how many others there are.
-        row_keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(context_key, jnp.arange(L, 0, -1))
-        rows = jax.vmap(lambda row_key: _uniform(row_key, (token, first)))(row_keys)
+        rows = _uniform(fold_in(context_key, jnp.arange(L, 0, -1)), token * first)
         self.context_kernel = nnx.Param(scale * rows.reshape(L * token, first))
         # All other weights are cut from one draw: fewer draws, less to compile.
         layers = list(itertools.pairwise((*spec.hidden_sizes, n_outputs(task))))
         shapes = [(n_queries, first), (first,), *(shape for i, o in layers for shape in ((i, o), (o,)))]
         cuts = np.cumsum([math.prod(shape) for shape in shapes])
-        pieces = jnp.split(_uniform(other_key, (int(cuts[-1]),)), cuts[:-1])
+        pieces = jnp.split(_uniform(other_key[None], int(cuts[-1]))[0], cuts[:-1])
         query, bias, *rest = (piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True))
         self.query_kernel, self.first_bias = nnx.Param(scale * query), nnx.Param(scale * bias)
         self.kernels = nnx.List([nnx.Param(i**-0.5 * w) for (i, _), w in zip(layers, rest[::2], strict=True)])
@@ -129,5 +129,6 @@ def _token_width(task: Task) -> int:
     return 1 if task.vocabulary_size == 2 else task.vocabulary_size
 
 
-def _uniform(key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:
-    return jax.random.uniform(key, shape, jnp.float32, -1.0, 1.0)
+def _uniform(keys: Key, number: int) -> Float[Array, "keys number"]:
+    """Uniform on [-1, 1), a multiple of 2^-22 each."""
+    return (random_words(keys, number) >> jnp.uint32(9)).astype(jnp.float32) * jnp.float32(2.0**-22) - 1

@@ -3,7 +3,7 @@
 import abc
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,10 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from simulator.tasks.threefry import Key, fold_in
 from theory.checks import check_integer
 from theory.types import Integer
 
-Key: TypeAlias = Any
-"""A JAX random key, new style or old."""
 Index: TypeAlias = Any
 """Indices of samples: an integer, a range, or an integer array of shape (B,)."""
 ContextLength: TypeAlias = int | np.integer | Shaped[Array, ""]
@@ -208,14 +207,17 @@ def _mean_square(differences: Float[Array, "B *steps"]) -> Float[Array, "B"]:
 
 def other_stream(key: Key, number: int) -> Key:
     """A key for draws beside the samples' own: no sample index reaches 2^31, so no sample shares it."""
-    return jax.random.fold_in(key, 2**31 + number)
+    return fold_in(key, 2**31 + number)
 
 
 _VECTOR = 16
 """A multiple of the float32 numbers that a CPU takes at once."""
 
 
-def in_whole_vectors(sample: Callable[[Any, Key, Index], Examples]) -> Callable[[Any, Key, Index], Examples]:
+_Sample = TypeVar("_Sample", bound=Callable[..., "Examples"])
+
+
+def in_whole_vectors(sample: _Sample) -> _Sample:
     """A ``sample`` of real numbers that draws a multiple of 16 samples, and cuts off those nobody asked for.
 
     What is left over when a batch is cut into vectors may be rounded otherwise: so no sample is ever left over.
@@ -230,13 +232,13 @@ def in_whole_vectors(sample: Callable[[Any, Key, Index], Examples]) -> Callable[
         drawn = sample(self, key, index[np.minimum(np.arange(batch + -batch % _VECTOR), batch - 1)])
         return jax.tree.map(lambda field: field[:batch], drawn)
 
-    return whole
+    return cast(_Sample, whole)
 
 
 def sample_keys(key: Key, index: Index) -> tuple[Key, Int[Array, "B"]]:
     """One key per sample, and the indices as an array: what makes sample i the same wherever it is drawn."""
     index = sample_indices(index)
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index), index
+    return fold_in(key, index), index
 
 
 def sample_indices(index: Index) -> Int[Array, "B"]:

@@ -11,7 +11,7 @@ import scipy.linalg
 from jaxtyping import Array, Float
 
 from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, in_whole_vectors, sample_keys
-from simulator.tasks.randomness import random_normals
+from simulator.tasks.threefry import random_normals
 from theory.types import Integer
 
 

@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
 from simulator.tasks.markov_chain import affine_dimension, entropy
-from simulator.tasks.randomness import choose, random_words, thresholds, uniform_below
+from simulator.tasks.randomness import choose, thresholds, uniform_below
+from simulator.tasks.threefry import random_words
 from theory.checks import check_integer, check_sequence, set_fields
 from theory.types import Integer
 

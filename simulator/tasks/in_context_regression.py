@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from simulator.tasks.base import ContextLength, Examples, Index, Key, RegressionTask, in_whole_vectors, sample_keys
-from simulator.tasks.randomness import random_normals
+from simulator.tasks.threefry import random_normals
 from theory.checks import check_integer, check_positive, set_fields
 from theory.types import Integer
 from theory.wishart import expected_resolvent_trace, marchenko_pastur_resolvent_trace

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
-from simulator.tasks.randomness import choose, random_words, thresholds
+from simulator.tasks.randomness import choose, thresholds
+from simulator.tasks.threefry import random_words
 from theory.types import Integer
 
 

@@ -5,52 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
-from simulator.tasks.base import Key
-
 _FEW = 64
 """Up to this many outcomes are told apart by comparing with every edge, more by bisection."""
 
 
 _FEW_RANKS = 256
 """Up to this many words are ranked by comparing them all, more by sorting, which starts slowly on a CPU."""
-
-
-def random_words(keys: Key, number: int) -> UInt32[Array, "B number"]:
-    """``number`` fair 32-bit words for each sample's key: those of ``jax.random.bits(key, (number,), jnp.uint32)``.
-
-    For the default generator, Threefry-2x32 (Salmon et al. 2011) of the counter (0, j), its two halves combined by
-    XOR, is written out here: the library's own runs its rounds in a loop on a CPU, a pass over memory each.
-    """
-    if jax.random.key_impl(keys) != "threefry2x32" or not jax.config.jax_threefry_partitionable:  # pyright: ignore
-        words = jax.vmap(lambda key: jax.random.bits(key, (number,), jnp.uint32))(keys)
-    else:
-        data = jax.random.key_data(keys)
-        counter = jnp.arange(number, dtype=jnp.uint32)[None, :]
-        first, second = _threefry(data[:, :1], data[:, 1:], jnp.zeros_like(counter), counter)
-        words = first ^ second
-    # The barrier keeps the compiler from repeating the generator inside everything that reads the words.
-    return jax.lax.optimization_barrier(words)
-
-
-def random_normals(keys: Key, shape: tuple[int, ...]) -> Float[Array, "B *shape"]:
-    """Standard normal numbers for each sample's key: those of ``jax.random.normal(key, shape, jnp.float32)``."""
-    # Computed once and for all behind a barrier: a copy fused into what reads it may be rounded otherwise.
-    return jax.lax.optimization_barrier(jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(keys))
-
-
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-
-
-def _threefry(key_0: Array, key_1: Array, x_0: Array, x_1: Array) -> tuple[Array, Array]:
-    """Twenty rounds, with a word of the key's schedule added after every four."""
-    schedule = (key_0, key_1, key_0 ^ key_1 ^ jnp.uint32(0x1BD11BDA))
-    x_0, x_1 = x_0 + schedule[0], x_1 + schedule[1]
-    for group in range(5):
-        for rotation in _ROTATIONS[group % 2]:
-            x_0 = x_0 + x_1
-            x_1 = x_0 ^ ((x_1 << jnp.uint32(rotation)) | (x_1 >> jnp.uint32(32 - rotation)))
-        x_0, x_1 = x_0 + schedule[(group + 1) % 3], x_1 + schedule[(group + 2) % 3] + jnp.uint32(group + 1)
-    return x_0, x_1
 
 
 def thresholds(probabilities: Float[np.ndarray, "... K"]) -> UInt32[np.ndarray, "... edges"]:

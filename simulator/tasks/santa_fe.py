@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
-from simulator.tasks.randomness import choose, random_words, thresholds
+from simulator.tasks.randomness import choose, thresholds
+from simulator.tasks.threefry import random_words
 from theory.checks import check_choice, check_integer, check_number, set_fields
 from theory.types import Integer
 

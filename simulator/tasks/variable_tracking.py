@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
-from simulator.tasks.randomness import permutation, random_words, uniform_below
+from simulator.tasks.randomness import permutation, uniform_below
+from simulator.tasks.threefry import random_words
 from theory.checks import check_integer, set_fields
 from theory.types import Integer
 

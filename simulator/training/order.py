@@ -26,7 +26,8 @@ def shuffled(
     a = (size + b - jnp.uint32(1)) // b
 
     def throw(x: Array) -> Array:
-        high, low = x // b, x % b
+        high = _divided(x, b)
+        low = x - high * b
         for r in range(_ROUNDS):
             low = _shift(low, _hash(high, key_words[0], 2 * r), b)
             high = _shift(high, _hash(low, key_words[1], 2 * r + 1), a)
@@ -39,6 +40,13 @@ def shuffled(
 
     start = position.astype(jnp.uint32)
     return jax.lax.while_loop(lambda carry: ~jnp.all(carry[1]), again, (start, jnp.zeros_like(start, bool)))[0]
+
+
+def _divided(x: Array, b: Array) -> Array:
+    """floor(x / b), x < 2^31, b <= 2^16, by way of float32, which errs by one: integers are not divided in vectors."""
+    quotient = (x.astype(jnp.float32) / b.astype(jnp.float32)).astype(jnp.uint32)
+    quotient = jnp.where(quotient * b > x, quotient - jnp.uint32(1), quotient)
+    return jnp.where(x - quotient * b >= b, quotient + jnp.uint32(1), quotient)
 
 
 def _shift(value: Array, hashed: Array, modulus: Array) -> Array:

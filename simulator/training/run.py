@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from simulator.models.base import Parameters
 from simulator.seeds import stream_key
 from simulator.tasks.base import Examples, Task
+from simulator.tasks.threefry import fold_in, random_words
 from simulator.training.order import shuffled
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def batch_indices(inputs: RunInputs, step: Int[Array, ""], batch_size: int) -> t
     per_epoch = (size + jnp.int32(batch_size - 1)) // jnp.int32(batch_size)
     epoch, batch = step // per_epoch, step % per_epoch
     position = batch * jnp.int32(batch_size) + jnp.arange(batch_size, dtype=jnp.int32)
-    order = jax.random.bits(jax.random.fold_in(stream_key(inputs.seed, "order"), epoch), (2,), jnp.uint32)
+    (order,) = random_words(fold_in(stream_key(inputs.seed, "order"), epoch)[None], 2)
     index = shuffled(order, jnp.minimum(position, size - 1), size)
     return index.astype(jnp.int32), position < size
 

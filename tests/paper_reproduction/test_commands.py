@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from paper_reproduction import __main__ as reproductions
+from paper_reproduction import cli, reproduce
 from paper_reproduction.__main__ import STUDIES
 from paper_reproduction.gallery import LONG
-from simulator import Study, load_results
+from simulator import Stopped, Study, load_results
 from simulator.tasks import EXAMPLES
 
 
@@ -132,6 +134,47 @@ def test_what_cannot_be_done_is_one_line_with_the_reason(tmp_path, arguments, me
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--platform", "gpu"), "error: platform 'gpu' was asked for, but JAX runs on 'cpu'"),
+        (("--workers", "0"), "error: workers must be between 1 and 4096; got 0"),
+        (("--shards", "4"), "error: --shards, --minutes and --sbatch are for jobs on Slurm: give --slurm, too"),
+        (("--slurm", "--shards", "0"), "error: shards must be between 1 and 100000; got 0"),
+    ],
+)
+def test_what_a_run_cannot_have_is_one_line_with_the_reason(smoke, tmp_path, capsys, arguments, message):
+    study = smoke[0] / "results" / "smoke" / "look_back" / "study.json"
+    assert cli.main(["run", str(study), "--store", str(tmp_path / "runs"), *arguments]) == 1
+    assert capsys.readouterr().err.startswith(message)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_number_of_workers_changes_no_number(smoke, tmp_path):
+    """A user may choose it by the machine alone, and leave it to the command to take all cores."""
+    source = smoke[0] / "results" / "smoke" / "look_back"
+    for words in ([], ["--workers", "1", "--platform", "cpu"], ["--workers", "2"]):
+        name = "_".join(["table", *words])
+        store = str(tmp_path / name)
+        assert cli.main(["run", str(source / "study.json"), "--store", store, "--out", f"{store}.nc", *words]) == 0
+        assert load_results(tmp_path / f"{name}.nc").identical(load_results(source / "results.nc"))
+
+
+@pytest.mark.parametrize("main", [cli.main, reproductions.main])
+def test_being_asked_to_stop_is_said_and_is_no_failure(smoke, tmp_path, monkeypatch, capsys, main):
+    """A scheduler that stops a process would take another status for a crash."""
+
+    def stopped(*arguments, **options):
+        raise Stopped
+
+    monkeypatch.setattr(cli, "run", stopped)
+    monkeypatch.setattr(reproduce, "run", stopped)
+    study = str(smoke[0] / "results" / "smoke" / "look_back" / "study.json")
+    words = ["run", study] if main is cli.main else ["look_back", "--scale", "smoke", "--out", str(tmp_path)]
+    assert main(words) == 0
+    assert "stopped; finished runs are kept, the same command continues" in capsys.readouterr().err
 
 
 def test_an_unknown_reproduction_is_refused_with_the_known_ones(tmp_path):
