@@ -175,9 +175,14 @@ class GradientDescent(Learner):
     def check_task(self, task: Task) -> None:
         pass
 
+    def shared_by_slots(self, run: Run) -> tuple[int | None, int]:
+        """What runs on the devices at the same time have in common: a context length, or None; steps of a chunk."""
+        length = run.context_length if self.runs_per_device() == 1 else None
+        return length, self.chunk_steps(run.dataset_size)
+
     def groups(self, runs: Sequence[Run]) -> list[list[Run]]:
         """Each run alone, the largest dataset sizes first: they take longest."""
-        return [[run] for run in sorted(runs, key=lambda r: (-r.dataset_size, r.seed, r.context_length))]
+        return [[run] for run in sorted(runs, key=lambda r: (-r.dataset_size, r.context_length, r.seed))]
 
     def fit_groups(self, task: Task, groups: Iterable[Sequence[Run]]) -> Iterator[FittedRun]:
         return engine.sweep(task, self, itertools.chain.from_iterable(groups))
@@ -203,6 +208,8 @@ class GradientDescent(Learner):
         """Compiles the sweep's program and times a few steps of it on an empty state."""
         mesh = engine.device_mesh()
         slots = mesh.size * self.runs_per_device()
+        lengths = sorted({self.shared_by_slots(run)[0] for run in runs}, key=lambda length: length or 0)
+        program = (mesh, task, self, lengths[-1])
         inputs = engine.as_inputs(self, [runs[0]] * slots)
         states = engine.empty_states(mesh, task, self, inputs)
         state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(states))
@@ -212,12 +219,12 @@ class GradientDescent(Learner):
         def timed(steps: int) -> float:
             nonlocal states
             start = time.perf_counter()
-            states, losses, _ = engine.train_chunk(mesh, task, self, states, inputs, fresh, np.int32(steps))
+            states, losses, _ = engine.train_chunk(*program, states, inputs, fresh, np.int32(steps))
             losses.block_until_ready()
             return time.perf_counter() - start
 
         timed(1)
-        compiling = time.perf_counter() - begin
+        compiling = len(lengths) * (time.perf_counter() - begin)
 
         def typical(steps: int) -> float:
             once = timed(steps)
@@ -249,11 +256,11 @@ class GradientDescent(Learner):
         def expected(run: Run) -> float:
             return known_steps(run) or math.sqrt(least(run) * most(run))
 
-        program = engine.train_chunk.lower(mesh, task, self, states, inputs, fresh, np.int32(1)).compile()
-        memory = program.memory_analysis()
+        memory = engine.train_chunk.lower(*program, states, inputs, fresh, np.int32(1)).compile().memory_analysis()
         temporary = 0 if memory is None else memory.temp_size_in_bytes
-        group = (
+        groups = tuple(
             f"{type(self.model).__name__} with {self.model.parameter_count(task):,} parameters on "
-            f"{task.max_context_length} masked tokens, {slots} runs side by side"
+            f"{f'{task.max_context_length} masked' if length is None else length} tokens, {slots} runs side by side"
+            for length in lengths
         )
-        return Cost((group,), seconds(expected), (seconds(least), seconds(most)), 2 * state_bytes + temporary)
+        return Cost(groups, seconds(expected), (seconds(least), seconds(most)), 2 * state_bytes + temporary)

@@ -100,19 +100,22 @@ class MLPNetwork(nnx.Module):
         self, examples: Examples, context_length: ContextLength, precision: Precision
     ) -> Float[Array, "B outputs"]:
         batch, L = examples.context.shape[:2]
-        seen = jnp.arange(L) >= L - jnp.asarray(context_length, jnp.int32)
-        tokens = self._encode(examples.context)
+        # A length known when compiling leaves out what is out of sight; one that is not multiplies it by zero.
+        hidden = min(L - context_length, L - 1) if isinstance(context_length, int) else 0
+        seen = jnp.arange(hidden, L) >= L - jnp.asarray(context_length, jnp.int32)
+        tokens = self._encode(examples.context[:, hidden:])
         inputs = jnp.where(seen[None, :, None], tokens, jnp.float32(0)).reshape(batch, -1)
         kernel = self.context_kernel[...]
+        kernel = kernel[hidden * (kernel.shape[0] // L) :]
         if self.n_queries:
             query = jax.nn.one_hot(examples.query, self.n_queries, dtype=jnp.float32)
             inputs = jnp.concatenate([inputs, query], axis=1)
             kernel = jnp.concatenate([kernel, self.query_kernel[...]])
-        hidden = linear(inputs, kernel, self.first_bias[...], precision)
+        outputs = linear(inputs, kernel, self.first_bias[...], precision)
         for slope, kernel, bias in zip(self.slopes, self.kernels, self.biases, strict=True):
-            active = jnp.where(hidden > 0, hidden, slope * hidden)
-            hidden = linear(active, kernel[...], bias[...], precision)
-        return hidden
+            active = jnp.where(outputs > 0, outputs, slope * outputs)
+            outputs = linear(active, kernel[...], bias[...], precision)
+        return outputs
 
     def _encode(self, context: Array) -> Float[Array, "B L token"]:
         if self.vocabulary_size is None:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Integer, UInt32
 
 Key: TypeAlias = Any
@@ -17,7 +18,7 @@ Key: TypeAlias = Any
 
 def fold_in(key: Key, number: int | Integer[Array, "*B"]) -> Key:
     """The key of a number, ``jax.random.fold_in(key, number)``; one for each of several numbers."""
-    numbers = jnp.asarray(number)
+    numbers = jnp.asarray(number, None if isinstance(number, jax.Array | np.ndarray) else jnp.uint32)
     if not _is_threefry(key):
         return jnp.vectorize(lambda n: jax.random.fold_in(key, n))(numbers)
     data, counter = jax.random.key_data(key), numbers.astype(jnp.uint32)

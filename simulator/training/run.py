@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from simulator.models.base import Parameters
 from simulator.seeds import stream_key
-from simulator.tasks.base import Examples, Task
+from simulator.tasks.base import ContextLength, Examples, Task
 from simulator.tasks.threefry import fold_in, random_words
 from simulator.training.order import shuffled
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class RunInputs(NamedTuple):
     """What tells one run of a learner from another."""
 
-    context_length: Int[Array, ""]
+    context_length: Int[Array, ""] | int
     dataset_size: Int[Array, ""]
     seed: Int[Array, ""]
     last_step: Int[Array, ""]
@@ -65,7 +65,7 @@ def summed_loss(
     parameters: Parameters,
     examples: Examples,
     counted: Bool[Array, "B"],
-    context_length: Int[Array, ""],
+    context_length: ContextLength,
 ) -> Float[Array, ""]:
     """Sum of the losses of the counted examples."""
     prediction = learner.model.apply(task, parameters, examples, context_length, learner.precision)

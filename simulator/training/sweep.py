@@ -1,9 +1,10 @@
 """Many runs side by side: a fixed number of slots, each holding one run; a run that ends makes way for the next.
 
 All runs of a sweep share one compiled program, because context length, dataset size and seed are inputs of it and not
-shapes. Slots are spread over the devices of the process (``jax.make_mesh`` over axis ``run``), each device running the
-same program on slots of its own; nothing passes between devices. So a run's result is the same to the bit in any slot,
-in any company and on any number of devices of a kind.
+shapes; only a network so wide that its runs are taken one by one gets a program for each context length, which leaves
+out the tokens that are not seen. Slots are spread over the devices of the process (``jax.make_mesh`` over axis
+``run``), each device running the same program on slots of its own; nothing passes between devices. So a run's result is
+the same to the bit in any slot, in any company and on any number of devices of a kind.
 """
 
 import functools
@@ -30,28 +31,35 @@ def device_mesh() -> Mesh:
     return jax.make_mesh((len(devices),), ("run",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
 def train_chunk(
     mesh: Mesh,
     task: Task,
     learner: "GradientDescent",
+    context_length: int | None,
     states: RunState,
     inputs: RunInputs,
     fresh: jax.Array,
     steps: jax.Array,
 ) -> tuple[RunState, jax.Array, jax.Array]:
-    """Advance every slot to its next evaluation; slots marked fresh begin their run first."""
+    """Advance every slot to its next evaluation; slots marked fresh begin their run first.
+
+    The context length is that of all slots, or None if each has its own.
+    """
+
+    def with_known_length(inputs: RunInputs) -> RunInputs:
+        return inputs if context_length is None else inputs._replace(context_length=context_length)
 
     def on_one_device(
         states: RunState, inputs: RunInputs, fresh: jax.Array, steps: jax.Array
     ) -> tuple[RunState, jax.Array, jax.Array]:
         def begin(states: RunState) -> RunState:
-            begun = _side_by_side(functools.partial(start, task, learner))(inputs)
+            begun = _side_by_side(lambda i: start(task, learner, with_known_length(i)))(inputs)
             choose = jax.vmap(lambda is_fresh, new, old: jnp.where(is_fresh, new, old))
             return jax.tree.map(functools.partial(choose, fresh), begun, states)
 
         states = jax.lax.cond(jnp.any(fresh), begin, lambda states: states, states)
-        return _side_by_side(lambda i, s: advance(task, learner, i, s, steps))(inputs, states)
+        return _side_by_side(lambda i, s: advance(task, learner, with_known_length(i), s, steps))(inputs, states)
 
     slots = PartitionSpec("run")
     with jax.default_matmul_precision("highest"):
@@ -96,22 +104,25 @@ def sweep(task: Task, learner: "GradientDescent", runs: Iterable[Run]) -> Iterat
     slots: list[Run | None] = [None] * (mesh.size * learner.runs_per_device())
     histories: list[list[float]] = [[] for _ in slots]
     waiting, held = iter(runs), None
-    steps, states = 0, None
+    shared, states = (None, 0), None
     while True:
         fresh = np.zeros(len(slots), bool)
         for i in (i for i, occupant in enumerate(slots) if occupant is None):
             held = held or next(waiting, None)
-            # All slots are evaluated after the same number of steps: a run with another interval waits for the others.
-            if held is None or (any(slots) and learner.chunk_steps(held.dataset_size) != steps):
+            # One program, and one number of steps to the next evaluation, for all: others wait until all have ended.
+            if held is None or (any(slots) and learner.shared_by_slots(held) != shared):
                 break
-            steps = learner.chunk_steps(held.dataset_size)
+            shared = learner.shared_by_slots(held)
             slots[i], histories[i], fresh[i], held = held, [], True, None
         occupied = [run for run in slots if run is not None]
         if not occupied:
             return
         inputs = as_inputs(learner, [run or occupied[0] for run in slots])
         states = empty_states(mesh, task, learner, inputs) if states is None else states
-        states, losses, finished = train_chunk(mesh, task, learner, states, inputs, fresh, np.int32(steps))
+        context_length, steps = shared
+        states, losses, finished = train_chunk(
+            mesh, task, learner, context_length, states, inputs, fresh, np.int32(steps)
+        )
         losses, finished = np.asarray(losses), np.asarray(finished)
         ended = [i for i, run in enumerate(slots) if run is not None and finished[i]]
         outcomes = _of_slots(states, ended)

@@ -49,10 +49,9 @@ def matmul_peak(dtype: str) -> float:
 
 
 def memory_speed() -> float:
-    """Bytes a second of reading and writing an array far larger than the caches."""
-    x = jnp.ones(2**26, jnp.float32)
-    copy = jax.jit(lambda x: x + 1)
-    return 2 * x.nbytes / seconds(lambda: copy(x))
+    """Bytes a second of reading and writing an array far larger than the caches, in place."""
+    x = np.ones(2**26, np.float32)
+    return 2 * x.nbytes / seconds(lambda: np.add(x, 1, out=x))
 
 
 def network_operations(sizes: Sequence[int]) -> int:
@@ -66,17 +65,17 @@ def step_times(task: Task, learner: GradientDescent, run: Run) -> tuple[float, f
     mesh = engine.device_mesh()
     n = mesh.size * learner.runs_per_device()
     inputs, fresh = engine.as_inputs(learner, [run] * n), np.ones(n, bool)
-    states = engine.empty_states(mesh, task, learner, inputs)
+    states, (length, _) = engine.empty_states(mesh, task, learner, inputs), learner.shared_by_slots(run)
 
     def chunk(steps: int, fresh: np.ndarray) -> Any:
         nonlocal states
-        states, losses, _ = engine.train_chunk(mesh, task, learner, states, inputs, fresh, np.int32(steps))
+        states, losses, _ = engine.train_chunk(mesh, task, learner, length, states, inputs, fresh, np.int32(steps))
         return losses
 
     start = time.perf_counter()
     jax.block_until_ready(chunk(1, fresh))
     compiling = time.perf_counter() - start
-    many = max(10, 200 * 64 * 256 // (learner.batch_size * learner.model.width))
+    many = max(40, 200 * 64 * 256 // (learner.batch_size * learner.model.width))
     return compiling, (seconds(lambda: chunk(1 + many, ~fresh)) - seconds(lambda: chunk(1, ~fresh))) / many / n
 
 

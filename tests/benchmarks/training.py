@@ -16,36 +16,24 @@ import json
 import statistics
 import time
 
-import numpy as np
-
 from simulator import Study
 from simulator.execution.workers import available_cores
 from simulator.learners import Run
 from simulator.running import make_runs
-from simulator.training import sweep as engine
 from tests.benchmarks.children import median_and_range, run_pinned
-from tests.benchmarks.roofline import matmul_peak, network_operations
+from tests.benchmarks.roofline import matmul_peak, network_operations, step_times
 
 PYTORCH = ("published", "tuned-float32", "tuned-bfloat16")
 SIMULATOR = ("float32", "mixed")
 
 
-def paper_samples_per_second(precision: str, n_epochs: int) -> float:
-    """Samples a second of the paper's training, in this process; compiling and a first epoch are not counted."""
+def paper_samples_per_second(precision: str) -> float:
+    """Samples a second of the paper's training, in this process; compiling is not counted."""
     from tests.benchmarks.pytorch_baselines import PAPER_CONTEXT_LENGTH, PAPER_DATASET_SIZE, PAPER_LEARNER, PAPER_TASK
 
     learner = dataclasses.replace(PAPER_LEARNER, precision=precision, validation_size=1, patience=None)
-    mesh, n = engine.device_mesh(), learner.runs_per_device()
-    inputs = engine.as_inputs(learner, [Run(PAPER_CONTEXT_LENGTH, PAPER_DATASET_SIZE, 0)] * n)
-    states, fresh = engine.empty_states(mesh, PAPER_TASK, learner, inputs), np.ones(n, bool)
-    per_epoch = learner.chunk_steps(PAPER_DATASET_SIZE)
-    states, losses, _ = engine.train_chunk(mesh, PAPER_TASK, learner, states, inputs, fresh, np.int32(per_epoch))
-    losses.block_until_ready()
-    start = time.perf_counter()
-    steps = np.int32(n_epochs * per_epoch)
-    _, losses, _ = engine.train_chunk(mesh, PAPER_TASK, learner, states, inputs, ~fresh, steps)
-    losses.block_until_ready()
-    return n * n_epochs * PAPER_DATASET_SIZE / (time.perf_counter() - start)
+    _, step = step_times(PAPER_TASK, learner, Run(PAPER_CONTEXT_LENGTH, PAPER_DATASET_SIZE, 0))
+    return learner.batch_size / step
 
 
 def grid_study(precision: str) -> Study:
@@ -138,7 +126,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=SIMULATOR, default="float32", help="of paper-child")
     given = parser.parse_args()
     if given.case == "paper-child":
-        print(json.dumps({"samples_per_second": paper_samples_per_second(given.precision, 4)}))
+        print(json.dumps({"samples_per_second": paper_samples_per_second(given.precision)}))
     else:
         {"paper": paper, "grid": grid}[given.case](given.rounds)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.tasks import randomness, threefry
+from simulator.tasks import randomness
 from simulator.tasks.randomness import choose, permutation, thresholds, uniform_below
 
 WORDS = (
@@ -51,13 +51,3 @@ def test_a_permutation_is_the_ranks_of_its_words(few, monkeypatch):
     words[0, 3:6] = words[0, 1]
     expected = np.argsort(np.argsort(words, axis=1, kind="stable"), axis=1, kind="stable")
     np.testing.assert_array_equal(permutation(jnp.asarray(words)), expected)
-
-
-@pytest.mark.parametrize("number", [1, 2, 7, 64])
-@pytest.mark.parametrize("make", [jax.random.key, jax.random.PRNGKey])
-def test_words_are_those_of_the_library_s_generator(make, number):
-    """Written out for speed, not changed: keys of either kind, inside jit and outside."""
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(make(11), jnp.arange(9))
-    expected = [np.asarray(jax.random.bits(key, (number,), jnp.uint32)) for key in keys]
-    np.testing.assert_array_equal(threefry.random_words(keys, number), expected)
-    np.testing.assert_array_equal(jax.jit(threefry.random_words, static_argnums=1)(keys, number), expected)

@@ -1,0 +1,112 @@
+"""Mixed precision: what is rounded, what is not, and what it does to a study; batches of runs against single runs."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simulator import Study, run
+from simulator.learners import GradientDescent, Run
+from simulator.models import MLP, precision
+from simulator.tasks import GaussianLookBack, SparseParity
+
+PARITY = SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10)
+SERIES = GaussianLookBack.designed(C0=1.0, C=1.0, gamma=1.0, b=1.0, max_context_length=8)
+LEARNER = GradientDescent(model=MLP(hidden_sizes=(16, 16)), steps=400, batch_size=32, validation_size=512)
+
+
+def rounded(array):
+    return np.asarray(jnp.asarray(array).astype(jnp.bfloat16).astype(jnp.float32), np.float64)
+
+
+@pytest.mark.parametrize("emulated", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 3), (7, 1, 2), (33, 8, 1), (64, 88, 64), (100, 17, 30), (3, 2, 9)])
+def test_mixed_products_are_those_of_rounded_factors(shape, emulated, monkeypatch, rng):
+    """Layer and both gradients against float64: with factors of 8 bits every product is exact, and only the order of a
+    float32 sum is free. Batched over runs too, jitted or not, and where the machine has no such instruction."""
+    monkeypatch.setattr(precision, "_has_mixed_product", lambda backend: not emulated)
+    batch, i, o = shape
+    x, w, b, g = (rng.normal(size=s).astype(np.float32) for s in ((batch, i), (i, o), (o,), (batch, o)))
+
+    def layer_and_gradients(x, w, b, g):
+        outputs, back = jax.vjp(lambda *a: precision.linear(*a, "mixed"), x, w, b)
+        return outputs, *back(g)
+
+    x64, w64, g64 = map(rounded, (x, w, g))
+    expected = (x64 @ w64 + b, g64 @ w64.T, x64.T @ g64, g64.sum(axis=0))
+    one_run = layer_and_gradients(*map(jnp.asarray, (x, w, b, g)))
+    two_runs = jax.jit(jax.vmap(layer_and_gradients))(*(jnp.stack([a, 2 * a]) for a in (x, w, b, g)))
+    for single, pair, exact in zip(one_run, two_runs, expected, strict=True):
+        assert single.dtype == jnp.float32
+        np.testing.assert_allclose(single, exact, rtol=1e-5, atol=1e-5 * np.abs(exact).max())
+        np.testing.assert_allclose(pair[0], exact, rtol=1e-5, atol=1e-5 * np.abs(exact).max())
+
+
+def test_float32_is_not_rounded(rng):
+    x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((64, 40), (40, 8), (8,)))
+    exact = x.astype(np.float64) @ w.astype(np.float64) + b
+    with jax.default_matmul_precision("highest"):
+        full = np.asarray(precision.linear(*map(jnp.asarray, (x, w, b)), "float32"))
+    mixed = np.asarray(precision.linear(*map(jnp.asarray, (x, w, b)), "mixed"))
+    assert np.abs(full - exact).max() < 1e-4 < 1e-3 < np.abs(mixed - exact).max() < 0.2
+
+
+@pytest.mark.parametrize("task", [PARITY, SERIES], ids=["parity", "series"])
+def test_mixed_precision_leaves_the_measured_loss_where_it_was(task):
+    """Approximation losses of the two precisions agree within two standard errors over seeds, at every length."""
+    lengths = (2, 6, 8)
+    tables = [
+        run(Study(task, dataclasses.replace(LEARNER, precision=p), lengths, (1000,), seeds=8), progress=False)
+        for p in ("float32", "mixed")
+    ]
+    losses = [table["approximation_loss"].isel(dataset_size=0) for table in tables]
+    difference = losses[1] - losses[0]
+    assert np.any(difference != 0)
+    error = np.sqrt(sum(loss.var("seed", ddof=1) for loss in losses) / 8)
+    assert np.all(np.abs(difference.mean("seed")) < 2 * error + 1e-4)
+
+
+def test_runs_side_by_side_are_single_runs_up_to_rounding_at_first_and_alike_in_the_end():
+    """After one step losses agree to 1e-5; later rounding differences grow (training is chaotic), but not the loss
+    averaged over seeds, by more than two standard errors."""
+
+    def losses(side_by_side, steps):
+        learner = dataclasses.replace(LEARNER, side_by_side=side_by_side, steps=steps, patience=None)
+        fitted = learner.fit_runs(PARITY, [Run(6, 1000, seed) for seed in range(8)])
+        return np.array([f.validation_losses[-1] for f in sorted(fitted, key=lambda f: f.run.seed)])
+
+    np.testing.assert_allclose(losses(1, 1), losses(16, 1), rtol=1e-5)
+    alone, together = losses(1, 400), losses(16, 400)
+    error = np.sqrt((alone.var(ddof=1) + together.var(ddof=1)) / 8)
+    assert abs(alone.mean() - together.mean()) < 2 * error
+    assert not np.array_equal(alone, together)
+
+
+@pytest.mark.parametrize("length", [0, 1, 4, 10])
+@pytest.mark.parametrize("kind", ["float32", "mixed"])
+def test_a_length_known_when_compiling_leaves_out_what_the_mask_makes_zero(length, kind):
+    """The same outputs and gradients, up to the order of sums, whether invisible tokens are cut off or masked."""
+    model = MLP(hidden_sizes=(32, 16))
+    parameters = model.init(PARITY, jax.random.key(0), length)
+    examples = PARITY.sample(jax.random.key(1), range(64))
+
+    def loss(parameters, length):
+        return PARITY.pointwise_loss(model.apply(PARITY, parameters, examples, length, kind), examples, length).mean()
+
+    cut, masked = (jax.value_and_grad(loss)(parameters, known) for known in (length, jnp.int32(length)))
+    for a, b in zip(jax.tree.leaves(cut), jax.tree.leaves(masked), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"precision": "bfloat16"}, "precision"),
+        ({"side_by_side": 0}, "side_by_side must be between 1 and .*; got 0"),
+    ],
+)
+def test_impossible_ways_to_compute_are_refused(changes, message):
+    with pytest.raises((ValueError, TypeError), match=message):  # a TypeError where types are checked first
+        dataclasses.replace(LEARNER, **changes)
