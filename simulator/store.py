@@ -20,7 +20,7 @@ from typing import Any
 
 from simulator.specification import digest
 
-FORMAT = 2
+FORMAT = 3
 """Version of the files' layout and of the numbers in them: raised when either changes."""
 
 

@@ -4,8 +4,10 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
-_asked = threading.Event()
+_asked = False
+# A plain flag: a handler may interrupt anything, itself too, and a lock held there would never be released.
 
 
 class Stopped(SystemExit):
@@ -18,22 +20,33 @@ class Stopped(SystemExit):
         return "stopped; finished runs are kept, the same command continues"
 
 
+def _ask(*_: Any) -> None:
+    global _asked
+    _asked = True
+
+
 @contextlib.contextmanager
 def stopping_in_order() -> Iterator[None]:
     """While inside, SIGTERM only asks; :func:`stop_if_asked` obeys. Without effect outside the main thread."""
+    global _asked
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _asked.clear()
-    before = signal.signal(signal.SIGTERM, lambda *_: _asked.set())
+    before = signal.signal(signal.SIGTERM, _ask)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
-        _asked.clear()
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None for one that is not Python's
+        if before is not _ask:  # else it is for the block around this one to obey, too
+            _asked = False
+
+
+def asked_to_stop() -> bool:
+    """Whether SIGTERM came."""
+    return _asked
 
 
 def stop_if_asked() -> None:
     """Raise Stopped if SIGTERM came: called where nothing is half done."""
-    if _asked.is_set():
+    if _asked:
         raise Stopped

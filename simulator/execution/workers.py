@@ -2,7 +2,8 @@
 
 Each is a fresh interpreter whose affinity is set before JAX is imported (JAX counts its cores then, and has no other
 reliable knob). It asks for a group of runs whenever it has room for one, so that none waits while another is loaded.
-Results come back as plain values; only the parent touches the store.
+Results come back as plain values; only the parent touches the store. A worker's standard input is a pipe on which
+nothing is ever sent: it closes when the parent is gone, however it went, and the worker ends at once.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing import Pipe
@@ -19,7 +21,7 @@ from typing import Any, TypeAlias
 import jax
 
 from simulator.execution.platform import on_cpu
-from simulator.execution.stopping import Stopped, stop_if_asked, stopping_in_order
+from simulator.execution.stopping import Stopped, asked_to_stop, stopping_in_order
 from simulator.learners.base import Run
 from simulator.specification import SpecificationError, from_json
 from theory.checks import check_integer
@@ -31,9 +33,11 @@ Surroundings: TypeAlias = tuple[dict[str, Any], list[str]]
 """Settings of JAX, and the folders where modules are looked for."""
 
 _CHILD = """
-import os, sys
-core, pipe = map(int, sys.argv[1:])
-if core >= 0:
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+core, pipe = map(int, sys.argv[1:3])
+sys.path[:] = sys.argv[3:]
+if core >= 0 and hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {core})
 from simulator.execution.workers import serve
 serve(pipe)
@@ -98,28 +102,28 @@ def make_with_workers(
 
     Raises:
         WorkerError: a worker failed or was killed; the others are stopped.
-        Stopped: this process was asked to stop; the workers finish their chunk first.
+        Stopped: this process, or a worker, was asked to stop; all workers finish their chunk first. Whoever ends a job
+            may signal its processes one by one, in any order.
     """
     cores = available_cores()
     waiting = iter(groups)
-    started = [_Worker(cores[i % len(cores)] if workers <= len(cores) else -1) for i in range(workers)]
+    started: list[_Worker] = []
+    stopping = False
     try:
+        for i in range(workers):
+            started.append(_Worker(cores[i % len(cores)] if workers <= len(cores) else -1))
         for worker in started:
             worker.send((study.to_json(), surroundings()))
-        stopping = False
         while alive := [worker for worker in started if worker.pipe is not None]:
             ready = wait([worker.pipe for worker in alive if worker.pipe is not None], timeout=0.2)
-            if not stopping:
-                try:
-                    stop_if_asked()
-                except Stopped:
-                    stopping = True
-                    for worker in alive:
-                        worker.process.terminate()
+            if not stopping and (asked_to_stop() or any(worker.was_stopped for worker in started)):
+                stopping = True
+                for worker in alive:
+                    worker.process.terminate()
             for worker in alive:
                 if worker.pipe in ready:
                     yield from worker.attend(waiting, stopping)
-        if stopping:
+        if stopping or any(worker.was_stopped for worker in started):
             raise Stopped
     finally:
         for worker in started:
@@ -128,74 +132,99 @@ def make_with_workers(
 
 
 class _Worker:
-    """A worker process as its parent sees it."""
+    """A worker process as its parent sees it.
+
+    Attributes:
+        process: the process.
+        pipe: for messages; None once the worker has ended.
+        owed: runs it was given and has not sent.
+        dismissed: it was told that there are no more.
+        was_stopped: it ended because of SIGTERM.
+    """
 
     def __init__(self, core: int):
         ours, theirs = Pipe()
         with theirs:
             number = theirs.fileno()
-            command = [sys.executable, "-c", _CHILD, str(core), str(number)]
-            self.process = subprocess.Popen(command, pass_fds=(number,), stdin=subprocess.DEVNULL)
+            command = [sys.executable, "-c", _CHILD, str(core), str(number), *sys.path]
+            environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+            self.process = subprocess.Popen(command, pass_fds=(number,), stdin=subprocess.PIPE, env=environment)
         self.pipe: Connection | None = ours
+        self.owed = 0
+        self.dismissed = self.was_stopped = False
 
     def send(self, message: Any) -> None:
-        with contextlib.suppress(BrokenPipeError):  # its end is noticed when it is read from
+        with contextlib.suppress(OSError):  # its end is noticed when it is read from
             assert self.pipe is not None
             self.pipe.send(message)
 
     def attend(self, waiting: Iterator[Sequence[Run]], stopping: bool) -> Iterator[tuple[Run, dict[str, Any]]]:
-        """Take one message."""
+        """Take one message, or notice the end."""
         assert self.pipe is not None
         try:
             kind, content = self.pipe.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # between messages, or in the middle of one
             self.end()
             code = self.process.returncode
-            if code != 0 and not stopping:
-                how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-                raise WorkerError(
-                    f"a worker process {how}. Finished runs are kept in their store: run again to continue, with fewer "
-                    "workers if memory ran out"
-                ) from None
-            return
+            self.was_stopped = code == -signal.SIGTERM
+            if stopping or self.was_stopped or (code == 0 and self.dismissed and not self.owed):
+                return
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended by itself with status {code}"
+            raise WorkerError(
+                f"a worker process {how}. Finished runs are kept in their store: run again to continue, with fewer "
+                "workers if memory ran out"
+            ) from None
         if kind == "next":
-            self.send(None if stopping else next(waiting, None))
+            group = None if stopping else next(waiting, None)
+            self.dismissed = group is None
+            self.owed += len(group or ())
+            self.send(group)
         elif kind == "made":
+            self.owed -= 1
             yield content
         else:
             raise WorkerError(f"a worker process failed; finished runs are kept in their store\n\n{content}")
 
     def end(self) -> None:
-        """Close the pipe of a worker that is ending."""
+        """Close the pipes of a worker that is ending."""
         if self.pipe is not None:
             self.pipe.close()
             self.pipe = None
         self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
 
 
 def serve(number: int) -> None:
     """What a worker process does: make the runs it is given until there are none, or its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     pipe = Connection(number)
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+
+    def groups() -> Iterator[Sequence[Run]]:
+        while True:
+            pipe.send(("next", None))
+            group = pipe.recv()
+            if group is None:
+                return
+            yield group
+
+    try:
         text, around = pipe.recv()
         adopt(around)
+        from simulator.running import make_here
 
-        def groups() -> Iterator[Sequence[Run]]:
-            while True:
-                pipe.send(("next", None))
-                group = pipe.recv()
-                if group is None:
-                    return
-                yield group
-
-        try:
-            from simulator.running import make_here
-
-            with stopping_in_order():
-                for made in make_here(from_json(text), groups()):
-                    pipe.send(("made", made))
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            raise
-        except Exception:
+        with stopping_in_order():
+            for made in make_here(from_json(text), groups()):
+                pipe.send(("made", made))
+    except Stopped:
+        # Ended by the signal, as far as the parent can see: so is a worker that is asked before it listens.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the parent is gone
             pipe.send(("failed", traceback.format_exc()))
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)  # until the other end of standard input is closed
+    os._exit(1)

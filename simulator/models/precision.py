@@ -21,45 +21,47 @@ def linear(
     Relative error of a product of norms: about 2^-9. Parameters, biases and the result stay float32, and inputs that
     8 bits hold exactly (bits, one-hot vectors) are not rounded at all.
     """
-    if precision == "float32":
-        return inputs @ kernel + bias[None, :]
-    return _mixed(inputs, kernel, bias)
+    return _linear(inputs, kernel, bias, precision)  # pyright: ignore[reportReturnType]
 
 
-@jax.custom_vjp
-def _mixed(inputs: Array, kernel: Array, bias: Array) -> Array:
-    return _forward(inputs, kernel, bias)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _linear(inputs: Array, kernel: Array, bias: Array, precision: Precision) -> Array:
+    return _forward(inputs, kernel, bias, precision)[0]
 
 
-def _forward(inputs: Array, kernel: Array, bias: Array) -> tuple[Array, tuple[Array, Array]]:
-    low = inputs.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
-    return _product(*low) + bias[None, :], low
+def _forward(inputs: Array, kernel: Array, bias: Array, precision: Precision) -> tuple[Array, tuple[Array, Array]]:
+    factors = _factor(inputs, precision), _factor(kernel, precision)
+    return _product(*factors) + bias[None, :], factors
 
 
-def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array, Array]:
+def _backward(precision: Precision, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array, Array]:
     inputs, kernel = saved
-    low = gradient.astype(jnp.bfloat16)
+    factor = _factor(gradient, precision)
     if kernel.shape[1] == 1:
         # One column is no matrix product: multiplying and summing is faster.
-        of_kernel = jnp.sum(inputs.astype(jnp.float32) * low.astype(jnp.float32), axis=0)[:, None]
-        of_inputs = low.astype(jnp.float32) * kernel.astype(jnp.float32).T
-        return of_inputs, of_kernel, jnp.sum(low.astype(jnp.float32), axis=0)
-    # On a CPU only the product of two matrices in row-major order is fast, and the compiler folds a transposition into
-    # the product; it cannot where rows are joined to the transposed matrix. The bias is the weight of an input of one.
-    ones = jnp.ones((1, inputs.shape[0]), jnp.bfloat16)
-    of_both = _product(jnp.concatenate([inputs.T, ones]), low)
+        inputs, kernel, factor = (array.astype(jnp.float32) for array in (inputs, kernel, factor))
+        return factor * kernel.T, jnp.sum(inputs * factor, axis=0)[:, None], jnp.sum(factor, axis=0)
+    # On a CPU only the product of two matrices in row-major order is fast in bfloat16, and the same to the bit on any
+    # number of threads; but the compiler folds a transposition into a product. It cannot where rows are joined to the
+    # transposed matrix. The bias is the weight of an input of one.
+    ones = jnp.ones((1, inputs.shape[0]), inputs.dtype)
+    of_both = _product(jnp.concatenate([inputs.T, ones]), factor)
     turned = jnp.pad(kernel.T, ((0, 1), (0, 0)))[:-1]
-    return _product(low, turned), of_both[:-1], of_both[-1]
+    return _product(factor, turned), of_both[:-1], of_both[-1]
 
 
-_mixed.defvjp(_forward, _backward)
+_linear.defvjp(_forward, _backward)
+
+
+def _factor(array: Array, precision: Precision) -> Array:
+    return array.astype(jnp.bfloat16 if precision == "mixed" else jnp.float32)
 
 
 def _product(a: Array, b: Array) -> Array:
-    if not _has_mixed_product(jax.default_backend()):
+    if a.dtype == jnp.bfloat16 and not _has_mixed_product(jax.default_backend()):
         # The same numbers, but for the order of the sum.
-        return jnp.matmul(a.astype(jnp.float32), b.astype(jnp.float32), precision="highest")
-    return jax.lax.dot(a, b, preferred_element_type=jnp.float32)
+        a, b = a.astype(jnp.float32), b.astype(jnp.float32)
+    return jax.lax.dot(a, b, precision="highest", preferred_element_type=jnp.float32)
 
 
 @functools.cache

@@ -4,7 +4,8 @@ All runs of a sweep share one compiled program, because context length, dataset 
 shapes; only a network so wide that its runs are taken one by one gets a program for each context length, which leaves
 out the tokens that are not seen. Slots are spread over the devices of the process (``jax.make_mesh`` over axis
 ``run``), each device running the same program on slots of its own; nothing passes between devices. So a run's result is
-the same to the bit in any slot, in any company and on any number of devices of a kind.
+the same to the bit in any slot and any company. On another number of devices it may be rounded otherwise, for the
+compiler fuses a program for several devices in other ways.
 """
 
 import functools
