@@ -4,6 +4,8 @@
 accelerator. ``paper`` is the public code's: 50 tasks on 100 bits, its network, its hyper-parameters, its grid.
 """
 
+import dataclasses
+
 from paper_reproduction.reproduce import Reproduction, Scale
 from simulator import Study
 from simulator.learners import GradientDescent
@@ -16,7 +18,7 @@ def study(scale: Scale) -> Study:
     if scale == "paper":
         return Study(
             task=SparseParity.paper_v1(),
-            learner=GradientDescent.paper_v1(),
+            learner=dataclasses.replace(GradientDescent.paper_v1(), precision="mixed"),
             context_lengths=(27, 32, 36, 43, 63, 94),
             dataset_sizes=(50_000, 75_000, 85_000, 100_000, 150_000, 200_000, 400_000, 2_000_000),
             seeds=4,
@@ -35,7 +37,7 @@ def study(scale: Scale) -> Study:
         )
     return Study(
         task=SparseParity.pareto(n_tasks=24, max_context_length=64, nearest=2, exponent=0.7),
-        learner=GradientDescent(model=MLP(hidden_sizes=(64, 64)), steps=6000, weight_decay=0.3),
+        learner=GradientDescent(model=MLP(hidden_sizes=(64, 64)), steps=6000, weight_decay=0.3, precision="mixed"),
         context_lengths=(2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64),
         dataset_sizes=(724, 1024, 1448, 2048, 2896, 4096, 5793, 8192, 11585, 16384),
         seeds=4,

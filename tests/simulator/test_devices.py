@@ -18,7 +18,9 @@ PARITY = SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10)
 NARROW = GradientDescent(
     model=MLP(hidden_sizes=(16, 16)), steps=20, batch_size=32, validation_size=256, precision="mixed"
 )
-WIDE = GradientDescent(model=MLP(hidden_sizes=(256, 16)), steps=20, batch_size=64, validation_size=256)
+WIDE = GradientDescent(
+    model=MLP(hidden_sizes=(256, 64)), steps=6, batch_size=512, evaluation_every=3, validation_size=256
+)
 
 CHILD = """
 import sys
@@ -31,12 +33,12 @@ print(engine.train_chunk._cache_size())
 """
 
 
-@pytest.mark.parametrize(("learner", "programs"), [(NARROW, 1), (WIDE, 3)], ids=["narrow, mixed precision", "wide"])
+@pytest.mark.parametrize(("learner", "programs"), [(NARROW, 1), (WIDE, 2)], ids=["narrow, mixed precision", "wide"])
 def test_runs_spread_over_two_devices_have_the_numbers_of_one(tmp_path, learner, programs):
-    """Every device runs the program that one device would, on slots of its own; 42 runs, so that both are full. What
+    """Every device runs the program that one device would, on slots of its own; 36 runs, so that both are full. What
     is left are the roundings of a program fused otherwise, after 20 steps still below 1e-4 of the loss. It is compiled
     once; for a wide network once a context length."""
-    study = Study(PARITY, learner, (0, 4, 10), (64, 500), seeds=7, test_size=512)
+    study = Study(PARITY, learner, (4, 10), (64, 500), seeds=9, test_size=512)
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     command = [sys.executable, "-c", CHILD, study.to_json(), str(tmp_path / "results.nc")]
     output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
@@ -55,7 +57,7 @@ def test_a_platform_that_is_not_there_is_an_error_and_never_another_one(platform
 def test_the_platform_that_is_there_is_accepted_and_an_unknown_one_refused():
     check_platform("cpu")
     check_platform(None)
-    with pytest.raises((ValueError, TypeError), match="platform"):
+    with pytest.raises(ValueError, match=r"platform must be one of 'cpu', 'gpu', 'tpu'; got 'abacus'"):
         check_platform("abacus")
 
 

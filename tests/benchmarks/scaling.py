@@ -1,0 +1,88 @@
+"""What a run costs as the grid, the data, the context and the network grow; least squares at all lengths at once.
+
+    python -m tests.benchmarks.scaling
+
+on one core: seconds of a run against the number of runs in the grid, of a step against dataset size, context length and
+width, with the largest memory of the process so far; then least squares at every length 1..256 from one factorisation
+beside a solution of its own for each.
+"""
+
+import dataclasses
+import itertools
+import os
+import resource
+import time
+
+import numpy as np
+import scipy.linalg
+
+from paper_reproduction.parity_mlp import study
+from simulator.execution.workers import available_cores
+from simulator.learners import LeastSquares, Run
+from simulator.models import MLP
+from simulator.tasks import GaussianLookBack, SparseParity
+from tests.benchmarks.roofline import step_times
+
+
+def peak_memory() -> float:
+    """Largest resident memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def against_number_of_runs() -> None:
+    """Time a run where all take the same number of steps."""
+    base = study("laptop")
+    learner = dataclasses.replace(base.learner, steps=400, patience=None)
+    list(learner.fit_runs(base.task, [Run(8, 1000, 0)]))
+    print("runs in the grid    ms a run    peak MiB")
+    for n in (16, 64, 256, 1024):
+        runs = [Run(length, 4096, seed) for length, seed in itertools.product(range(1, 17), range(n // 16))]
+        start = time.perf_counter()
+        for _ in learner.fit_runs(base.task, runs):
+            pass
+        print(f"{n:16d} {1e3 * (time.perf_counter() - start) / n:11.2f} {peak_memory():11.0f}")
+
+
+def against_sizes() -> None:
+    """Time a step along each axis from one middle."""
+    base = study("laptop")
+    print("\naxis                     value   us a step   compile s    peak MiB")
+    cases = [
+        *(("dataset size", d, base.task, base.learner, Run(16, d, 0)) for d in (10**3, 10**5, 10**7, 10**9)),
+        *(
+            ("context length L", L, SparseParity.pareto(24, L, 2, 0.7), base.learner, Run(L, 4096, 0))
+            for L in (16, 64, 256, 1024)
+        ),
+        *(
+            ("width", w, base.task, dataclasses.replace(base.learner, model=MLP((w, w))), Run(16, 4096, 0))
+            for w in (16, 64, 128, 256, 512)
+        ),
+    ]
+    for axis, value, task, learner, run in cases:
+        compiling, step = step_times(task, learner, run)
+        print(f"{axis:18s} {value:11d} {step * 1e6:11.1f} {compiling:11.1f} {peak_memory():11.0f}")
+
+
+def least_squares_at_every_length() -> None:
+    """Weights of all lengths, from samples at hand."""
+    task = GaussianLookBack.designed(C0=1.0, C=1.0, gamma=1.0, b=1.0, max_context_length=256)
+    runs = [Run(length, 4096, 0) for length in range(1, 257)]
+    list(LeastSquares().fit_runs(task, runs))
+    start = time.perf_counter()
+    fitted = {f.run.context_length: f.predictor.weights for f in LeastSquares().fit_runs(task, runs)}
+    together = time.perf_counter() - start
+    rng = np.random.default_rng(0)
+    data, target = rng.normal(size=(4096, 256)), rng.normal(size=4096)
+    start = time.perf_counter()
+    for length in runs:
+        scipy.linalg.lstsq(data[:, : length.context_length], target, lapack_driver="gelsy", check_finite=False)
+    separate = time.perf_counter() - start
+    print(f"\nleast squares, L = 256, D = 4096: {len(fitted)} lengths together {together:.2f} s, data drawn included;")
+    print(f"separate solutions of data at hand {separate:.2f} s; ratio {separate / together:.1f}")
+
+
+if __name__ == "__main__":
+    os.sched_setaffinity(0, {available_cores()[0]})
+    against_number_of_runs()
+    against_sizes()
+    least_squares_at_every_length()
