@@ -160,7 +160,7 @@ class GradientDescent(Learner):
         """Runs trained in one batch on each device.
 
         On a CPU 16 of a narrow network and one of a wide one: a batch pays where a single run's products are too small
-        to keep a core busy (``python -m tests.benchmarks.batching`` measures it).
+        to keep a core busy (``python -m tests.benchmarks.scaling`` measures it).
         """
         if self.side_by_side is not None:
             return self.side_by_side

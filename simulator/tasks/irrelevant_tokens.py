@@ -200,9 +200,9 @@ class IrrelevantTokens(Task):
             drawn = [self.task.sample(other_stream(key, 3 + copy), index).context for copy in copies]
             return jnp.concatenate(drawn, axis=1)[:, :number]
         keys, _ = sample_keys(other_stream(key, 2), index)
-        if self.task.vocabulary_size is not None:
-            return uniform_below(random_words(keys, number), self.task.vocabulary_size)
-        return random_normals(keys, (number, *context.shape[2:]))
+        if self.task.vocabulary_size is None:
+            return random_normals(keys, (number, *context.shape[2:]))
+        return uniform_below(random_words(keys, number), self.task.vocabulary_size)
 
     def _with_marks(self, context: Array, relevant: Array) -> Array:
         if not self._marked:
@@ -296,6 +296,4 @@ def _placed(task: IrrelevantTokens) -> Bool[np.ndarray, "L"]:
     else:
         start = {"first": 0, "last": L - n, "middle": (L - n + 1) // 2}[task.placement]
         places = np.arange(start, start + n)
-    placed = np.zeros(L, bool)
-    placed[places] = True
-    return placed
+    return np.isin(np.arange(L), places)

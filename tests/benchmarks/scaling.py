@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.scaling
 
-on one core: seconds of a run against the number of runs in the grid, of a step against dataset size, context length and
-width, with the largest memory of the process so far; then least squares at every length 1..256 from one factorisation
-beside a solution of its own for each.
+on one core: seconds of a run against the number of runs in the grid; of a step against dataset size, context length,
+width and runs side by side, with the largest memory of the process so far; then least squares at every length 1..256
+from one factorisation beside a solution of its own for each.
 """
 
 import dataclasses
@@ -58,6 +58,9 @@ def against_sizes() -> None:
             for w in (16, 64, 128, 256, 512)
         ),
     ]
+    for width, n in itertools.product((64, 256), (1, 4, 16, 64)):
+        learner = dataclasses.replace(base.learner, model=MLP((width, width)), side_by_side=n)
+        cases.append((f"runs at once, {width}", n, base.task, learner, Run(16, 4096, 0)))
     for axis, value, task, learner, run in cases:
         compiling, step = step_times(task, learner, run)
         print(f"{axis:18s} {value:11d} {step * 1e6:11.1f} {compiling:11.1f} {peak_memory():11.0f}")
