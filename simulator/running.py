@@ -1,10 +1,11 @@
 """Running a study: every run that is not kept yet is made, kept as it ends, and the table put together."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from tqdm.auto import tqdm
 
 from simulator.evaluation import evaluate
 from simulator.execution.platform import check_platform
-from simulator.execution.stopping import stop_if_asked, stopping_in_order
+from simulator.execution.stopping import stopping_in_order
 from simulator.execution.workers import check_workers, make_with_workers
 from simulator.learners.base import FittedRun, Run
 from simulator.results import as_table
@@ -59,8 +60,9 @@ def run(
     kept = None if store is None else Store(pathlib.Path(store))
     results = {} if kept is None else open_store(study, kept, runs)
     bar = tqdm(total=len(runs), initial=len(results), desc="runs", unit="run", disable=not progress, mininterval=0.5)
-    with bar:
-        for made, result in make_runs(study, [run for run in runs if run not in results], kept, workers):
+    # Closed, whatever ends the loop: workers end and SIGTERM means again what it did, even where the error is kept.
+    with bar, contextlib.closing(make_runs(study, [r for r in runs if r not in results], kept, workers)) as making:
+        for made, result in making:
             results[made] = result
             bar.update()
     return as_table(study, results, {run: digest(study.run_spec(run)) for run in runs})
@@ -74,27 +76,27 @@ def open_store(study: Study, store: Store, runs: Iterable[Run]) -> dict[Run, dic
 
 def make_runs(
     study: Study, runs: Sequence[Run], store: Store | None, workers: int = 1
-) -> Iterator[tuple[Run, dict[str, Any]]]:
+) -> Generator[tuple[Run, dict[str, Any]], None, None]:
     """Make runs, keeping and yielding each as it ends."""
     groups = study.learner.groups(runs)
     with stopping_in_order():
         before = time.perf_counter()
         workers = min(workers, len(groups))
         made = make_here(study, groups) if workers <= 1 else make_with_workers(study, groups, workers)
-        for run, result in made if groups else ():
-            if store is not None:
-                spec, now = study.run_spec(run), time.perf_counter()
-                # Seconds are no part of a result: they differ from one time to the next.
-                store.write(digest(spec), spec, result, {"seconds_since_previous": now - before})
-                before = now
-            yield run, result
+        with contextlib.closing(made):
+            for run, result in made if groups else ():
+                if store is not None:
+                    spec, now = study.run_spec(run), time.perf_counter()
+                    # Seconds are no part of a result: they differ from one time to the next.
+                    store.write(digest(spec), spec, result, {"seconds_since_previous": now - before})
+                    before = now
+                yield run, result
 
 
-def make_here(study: Study, groups: Iterable[Sequence[Run]]) -> Iterator[tuple[Run, dict[str, Any]]]:
+def make_here(study: Study, groups: Iterable[Sequence[Run]]) -> Generator[tuple[Run, dict[str, Any]], None, None]:
     """Make runs in this process, yielding each run's result."""
     for fitted in study.learner.fit_groups(study.task, groups):
         yield fitted.run, _measure(study, fitted)
-        stop_if_asked()
 
 
 def finished_runs(

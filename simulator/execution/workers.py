@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeAlias
@@ -97,7 +97,7 @@ def check_workers(workers: Any, study: Any) -> int:
 
 def make_with_workers(
     study: Any, groups: Iterable[Sequence[Run]], workers: int
-) -> Iterator[tuple[Run, dict[str, Any]]]:
+) -> Generator[tuple[Run, dict[str, Any]], None, None]:
     """Make all runs in worker processes, yielding each run's result as it arrives.
 
     Raises:

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
+from simulator.execution.stopping import stop_if_asked
 from simulator.learners.base import Cost, FittedRun, KnownSteps, Learner, Run
 from simulator.seeds import stream_key
 from simulator.tasks.base import Examples, Key, Task
@@ -76,6 +77,7 @@ class LeastSquares(Learner):
                     for run in of_size:
                         nearest_first = weights[run.context_length * task.n_channels]
                         yield FittedRun(run, _predictor(task, run.context_length, nearest_first))
+                    stop_if_asked()
 
     def untrained(self, task: Task, context_length: Integer) -> LinearPredictor:
         return _predictor(task, context_length, np.zeros((context_length * task.n_channels, task.n_steps)))
