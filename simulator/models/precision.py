@@ -18,8 +18,8 @@ def linear(
 
     In mixed precision the factors of all three products (of the layer and of its two gradients) are rounded to
     bfloat16, 8 significant bits; each product of two such numbers is exact in float32, in which they are summed.
-    A rounded factor is off by at most 2^-9 of itself, a product by about 2^-8. Parameters, biases and the result stay float32, and inputs that
-    8 bits hold exactly (bits, one-hot vectors) are not rounded at all.
+    A rounded factor is off by at most 2^-9 of itself, a product by about 2^-8. Parameters, biases and the result stay
+    float32, and inputs that 8 bits hold exactly (bits, one-hot vectors) are not rounded at all.
     """
     return _linear(inputs, kernel, bias, precision)  # pyright: ignore[reportReturnType]
 
