@@ -29,7 +29,7 @@ WIDE = GradientDescent(
 )
 LINEAR = Study(SERIES, LeastSquares(), (1, 4, 8), (64, 500), seeds=3, test_size=512)
 LONG = Study(
-    PARITY, dataclasses.replace(NARROW, steps=2500, patience=None, side_by_side=4), (2, 10), (64, 512), seeds=10
+    PARITY, dataclasses.replace(NARROW, steps=10_000, patience=None, side_by_side=4), (2, 10), (64, 512), seeds=10
 )
 
 CHILD = """
