@@ -53,6 +53,8 @@ class Shard:
         workers: worker processes on a CPU; on an accelerator a single process makes the runs.
         platform: that JAX must run on; None for any.
         surroundings: of the process that submits.
+        attempts: times in a row that an element may be stopped before it finished a single run.
+        fruitless: times in a row that it was.
     """
 
     study: str
@@ -60,20 +62,36 @@ class Shard:
     workers: int
     platform: str | None
     surroundings: Surroundings
+    attempts: int
+    fruitless: int = 0
 
     def __call__(self, runs: Sequence[Run]) -> None:
         """Make those of the runs that the store lacks."""
         adopt(self.surroundings)
         check_platform(self.platform)
-        study, store = Study.from_json(self.study), Store(pathlib.Path(self.store))
-        finished = open_store(study, store, runs)
-        missing = [run for run in runs if run not in finished]
+        study, store, missing = self._missing(runs)
         for _ in make_runs(study, missing, store, self.workers if on_cpu() else 1):
             pass
 
     def checkpoint(self, runs: Sequence[Run]) -> Any:
-        """What is to be done after a requeue: the same, since finished runs are in the store."""
-        return _submitit().helpers.DelayedSubmission(self, runs)
+        """What is to be done once the element is queued again: the runs that are missing.
+
+        Raises:
+            SlurmError: it was stopped too often without having finished a run; queued again it would be for ever.
+        """
+        _, _, missing = self._missing(runs)
+        fruitless = 0 if len(missing) < len(runs) else self.fruitless + 1
+        if fruitless == self.attempts:
+            raise SlurmError(
+                f"stopped {fruitless} times in a row before one of {len(runs)} runs was finished. If time was up, raise "
+                "timeout_minutes"
+            )
+        return _submitit().helpers.DelayedSubmission(dataclasses.replace(self, fruitless=fruitless), missing)
+
+    def _missing(self, runs: Sequence[Run]) -> tuple[Study, Store, list[Run]]:
+        study, store = Study.from_json(self.study), Store(pathlib.Path(self.store))
+        finished = open_store(study, store, runs)
+        return study, store, [run for run in runs if run not in finished]
 
 
 def run_on_slurm(
@@ -100,10 +118,11 @@ def run_on_slurm(
         store: folder of finished runs, on a file system that the nodes share; logs go to its folder ``slurm``.
         shards: most elements of the job array, among which the groups of runs that are left are dealt out.
         timeout_minutes: limit of each element. Time is up two minutes before it (at half of it, if it is shorter than
-            four): the element is queued again then, and begins its unfinished runs anew. No run may take longer.
+            four): the element is queued again then, and begins its unfinished runs anew. A run that takes longer never
+            ends: an element that is stopped ``attempts`` times without having finished one is an error.
         cores_per_shard: of each element; on CPUs each makes runs of its own.
         options: further parameters of sbatch, as in ``{"partition": "long", "mem": "8G"}``; True for a bare one.
-        attempts: jobs in a row that may end without having finished a single run.
+        attempts: jobs in a row, and stops of an element in a row, that may end without a single finished run.
         poll_seconds: between looks at the queue.
         platform: ``"cpu"``, ``"gpu"`` or ``"tpu"`` to insist on in the jobs; None to take what JAX finds there.
         progress: show a bar with the runs finished and the jobs' states.
@@ -129,7 +148,7 @@ def run_on_slurm(
             f"options may not hold {', '.join(taken)}: give shards, timeout_minutes and cores_per_shard instead"
         )
     kept = Store(pathlib.Path(store).absolute())
-    shard = Shard(study.to_json(), str(kept.path), cores, platform, surroundings())
+    shard = Shard(study.to_json(), str(kept.path), cores, platform, surroundings(), attempts)
     queue = _Queue(
         folder=kept.path / "slurm",
         name=f"context-scaling-{digest(shard.study + shard.store)[:12]}",

@@ -50,8 +50,8 @@ class LeastSquares(Learner):
     """beta = argmin |X beta - y|^2 over the last l tokens, without intercept; of several solutions the shortest.
 
     A token of C channels has C columns, p = l C in all; S targets are S problems with one X. With [X y] = Q R, columns
-    nearest token first, the weights of every p <= D solve R_{1..p,1..p} beta = z_{1..p}, z the last S columns of R: one
-    factorisation serves every context length. D is read in blocks, each appended to the triangle of those before it,
+    nearest token first, the weights of every p <= D solve R_{1..p,1..p} beta = z_{1..p}, z the last S columns of R, and
+    the inverse of a triangle begins with the inverses of all smaller ones: one factorisation serves every context length. D is read in blocks, each appended to the triangle of those before it,
     so any D needs the memory of one block. Beyond p = D the minimum-norm solution of the same reduced system is taken.
     Arithmetic in float64.
     """
@@ -204,11 +204,11 @@ def _nested_weights(
     vanishing = diagonal <= diagonal.max(initial=0.0) * _RANK_TOLERANCE
     regular = int(np.argmax(vanishing)) if vanishing.any() else len(diagonal)
 
+    inverse = scipy.linalg.solve_triangular(R[:regular, :regular], np.eye(regular), check_finite=False)
+
     def weights(p: int) -> np.ndarray:
-        if p == 0:
-            return np.zeros((0, n_steps))
         if p <= regular:
-            return scipy.linalg.solve_triangular(R[:p, :p], z[:p], check_finite=False)
+            return np.einsum("ij,js->is", inverse[:p, :p], z[:p])  # in this thread: the order of its sums is one
         solution = scipy.linalg.lstsq(R[:, :p], z, cond=_RANK_TOLERANCE, lapack_driver="gelsy", check_finite=False)
         return solution[0]  # pyright: ignore[reportOptionalSubscript]
 

@@ -39,21 +39,15 @@ class RunState(NamedTuple):
 
 
 def start(task: Task, learner: "GradientDescent", inputs: RunInputs) -> RunState:
-    """The state before the first step. The initial parameters stand for selection like any later ones.
-
-    The paper's protocol looks at validation after each epoch only.
-    """
+    """The state before the first step."""
     key = stream_key(inputs.seed, "initialisation")
     parameters = learner.model.init(task, key, inputs.context_length)
-    untrained = jnp.float32(jnp.inf)
-    if learner.selection == "validation":
-        untrained = validation_loss(task, learner, parameters, inputs)
     return RunState(
         parameters,
         learner.optimizer().init(parameters),
         step=jnp.int32(0),
         best_parameters=parameters,
-        best_loss=untrained,
+        best_loss=jnp.float32(jnp.inf),
         evaluations_since_best=jnp.int32(0),
         diverged=jnp.bool_(False),
     )

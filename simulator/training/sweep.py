@@ -54,13 +54,24 @@ def train_chunk(
     def on_one_device(
         states: RunState, inputs: RunInputs, fresh: jax.Array, steps: jax.Array
     ) -> tuple[RunState, jax.Array, jax.Array]:
-        def begin(states: RunState) -> RunState:
-            begun = _side_by_side(lambda i: start(task, learner, with_known_length(i)))(inputs)
+        def of_fresh(new: Any, old: Any) -> Any:
             choose = jax.vmap(lambda is_fresh, new, old: jnp.where(is_fresh, new, old))
-            return jax.tree.map(functools.partial(choose, fresh), begun, states)
+            return jax.tree.map(functools.partial(choose, fresh), new, old)
 
-        states = jax.lax.cond(jnp.any(fresh), begin, lambda states: states, states)
-        return _side_by_side(lambda i, s: advance(task, learner, with_known_length(i), s, steps))(inputs, states)
+        def begin(states: RunState) -> RunState:
+            return of_fresh(_side_by_side(lambda i: start(task, learner, with_known_length(i)))(inputs), states)
+
+        def advance_or_look(i: jax.Array, carry: tuple) -> tuple:
+            n = jnp.where(i > 0, steps, 0)
+            new = _side_by_side(lambda i, s: advance(task, learner, with_known_length(i), s, n))(inputs, carry[0])
+            return jax.lax.cond(i > 0, lambda new, _: new, of_fresh, new, carry)
+
+        any_fresh = jnp.any(fresh)
+        states = jax.lax.cond(any_fresh, begin, lambda states: states, states)
+        # An untrained network is looked at by the code that looks at a trained one: evaluation is compiled once.
+        look_first = any_fresh & learner.looks_at_untrained
+        carry = (states, jnp.zeros(fresh.shape, jnp.float32), jnp.zeros(fresh.shape, bool))
+        return jax.lax.fori_loop(jnp.where(look_first, 0, 1), 2, advance_or_look, carry)
 
     slots = PartitionSpec("run")
     with jax.default_matmul_precision("highest"):

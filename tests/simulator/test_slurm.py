@@ -15,6 +15,7 @@ import xarray as xr
 from paper_reproduction import cli
 from simulator import SlurmError, Study, load_results, run, run_on_slurm
 from simulator.execution import slurm
+from simulator.execution.workers import surroundings
 from simulator.learners import LeastSquares
 from simulator.tasks import GaussianLookBack
 from tests.slurm_cluster import SlurmCluster
@@ -115,6 +116,20 @@ def test_an_element_that_always_fails_ends_the_study_with_its_traceback(cluster,
     with pytest.raises(SlurmError, match=r"(?s)the 2\. time in a row.*PlatformError: platform 'gpu' was asked for"):
         submit(QUICK, tmp_path / "runs", attempts=2, platform="gpu")
     assert submissions(tmp_path / "runs") == 2
+
+
+def test_an_element_that_never_finishes_a_run_in_its_time_is_not_queued_again_for_ever(tmp_path):
+    """Finished runs start the count anew, and are not given to it again."""
+    store, runs = tmp_path / "runs", QUICK.runs()
+    shard = slurm.Shard(QUICK.to_json(), str(store), 1, None, surroundings(), attempts=2)
+    once = shard.checkpoint(runs)
+    assert once.args == (runs,)
+    with pytest.raises(SlurmError, match=r"stopped 2 times in a row before one of 24 runs.*raise timeout_minutes"):
+        once.function.checkpoint(*once.args)
+    run(dataclasses.replace(QUICK, seeds=1), store, progress=False)
+    again = once.function.checkpoint(*once.args)
+    assert again.args == ([r for r in runs if r.seed > 0],)
+    assert again.function == shard
 
 
 def test_a_cancelled_job_is_not_submitted_again(cluster, tmp_path):

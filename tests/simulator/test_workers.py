@@ -114,6 +114,16 @@ def test_a_killed_worker_is_told_and_what_was_finished_is_kept(tmp_path, undistu
     assert_continues(tmp_path, undisturbed, at_least=4)
 
 
+def test_a_killed_parent_leaves_what_its_workers_finished(tmp_path, undisturbed):
+    parent = child(tmp_path, 2)
+    wait_until(lambda: finished(tmp_path) >= 4)
+    mine = children_of(parent.pid)
+    parent.kill()
+    parent.communicate()
+    wait_until(lambda: not any(map(is_running, mine)))
+    assert_continues(tmp_path, undisturbed, at_least=4)
+
+
 def test_a_worker_that_ends_by_itself_before_its_runs_are_made_is_no_success(monkeypatch):
     """Status 0 too: what makes a run may call exit."""
     for how, status in (("os._exit(0)", 0), ("os._exit(3)", 3)):
