@@ -83,8 +83,8 @@ class Shard:
         fruitless = 0 if len(missing) < len(runs) else self.fruitless + 1
         if fruitless == self.attempts:
             raise SlurmError(
-                f"stopped {fruitless} times in a row before one of {len(runs)} runs was finished. If time was up, raise "
-                "timeout_minutes"
+                f"stopped {fruitless} times in a row before one of {len(runs)} runs was finished. If time was up, "
+                "raise timeout_minutes"
             )
         return _submitit().helpers.DelayedSubmission(dataclasses.replace(self, fruitless=fruitless), missing)
 

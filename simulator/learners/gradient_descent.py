@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from simulator.learners.base import Cost, FittedRun, KnownSteps, Learner, Run
 from simulator.models.base import Model, Parameters
@@ -23,9 +23,6 @@ from simulator.training import sweep as engine
 from simulator.training.run import RunState
 from theory.checks import check_choice, check_integer, check_non_negative, check_positive, set_fields
 from theory.types import Integer
-
-_WIDE = 256
-"""Width from which a single run keeps a core busy."""
 
 _NARROW_RUNS = 16
 
@@ -65,7 +62,10 @@ class GradientDescent(Learner):
         steps: most optimiser steps; or give
         epochs: most passes over the D samples. Exactly one of the two is set.
         batch_size: samples per step; a batch never holds a sample twice, so at D < batch_size it holds D.
-        learning_rate: AdamW's, constant.
+        learning_rate: AdamW's, at its peak.
+        schedule: of the learning rate after the warm-up: ``"constant"``, or falling to zero at the last step, along
+            half a ``"cosine"`` or a ``"linear"`` slope.
+        warmup: share of the steps over which the learning rate rises from zero.
         weight_decay: AdamW's, decoupled.
         gradient_clip: largest global norm of a gradient; None for no clipping.
         evaluation_every: steps between evaluations (epochs, where ``epochs`` is set); None for 100 steps or 1 epoch.
@@ -83,6 +83,8 @@ class GradientDescent(Learner):
     epochs: int | None = None
     batch_size: int = 64
     learning_rate: float = 5e-3
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    warmup: float = 0.0
     weight_decay: float = 0.1
     gradient_clip: float | None = 1.0
     evaluation_every: int | None = None
@@ -109,9 +111,13 @@ class GradientDescent(Learner):
             batch_size=check_integer("batch_size", self.batch_size, 1, 2**24),
             validation_size=check_integer("validation_size", self.validation_size, 1, 2**31 - 1),
             learning_rate=check_positive("learning_rate", self.learning_rate),
+            warmup=check_non_negative("warmup", self.warmup),
             weight_decay=check_non_negative("weight_decay", self.weight_decay),
             gradient_clip=None if clip is None else check_positive("gradient_clip", clip),
         )
+        if self.warmup >= 1:
+            raise ValueError(f"warmup is a share of the steps, below 1; got {self.warmup}")
+        check_choice("schedule", self.schedule, ("constant", "cosine", "linear"))
         check_choice("selection", self.selection, ("validation", "paper"))
         check_choice("precision", self.precision, get_args(Precision))
 
@@ -133,10 +139,26 @@ class GradientDescent(Learner):
             selection="paper",
         )
 
-    def optimizer(self) -> optax.GradientTransformation:
+    def optimizer(self, last_step: int | Int[Array, ""]) -> optax.GradientTransformation:
         """Clipping, then AdamW, on all parameters as one vector: less to compile."""
         clip = optax.identity() if self.gradient_clip is None else optax.clip_by_global_norm(self.gradient_clip)
-        return optax.flatten(optax.chain(clip, optax.adamw(self.learning_rate, weight_decay=self.weight_decay)))
+        rate = self.learning_rate_at(last_step)
+        return optax.flatten(optax.chain(clip, optax.adamw(rate, weight_decay=self.weight_decay)))
+
+    def learning_rate_at(self, last_step: int | Int[Array, ""]) -> float | Callable[[Any], Any]:
+        """The learning rate, or a function of the number of steps taken: a schedule over shares of a run."""
+        peak, rest = self.learning_rate, 1 - self.warmup
+        along = {
+            "constant": optax.constant_schedule(peak),
+            "cosine": optax.cosine_decay_schedule(peak, rest),  # pyright: ignore[reportArgumentType]
+            "linear": optax.linear_schedule(peak, 0.0, rest),  # pyright: ignore[reportArgumentType]
+        }[self.schedule]
+        if self.warmup:
+            rising = optax.linear_schedule(0.0, peak, self.warmup)  # pyright: ignore[reportArgumentType]
+            along = optax.join_schedules([rising, along], [self.warmup])  # pyright: ignore[reportArgumentType]
+        elif self.schedule == "constant":
+            return peak
+        return lambda count: along((jnp.asarray(count, jnp.float32) + 0.5) / last_step)
 
     @property
     def looks_at_untrained(self) -> bool:
@@ -169,16 +191,17 @@ class GradientDescent(Learner):
         """
         if self.side_by_side is not None:
             return self.side_by_side
-        return 1 if jax.default_backend() == "cpu" and self.model.width >= _WIDE else _NARROW_RUNS
+        return 1 if jax.default_backend() == "cpu" and self.model.keeps_a_core_busy else _NARROW_RUNS
 
-    def pieces(self, samples: int) -> int:
+    def pieces(self, task: Task, samples: int) -> int:
         """Pieces in which so many samples go through the network: on a CPU, activations should stay in the cache."""
         if jax.default_backend() != "cpu":
             return -(-samples // _ACCELERATOR_ROWS)
-        return max(1, samples * self.model.width * self.runs_per_device() // _CACHED_ACTIVATIONS)
+        activations = samples * self.model.activations(task) * self.runs_per_device()
+        return max(1, min(samples, activations // _CACHED_ACTIVATIONS))
 
     def check_task(self, task: Task) -> None:
-        pass
+        self.model.check_task(task)
 
     def shared_by_slots(self, run: Run) -> tuple[int | None, int]:
         """What runs on the devices at the same time have in common: a context length, or None; steps of a chunk."""

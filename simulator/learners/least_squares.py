@@ -51,8 +51,9 @@ class LeastSquares(Learner):
 
     A token of C channels has C columns, p = l C in all; S targets are S problems with one X. With [X y] = Q R, columns
     nearest token first, the weights of every p <= D solve R_{1..p,1..p} beta = z_{1..p}, z the last S columns of R, and
-    the inverse of a triangle begins with the inverses of all smaller ones: one factorisation serves every context length. D is read in blocks, each appended to the triangle of those before it,
-    so any D needs the memory of one block. Beyond p = D the minimum-norm solution of the same reduced system is taken.
+    the inverse of a triangle begins with the inverses of all smaller ones: one factorisation serves every length. D is
+    read in blocks, each appended to the triangle of those before it, so any D needs the memory of one block. Beyond
+    p = D the minimum-norm solution of the same reduced system is taken.
     Arithmetic in float64.
     """
 

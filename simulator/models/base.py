@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from simulator.models.precision import Precision
 from simulator.tasks.base import ContextLength, Examples, Key, Task
+from theory.types import Integer
 
 Parameters: TypeAlias = Any
 """A pytree of arrays."""
@@ -30,8 +31,16 @@ class Model(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def width(self) -> int:
-        """The largest layer: decides whether runs are worth batching."""
+    def keeps_a_core_busy(self) -> bool:
+        """Whether a single run's products are large enough not to be batched with other runs'."""
+
+    @abc.abstractmethod
+    def activations(self, task: Task) -> int:
+        """Numbers in one layer's output for a sample, about: how many samples fit a core's cache."""
+
+    @abc.abstractmethod
+    def check_task(self, task: Task) -> None:
+        """Raise ValueError if the model cannot be trained on the task."""
 
     def init(self, task: Task, key: Key, context_length: ContextLength) -> Parameters:
         """Initial parameters, a function of (model, task, key, context_length) alone."""
@@ -46,9 +55,30 @@ class Model(abc.ABC):
         precision: Precision = "float32",
     ) -> Float[Array, "B *outputs"]:
         """Log-probabilities (B, classes) for classification, means (B,) for regression."""
-        network = nnx.merge(_graph(self, task), parameters)
-        outputs = network(examples, context_length, precision)  # pyright: ignore[reportCallIssue]
-        return as_prediction(task, outputs)
+        return as_prediction(task, self.merged(task, parameters)(examples, context_length, precision))
+
+    def merged(self, task: Task, parameters: Parameters) -> Any:
+        """The module with these parameters."""
+        return nnx.merge(_graph(self, task), parameters)
+
+    @abc.abstractmethod
+    def features(
+        self,
+        task: Task,
+        parameters: Parameters,
+        examples: Examples,
+        context_length: ContextLength,
+        precision: Precision = "float32",
+    ) -> dict[str, Float[Array, "B F"]]:
+        """What the hidden layers say of each example, by name, in the order of the network."""
+
+    @abc.abstractmethod
+    def flops(self, task: Task, context_length: Integer) -> int:
+        """Multiplications and additions of one prediction's products of matrices, by an exact formula."""
+
+    @abc.abstractmethod
+    def state_size(self, context_length: Integer) -> int:
+        """Numbers that are carried from token to token after l of them, by an exact formula."""
 
     def parameter_count(self, task: Task) -> int:
         """Number of trained numbers."""

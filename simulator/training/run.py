@@ -44,7 +44,7 @@ def start(task: Task, learner: "GradientDescent", inputs: RunInputs) -> RunState
     parameters = learner.model.init(task, key, inputs.context_length)
     return RunState(
         parameters,
-        learner.optimizer().init(parameters),
+        learner.optimizer(inputs.last_step).init(parameters),
         step=jnp.int32(0),
         best_parameters=parameters,
         best_loss=jnp.float32(jnp.inf),
@@ -72,7 +72,7 @@ def validation_loss(
 ) -> Float[Array, ""]:
     """Mean loss on the validation stream, in blocks, so that its memory does not grow with the validation set."""
     key, size = stream_key(inputs.seed, "validation"), learner.validation_size
-    block = size // learner.pieces(size)
+    block = size // learner.pieces(task, size)
 
     def add(i: Array, total: Array) -> Array:
         index = i * block + jnp.arange(block, dtype=jnp.int32)
@@ -95,7 +95,7 @@ def batch_gradient(
         length = inputs.context_length
         return jax.grad(lambda p: share * summed_loss(task, learner, p, examples, counted, length))(parameters)
 
-    n = learner.pieces(learner.batch_size)
+    n = learner.pieces(task, learner.batch_size)
     if n == 1:
         return of_piece(index, counted)
     missing = -learner.batch_size % n
@@ -129,7 +129,7 @@ def advance(
     Returns:
         The new state, the validation loss, and whether the run took its last step, diverged, or ran out of patience.
     """
-    optimizer = learner.optimizer()
+    optimizer = learner.optimizer(inputs.last_step)
 
     def step(_: Array, carry: tuple) -> tuple:
         parameters, optimizer_state, n = carry

@@ -94,11 +94,16 @@ def _side_by_side(function: Any) -> Any:
 
 def empty_states(mesh: Mesh, task: Task, learner: "GradientDescent", inputs: RunInputs) -> RunState:
     """States of the right shape for as many slots as there are inputs, to be begun by the first chunk."""
-    shapes = jax.eval_shape(jax.vmap(functools.partial(start, task, learner)), inputs)
-    states = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    states = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), _shapes(task, learner, len(inputs.seed)))
     # What a program of one device returns counts as replicated: named so from the start, it is compiled once only.
     slots = PartitionSpec("run") if mesh.size > 1 else PartitionSpec()
     return jax.device_put(states, NamedSharding(mesh, slots))
+
+
+@functools.lru_cache(maxsize=64)
+def _shapes(task: Task, learner: "GradientDescent", n_slots: int) -> RunState:
+    inputs = RunInputs(*(np.zeros(n_slots, np.int32),) * 4)  # pyright: ignore[reportArgumentType]
+    return jax.eval_shape(jax.vmap(functools.partial(start, task, learner)), inputs)
 
 
 def as_inputs(learner: "GradientDescent", runs: Sequence[Run]) -> RunInputs:

@@ -2,15 +2,17 @@
 
     python -m tests.benchmarks.scaling
 
-on one core: seconds of a run against the number of runs in the grid; of a step against dataset size, context length,
-width and runs side by side, with the largest memory of the process so far; then least squares at every length 1..256
-from one factorisation beside a solution of its own for each.
+on all cores, a step on one CPU device and on two; on one core, seconds of a run against the number of runs in the grid;
+of a step against dataset size, context length, width and runs side by side, with the largest memory of the process so
+far; then least squares at every length 1..256 from one factorisation beside a solution of its own for each.
 """
 
 import dataclasses
 import itertools
 import os
 import resource
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -84,7 +86,30 @@ def least_squares_at_every_length() -> None:
     print(f"separate solutions of data at hand {separate:.2f} s; ratio {separate / together:.1f}")
 
 
+def step_on_devices(number: int, width: int) -> float:
+    """Seconds of a step of one run, in a process that shows so many CPU devices."""
+    code = (
+        "import dataclasses; from paper_reproduction.parity_mlp import study; from simulator.learners import Run;"
+        "from simulator.models import MLP; from tests.benchmarks.roofline import step_times; base = study('laptop');"
+        f"learner = dataclasses.replace(base.learner, model=MLP(({width}, {width})));"
+        "print(step_times(base.task, learner, Run(16, 4096, 0))[1])"
+    )
+    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={number}"}
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **flags}, capture_output=True, check=True)
+    return float(done.stdout)
+
+
+def against_devices(rounds: int = 5) -> None:
+    """Take turns."""
+    print("\nwidth   one CPU device, us a step   two devices   ratio of medians")
+    for width in (64, 256):
+        one, two = np.transpose([[step_on_devices(n, width) for n in (1, 2)] for _ in range(rounds)])
+        a, b = np.median(one) * 1e6, np.median(two) * 1e6
+        print(f"{width:5d} {a:27.1f} {b:13.1f} {a / b:18.2f}")
+
+
 if __name__ == "__main__":
+    against_devices()
     os.sched_setaffinity(0, {available_cores()[0]})
     against_number_of_runs()
     against_sizes()

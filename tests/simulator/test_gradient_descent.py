@@ -142,6 +142,29 @@ def test_paper_selection_reports_the_minimum_over_validation():
     assert abs(results["test_loss"].item() - results["loss"].item()) > 1e-6
 
 
+@pytest.mark.parametrize(("schedule", "half_way_down"), [("constant", 1.0), ("linear", 0.5), ("cosine", 0.5)])
+def test_the_learning_rate_rises_and_falls_by_shares_of_the_run(schedule, half_way_down):
+    """Warm-up to the peak at a fifth; halfway from there to the end the falling ones are at half of it."""
+    learner = dataclasses.replace(LEARNER, schedule=schedule, warmup=0.2, learning_rate=0.1)
+    rate = jax.jit(lambda count, last: learner.learning_rate_at(last)(count))
+    for last in (100, 1000):
+        shares = np.array([rate(int(share * last), last) for share in (0.0, 0.1, 0.2, 0.6, 1.0 - 1 / last)]) / 0.1
+        np.testing.assert_allclose(shares[:4], [0, 0.5, 1, half_way_down], atol=3 / last)
+        assert schedule == "constant" or shares[4] < 1 / last
+
+
+def test_a_schedule_shapes_the_training_and_none_is_a_constant():
+    """A run whose learning rate falls to zero is another run; the last of its steps hardly moves it."""
+    assert LEARNER.learning_rate_at(10) == LEARNER.learning_rate
+    runs = [Run(6, 200, 0)]
+    constant, falling = (
+        next(iter(dataclasses.replace(LEARNER, schedule=s, patience=None).fit_runs(TASK, runs))).validation_losses
+        for s in ("constant", "linear")
+    )
+    assert constant != falling
+    assert abs(falling[-1] - falling[-2]) < abs(falling[0] - falling[-2])
+
+
 def test_the_paper_s_hyper_parameters():
     learner = GradientDescent.paper_v1()
     assert (learner.batch_size, learner.epochs, learner.patience, learner.validation_size) == (
@@ -215,6 +238,7 @@ def test_a_billion_samples_cost_no_more_memory_than_ten_thousand():
         ({"steps": 10, "batch_size": 0}, "batch_size must be between 1 and .*; got 0"),
         ({"steps": 10, "learning_rate": float("nan")}, "learning_rate must be a finite number; got nan"),
         ({"steps": 10, "learning_rate": 0.0}, "learning_rate must be a finite number above 0; got 0.0"),
+        ({"steps": 10, "warmup": 1.0}, "warmup is a share of the steps, below 1; got 1.0"),
         ({"steps": 10, "weight_decay": -0.1}, "weight_decay must be .*0 or above; got -0.1"),
         ({"steps": 10, "gradient_clip": 0.0}, "gradient_clip must be .*above 0; got 0.0"),
         ({"steps": 10, "patience": 0}, "patience must be between 1 and .*; got 0"),

@@ -1,5 +1,6 @@
 """One battery over all models and tasks; adding a model to ``simulator.models.EXAMPLES`` tests it."""
 
+import functools
 import itertools
 
 import jax
@@ -7,50 +8,63 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simulator.models import EXAMPLES, MLP
+from simulator.models import EXAMPLES, MLP, Transformer, TwoBranchMLP
 from simulator.specification import canonical_json, from_json
 from simulator.tasks import EXAMPLES as TASKS
 from simulator.tasks import GaussianLookBack, SparseParity
 
 KEY = jax.random.key(5)
 each_model = pytest.mark.parametrize("model", EXAMPLES, ids=repr)
-each_task = pytest.mark.parametrize("task", [TASKS[0], TASKS[2]], ids=lambda task: type(task).__name__)
+# How tokens of a kind enter is one code for all models of a family.
+SERIES = [model for model in EXAMPLES if isinstance(model, MLP | TwoBranchMLP)] + [Transformer(width=16, heads=2)]
+each_case = pytest.mark.parametrize(
+    ("model", "task"),
+    [*((model, TASKS[0]) for model in EXAMPLES), *((model, TASKS[2]) for model in SERIES)],
+    ids=lambda x: repr(x)[:60],
+)
 
 
-@each_model
-@each_task
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def initial(model, task, key, length):
+    return model.init(task, key, length)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def apply(model, task, parameters, examples, length):
+    return model.apply(task, parameters, examples, length)
+
+
+@each_case
 def test_predictions_have_the_form_of_the_bayes_prediction(model, task):
     examples = task.sample(KEY, range(8))
-    prediction = model.apply(task, model.init(task, KEY, 4), examples, 4)
+    prediction = apply(model, task, initial(model, task, KEY, 4), examples, 4)
     assert prediction.shape == task.bayes_prediction(examples, 4).shape
     if task.n_classes is not None:
         np.testing.assert_allclose(np.exp(prediction).sum(axis=1), 1, rtol=1e-5)
 
 
-@each_model
-@each_task
+@each_case
 def test_what_is_out_of_sight_changes_nothing_and_has_zero_gradient(model, task):
     """Two criteria for a mask: replacing hidden tokens leaves the output bit-equal; no gradient reaches them."""
     length, L = 4, task.max_context_length
-    parameters = model.init(task, KEY, length)
+    parameters = initial(model, task, KEY, length)
     examples = task.sample(KEY, range(8))
     other = task.sample(jax.random.key(6), range(8)).context[:, : L - length]
     changed = examples._replace(context=jnp.concatenate([other, examples.context[:, L - length :]], axis=1))
     np.testing.assert_array_equal(
-        model.apply(task, parameters, changed, length), model.apply(task, parameters, examples, length)
+        apply(model, task, parameters, changed, length), apply(model, task, parameters, examples, length)
     )
     if task.n_classes is None:
 
         def total(context):
-            return model.apply(task, parameters, examples._replace(context=context), length).sum()
+            return apply(model, task, parameters, examples._replace(context=context), length).sum()
 
         gradient = np.asarray(jax.grad(total)(examples.context))
         assert not gradient[:, : L - length].any()
         assert np.all(gradient[:, L - length :].any(axis=0))
 
 
-@each_model
-@each_task
+@each_case
 def test_a_masked_network_is_the_network_built_for_the_visible_tokens(model, task):
     """Same key, L tokens of which l are seen, or l tokens alone: the visible weights and so the outputs agree.
 
@@ -60,8 +74,8 @@ def test_a_masked_network_is_the_network_built_for_the_visible_tokens(model, tas
     short = shortened(task, length)
     examples = task.sample(KEY, range(8))
     visible = examples._replace(context=examples.context[:, L - length :])
-    masked = model.apply(task, model.init(task, KEY, length), examples, length)
-    truncated = model.apply(short, model.init(short, KEY, length), visible, length)
+    masked = apply(model, task, initial(model, task, KEY, length), examples, length)
+    truncated = apply(model, short, initial(model, short, KEY, length), visible, length)
     np.testing.assert_allclose(masked, truncated, rtol=1e-5, atol=1e-6)
 
 
@@ -72,18 +86,17 @@ def shortened(task, length):
     return GaussianLookBack(task.process, length, task.loss)
 
 
-@each_model
-@each_task
+@each_case
 def test_initial_parameters_are_a_function_of_the_key_and_gradients_are_finite(model, task):
-    a, b, c = (jax.tree.leaves(model.init(task, jax.random.key(k), 3)) for k in (1, 1, 2))
+    a, b, c = (jax.tree.leaves(initial(model, task, jax.random.key(k), 3)) for k in (1, 1, 2))
     assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
     assert not all(np.array_equal(x, y) for x, y in zip(a, c, strict=True))
     examples = task.sample(KEY, range(32))
 
     def loss(parameters):
-        return task.pointwise_loss(model.apply(task, parameters, examples, 3), examples, 3).mean()
+        return task.pointwise_loss(apply(model, task, parameters, examples, 3), examples, 3).mean()
 
-    value, gradient = jax.value_and_grad(loss)(model.init(task, KEY, 3))
+    value, gradient = jax.jit(jax.value_and_grad(loss))(initial(model, task, KEY, 3))
     assert np.isfinite(value)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
@@ -92,7 +105,7 @@ def test_initial_parameters_are_a_function_of_the_key_and_gradients_are_finite(m
 def test_the_initial_loss_is_near_that_of_a_coin(model):
     task = TASKS[0]
     examples = task.sample(KEY, range(4096))
-    loss = task.pointwise_loss(model.apply(task, model.init(task, KEY, 8), examples, 8), examples, 8).mean()
+    loss = task.pointwise_loss(apply(model, task, initial(model, task, KEY, 8), examples, 8), examples, 8).mean()
     assert float(loss) == pytest.approx(np.log(2), rel=0.05)
 
 

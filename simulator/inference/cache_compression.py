@@ -1,0 +1,154 @@
+"""A cache of keys and values with fewer entries: window and sinks, a compensation token, retrieval heads left whole."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from simulator.evaluation import Evaluation, evaluate
+from simulator.inference.heads import transformer_of, whole_groups
+from simulator.learners.gradient_descent import NetworkPredictor
+from simulator.models.attention import Cache, joined
+from simulator.models.base import as_prediction
+from simulator.tasks.base import Examples
+from theory.checks import check_integer, set_fields
+
+
+@dataclasses.dataclass(frozen=True)
+class CacheCompression:
+    """What heads without protection keep of n tokens: the first few, the last few, and one entry for all others.
+
+    RazorAttention, Tang et al. 2024, arXiv 2407.15891, algorithm 1. The entry for the dropped set D is the mean key and
+    the mean value, and counts as |D| tokens: its weight is |D| e^{q . k_mean}, never more than the sum of the weights
+    that it stands for, since e^x is convex, and exactly that where all dropped keys are equal.
+
+    Attributes:
+        window: last tokens that are kept.
+        sinks: first tokens that are kept.
+        compensate: whether there is an entry for the others.
+    """
+
+    window: int
+    sinks: int = 4
+    compensate: bool = True
+
+    def __post_init__(self) -> None:
+        set_fields(self, window=check_integer("window", self.window, 1), sinks=check_integer("sinks", self.sinks, 0))
+
+    def kept(self, n_tokens: int) -> Bool[np.ndarray, "n"]:
+        """Which of so many tokens are kept."""
+        places = np.arange(n_tokens)
+        return (places < self.sinks) | (places >= n_tokens - self.window)
+
+    def entries(self, n_tokens: int) -> int:
+        """Entries of the cache of one head."""
+        kept = int(self.kept(n_tokens).sum())
+        return kept + (self.compensate and kept < n_tokens)
+
+
+def kept_fraction(compression: CacheCompression, protected: Bool[np.ndarray, "layers H"], n_tokens: int) -> float:
+    """Entries of the compressed cache over those of the whole one."""
+    share = float(np.mean(protected))
+    return share + (1 - share) * compression.entries(n_tokens) / n_tokens
+
+
+class _Compressed(NamedTuple):
+    """The entries of a group of heads, and the logarithm of what each counts for."""
+
+    cache: Cache
+    log_counts: Float[Array, "B G S"]
+
+
+def compress(cache: Cache, compression: CacheCompression, protected: Bool[np.ndarray, "G"]) -> _Compressed:
+    """Drop what heads without protection do not keep, and append the entry that stands for it.
+
+    For all heads to have arrays of one size, dropped entries stay in them and count for nothing.
+    """
+    n = cache.positions.shape[0]
+    dropped = ~compression.kept(n)[None, :] & ~np.asarray(protected)[:, None]
+    number = dropped.sum(axis=1)
+    share = jnp.asarray(dropped / np.maximum(number, 1)[:, None], jnp.float32)
+    means = (jnp.einsum("gs,bsgk->bgk", share, a, precision="highest")[:, None] for a in (cache.keys, cache.values))
+    keys, values = (
+        jnp.concatenate([all_, mean], axis=1) for all_, mean in zip((cache.keys, cache.values), means, strict=True)
+    )
+    counts = np.concatenate([~dropped, (number * compression.compensate)[:, None]], axis=1)
+    with np.errstate(divide="ignore"):
+        logs = jnp.asarray(np.log(counts.astype(np.float64)), jnp.float32)
+    # The entry has no position of its own; only rules that turn keys, which is done already, or do nothing can use it.
+    return _Compressed(Cache(keys, values, jnp.append(cache.positions, cache.positions[:1])), logs[None])
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _CompressedPredictor:
+    """A Transformer whose last token reads compressed caches, made of the tokens before it."""
+
+    whole: NetworkPredictor
+    compression: CacheCompression = dataclasses.field(metadata={"static": True})
+    protected: tuple[tuple[bool, ...], ...] = dataclasses.field(metadata={"static": True})
+
+    @property
+    def context_length(self) -> int:
+        return self.whole.task.max_context_length
+
+    def __call__(self, examples: Examples) -> Float[Array, "B *outputs"]:
+        task = self.whole.task
+        spec, network = transformer_of(self.whole)
+        x, positions = network.embedded(examples, task.max_context_length, "float32")
+        before, last = x[:, :-1], x[:, -1:]
+        with jax.default_matmul_precision("highest"):
+            for block, heads in zip(network.blocks, self.protected, strict=True):
+                normed, attention = block.mixer_norm(before), block.mixer
+                cache = attention.cache(normed, positions[:-1], "float32")
+                groups = np.asarray(np.reshape(heads, (spec.n_kv_heads, -1)).any(axis=1))
+                last = self._through(block, last, positions[-1:], compress(cache, self.compression, groups))
+                before, _ = block(before, positions[:-1], None, "float32", False)
+            return as_prediction(task, network.readout(network.norm(last)[:, 0], "float32"))
+
+    @staticmethod
+    def _through(block: Any, x: Array, position: Array, compressed: _Compressed) -> Array:
+        attention, normed = block.mixer, block.mixer_norm(x)
+        seen = joined(compressed.cache, attention.cache(normed, position, "float32"))
+        counts = jnp.pad(compressed.log_counts, ((0, 0), (0, 0), (0, 1)))
+        weights = attention.weights(normed, position, seen, "float32", counts)
+        x = x + attention.mixed(normed, weights, seen.values, "float32")
+        return x + block.feed_forward(block.feed_forward_norm(x), "float32")
+
+
+def evaluate_compressed(
+    predictor: NetworkPredictor,
+    compression: CacheCompression,
+    protected: Bool[np.ndarray, "layers H"],
+    seed: int = 0,
+    test_size: int = 8192,
+) -> Evaluation:
+    """What a Transformer loses when its last token reads a compressed cache.
+
+    The tokens before are read with whole caches, as in the prefill of a prompt; the whole context is in sight.
+
+    Args:
+        predictor: a trained Transformer, with rotary positions or none.
+        compression: of the heads without protection.
+        protected: heads that keep all tokens, as from :func:`simulator.inference.retrieval_heads`; heads that share
+            keys and values are protected together.
+        seed: of the test samples.
+        test_size: their number.
+
+    Raises:
+        ValueError: protected has another shape, or the positions penalise distance, which a mean of keys has none of.
+    """
+    spec, _ = transformer_of(predictor)
+    protected = np.asarray(protected, bool)
+    if protected.shape != (spec.depth, spec.heads):
+        raise ValueError(
+            f"protected must say yes or no for each of {spec.depth} layers and {spec.heads} heads; got shape "
+            f"{protected.shape}"
+        )
+    if spec.positions.slopes(spec.heads) is not None or spec.window is not None:
+        raise ValueError("an entry for many tokens has no distance: ALiBi and windows cannot be compressed this way")
+    heads = tuple(map(tuple, whole_groups(spec, protected).tolist()))
+    return evaluate(predictor.task, _CompressedPredictor(predictor, compression, heads), seed, test_size)

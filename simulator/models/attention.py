@@ -1,0 +1,227 @@
+"""Transformers: causal softmax attention with any rule of positions."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from simulator.models.dense import Dense
+from simulator.models.positions import Positions, RoPE, turned
+from simulator.models.precision import Precision
+from simulator.models.sequence import Mixer, SequenceModel
+from theory.checks import check_integer, set_fields
+
+_HIDDEN = -1e30
+"""Logit of a token that may not be seen: finite, so that a token that may see none has a softmax, not a NaN."""
+
+
+class Cache(NamedTuple):
+    """Keys and values of the tokens so far; slots that are not filled yet have position -1."""
+
+    keys: Float[Array, "B S G K"]
+    values: Float[Array, "B S G K"]
+    positions: Int[Array, "S"]
+
+
+def joined(first: Cache, second: Cache) -> Cache:
+    """The entries of both."""
+    return Cache(
+        jnp.concatenate([first.keys, second.keys], axis=1),
+        jnp.concatenate([first.values, second.values], axis=1),
+        jnp.concatenate([first.positions, second.positions]),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Transformer(SequenceModel):
+    """Pre-norm causal Transformer.
+
+    Attention of head h: softmax over j <= i of q_i . k_j / sqrt(K) - m_h (i - j), heads of width K = E/H. Queries and
+    keys are turned, penalised or neither, as ``positions`` says.
+
+    Attributes:
+        heads: H.
+        kv_heads: heads that keys and values have, each shared by H/G query heads (grouped-query attention); None for H.
+        positions: a rule of :mod:`simulator.models.positions`.
+        window: tokens that a token sees, itself included; None for all.
+        log_length: multiply logits by ln(n)/ln(e) with n the number of tokens in sight, at least e: attention stays
+            as sharp as the context grows.
+    """
+
+    heads: int = 4
+    kv_heads: int | None = None
+    positions: Positions = dataclasses.field(default_factory=RoPE)
+    window: int | None = None
+    log_length: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(self, heads=check_integer("heads", self.heads, 1))
+        for name in ("kv_heads", "window"):
+            if getattr(self, name) is not None:
+                set_fields(self, **{name: check_integer(name, getattr(self, name), 1)})
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads; got width {self.width} and {self.heads} heads")
+        if self.heads % self.n_kv_heads:
+            raise ValueError(f"heads must be a multiple of kv_heads; got {self.heads} and {self.kv_heads}")
+        if not isinstance(self.positions, Positions):
+            raise TypeError(f"positions must be a rule, as in RoPE(); got {self.positions!r}")
+        self.positions.check(self.head_width, self.heads)
+
+    @classmethod
+    def paper_v4(cls) -> "Transformer":
+        """The network of the synthetic experiment of arXiv 2502.01481 v4: 3 layers, width 208, RoPE base 4000.
+
+        The number of heads is not published; 8 is one that divides the width.
+        """
+        return cls(depth=3, width=208, feed_forward=832, heads=8, positions=RoPE(base=4000.0))
+
+    @property
+    def head_width(self) -> int:
+        """K."""
+        return self.width // self.heads
+
+    @property
+    def n_kv_heads(self) -> int:
+        """G."""
+        return self.heads if self.kv_heads is None else self.kv_heads
+
+    @property
+    def n_learned_positions(self) -> int:
+        return self.positions.n_learned
+
+    def mixer(self, gain: float) -> "Attention":
+        return Attention(self, gain)
+
+    def mixer_parameters(self) -> int:
+        return 2 * self.width**2 + 2 * self.width * self.n_kv_heads * self.head_width
+
+    def mixer_flops(self, n_tokens: int) -> int:
+        """Projections, and the whole square of logits and of weighted values, masked or not."""
+        return 2 * n_tokens * self.mixer_parameters() + 4 * n_tokens**2 * self.width
+
+    def mixer_state_size(self, n_tokens: int) -> int:
+        """Keys and values of all tokens, or of those in the window."""
+        kept = n_tokens if self.window is None else min(n_tokens, self.window)
+        return 2 * kept * self.n_kv_heads * self.head_width
+
+
+class Attention(Mixer):
+    """The mixer of a :class:`Transformer`. Its state is a :class:`Cache`.
+
+    Causality: output i is a function of x_i and of keys and values at positions of at most its own; others enter with
+    weight exp(-1e30 - max) = 0, exactly, and so does their gradient.
+    """
+
+    def __init__(self, spec: Transformer, gain: float):
+        self.spec = spec
+        E, inner = spec.width, spec.n_kv_heads * spec.head_width
+        self.query, self.key, self.value = Dense(E, E), Dense(E, inner), Dense(E, inner)
+        self.output = Dense(E, E, gain)
+
+    def __call__(
+        self,
+        x: Float[Array, "B T E"],
+        positions: Int[Array, "T"],
+        state: Cache | None,
+        precision: Precision,
+        last: bool,
+    ) -> tuple[Float[Array, "B t E"], Cache | None]:
+        asking, asked_at = (x[:, -1:], positions[-1:]) if last else (x, positions)
+        new = self.cache(x, positions, precision)
+        if state is None:
+            return self._attend(asking, asked_at, new, precision), None
+        seen = joined(state, new)
+        # A token takes the slot of its position; where a window is full, that of the token that leaves it.
+        size = state.positions.shape[0]
+        kept = (positions >= 0) & (positions > positions[-1] - size)
+        slots = jnp.where(kept, positions % size, size)
+        state = Cache(
+            state.keys.at[:, slots].set(new.keys, mode="drop"),
+            state.values.at[:, slots].set(new.values, mode="drop"),
+            state.positions.at[slots].set(positions, mode="drop"),
+        )
+        return self._attend(asking, asked_at, seen, precision), state
+
+    def initial_state(self, batch: int, length: int) -> Cache:
+        size = length if self.spec.window is None else min(length, self.spec.window)
+        empty = jnp.zeros((batch, size, self.spec.n_kv_heads, self.spec.head_width), jnp.float32)
+        return Cache(empty, empty, jnp.full(size, -1, jnp.int32))
+
+    def step(
+        self, x: Float[Array, "B E"], position: Int[Array, ""], state: Cache, precision: Precision
+    ) -> tuple[Float[Array, "B E"], Cache]:
+        y, state = self(x[:, None], position[None], state, precision, True)  # pyright: ignore[reportAssignmentType]
+        return y[:, 0], state
+
+    def logits(
+        self, queries: Float[Array, "B t H K"], asked_at: Int[Array, "t"], seen: Cache
+    ) -> Float[Array, "B H t S"]:
+        """What the softmax is taken of, over the tokens of the cache."""
+        spec = self.spec
+        groups = queries.reshape(*queries.shape[:2], spec.n_kv_heads, -1, spec.head_width)
+        products = jnp.einsum("btgrk,bsgk->bgrts", groups, seen.keys, precision="highest") * spec.head_width**-0.5
+        products = products.reshape(products.shape[0], spec.heads, *products.shape[3:])
+        distances = asked_at[:, None] - seen.positions[None, :]
+        slopes = spec.positions.slopes(spec.heads)
+        if slopes is not None:
+            products = (
+                products
+                - jnp.asarray(slopes, jnp.float32)[None, :, None, None] * distances.astype(jnp.float32)[None, None]
+            )
+        if spec.log_length:
+            in_sight = jnp.maximum(asked_at.astype(jnp.float32) + 1, jnp.float32(jnp.e))
+            products = products * jnp.log(in_sight)[None, None, :, None]
+        return jnp.where(self._may_see(distances, seen.positions)[None, None], products, jnp.float32(_HIDDEN))
+
+    def _may_see(self, distances: Int[Array, "t S"], positions: Int[Array, "S"]) -> Bool[Array, "t S"]:
+        may = (distances >= 0) & (positions >= 0)[None, :]
+        return may if self.spec.window is None else may & (distances < self.spec.window)
+
+    def weights(
+        self,
+        x: Float[Array, "B t E"],
+        asked_at: Int[Array, "t"],
+        seen: Cache,
+        precision: Precision,
+        log_counts: Float[Array, "b G S"] | None = None,
+    ) -> Float[Array, "B H t S"]:
+        """What each head of the tokens x, at these positions, gives to each entry of the cache; they sum to one.
+
+        An entry may stand for several tokens: its weight is multiplied by their number.
+        """
+        queries = self.query(x, precision).reshape(*x.shape[:2], self.spec.heads, -1)
+        logits = self.logits(self._turned(queries, asked_at), asked_at, seen)
+        if log_counts is not None:
+            logits = logits + jnp.repeat(log_counts, self.spec.heads // self.spec.n_kv_heads, axis=1)[:, :, None]
+        return jax.nn.softmax(logits, axis=-1)
+
+    def mixed(
+        self,
+        x: Float[Array, "B t E"],
+        weights: Float[Array, "B H t S"],
+        values: Float[Array, "B S G K"],
+        precision: Precision,
+    ) -> Float[Array, "B t E"]:
+        """The layer's output, given the weights of the tokens."""
+        weights = weights.reshape(weights.shape[0], self.spec.n_kv_heads, -1, *weights.shape[2:])
+        mixed = jnp.einsum("bgrts,bsgk->btgrk", weights, values, precision="highest")
+        return self.output(mixed.reshape(x.shape), precision)
+
+    def _attend(
+        self, x: Float[Array, "B t E"], asked_at: Int[Array, "t"], seen: Cache, precision: Precision
+    ) -> Float[Array, "B t E"]:
+        return self.mixed(x, self.weights(x, asked_at, seen, precision), seen.values, precision)
+
+    def cache(self, x: Float[Array, "B T E"], positions: Int[Array, "T"], precision: Precision) -> Cache:
+        """Keys, turned, and values of these tokens."""
+        heads = (*x.shape[:2], self.spec.n_kv_heads, self.spec.head_width)
+        keys, values = self.key(x, precision).reshape(heads), self.value(x, precision).reshape(heads)
+        return Cache(self._turned(keys, positions), values, positions)
+
+    def _turned(self, vectors: Float[Array, "B T H K"], positions: Int[Array, "T"]) -> Float[Array, "B T H K"]:
+        rule = self.spec.positions
+        frequencies = rule.frequencies(self.spec.head_width, positions[-1] + 1)
+        return vectors if frequencies is None else turned(vectors, positions, frequencies, rule.magnitude)

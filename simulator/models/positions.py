@@ -1,0 +1,286 @@
+"""How a Transformer is told where a token stands; rules that stretch rotary positions beyond the trained length.
+
+A rule is a frozen dataclass of plain values. Attention asks it for up to three things: frequencies to turn queries and
+keys by, slopes of a penalty on distance, and a number of learned vectors to add to the tokens.
+"""
+
+import abc
+import dataclasses
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from theory.checks import check_choice, check_integer, check_positive, set_fields
+
+
+class Positions:
+    """A position rule; this one tells nothing, and others add to it."""
+
+    def check(self, head_width: int, n_heads: int) -> None:
+        """Raise if heads of this width and number cannot be used."""
+
+    def frequencies(self, head_width: int, length: Int[Array, ""]) -> Float[Array, "pairs"] | None:
+        """Radians a token by which the pairs of a head turn, in a context of so many tokens; None to turn nothing."""
+        return None
+
+    @property
+    def magnitude(self) -> float:
+        """What cosines and sines are multiplied by, so that attention logits are multiplied by its square."""
+        return 1.0
+
+    def slopes(self, n_heads: int) -> Float[np.ndarray, "H"] | None:
+        """What a token of distance takes off a logit of each head; None for nothing."""
+        return None
+
+    @property
+    def n_learned(self) -> int:
+        """Positions that have a learned vector."""
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class NoPositions(Positions):
+    """NoPE: nothing is added, the causal mask alone tells order (Kazemnejad et al. 2023, arXiv 2305.19466)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RoPE(Positions):
+    """Rotary positions: pair i of query and key at position m turns by m theta_i, theta_i = base^(-2i/K).
+
+    Pair i of a head of width K are its components i and i + K/2. A logit depends on the difference of positions only
+    (Su et al. 2021, arXiv 2104.09864, eq. 16). With ``fraction`` p < 1 only the p K/2 fastest pairs turn (p-RoPE,
+    Barbero et al. 2024, arXiv 2410.06205).
+
+    Attributes:
+        base: 10,000 in the original, 500,000 in Llama 3, 4,000 in arXiv 2502.01481 v4.
+        fraction: of the pairs that turn.
+    """
+
+    base: float = 10_000.0
+    fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        set_fields(self, base=check_positive("base", self.base), fraction=check_positive("fraction", self.fraction))
+        if self.base <= 1 or self.fraction > 1:
+            raise ValueError(f"RoPE needs base > 1 and a fraction in (0, 1]; got {self.base} and {self.fraction}")
+
+    def check(self, head_width: int, n_heads: int) -> None:
+        if head_width % 2:
+            raise ValueError(
+                f"{type(self).__name__} turns pairs of components and needs heads of even width; got {head_width}: "
+                "change width or heads, or take NoPositions()"
+            )
+
+    def unstretched(self, head_width: int) -> Float[np.ndarray, "pairs"]:
+        """theta_i, and 0 for the pairs that do not turn."""
+        theta = self.base ** (-2 * np.arange(head_width // 2) / head_width)
+        return np.where(np.arange(head_width // 2) < round(self.fraction * (head_width // 2)), theta, 0.0)
+
+    def divisors(self, head_width: int) -> Float[np.ndarray, "pairs"]:
+        """What the frequencies are divided by to reach further."""
+        return np.ones(head_width // 2)
+
+    def frequencies(self, head_width: int, length: Int[Array, ""]) -> Float[Array, "pairs"]:
+        return jnp.asarray(self.unstretched(head_width) / self.divisors(head_width), jnp.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stretched(RoPE):
+    """Rotary positions stretched by a factor.
+
+    Attributes:
+        scale: s, new length over trained length.
+    """
+
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(self, scale=check_positive("scale", self.scale))
+        if self.scale < 1:
+            raise ValueError(f"scale is new length over trained length and at least 1; got {self.scale}")
+
+
+@dataclasses.dataclass(frozen=True)
+class PositionInterpolation(_Stretched):
+    """Every frequency divided by s (Chen et al. 2023, arXiv 2306.15595)."""
+
+    def divisors(self, head_width: int) -> Float[np.ndarray, "pairs"]:
+        return np.full(head_width // 2, self.scale)
+
+
+@dataclasses.dataclass(frozen=True)
+class NTKAware(_Stretched):
+    """base s^(K/(K-2)) for base: the fastest pair is left alone, the slowest divided by s (in arXiv 2309.00071)."""
+
+    def check(self, head_width: int, n_heads: int) -> None:
+        super().check(head_width, n_heads)
+        if head_width < 4:
+            raise ValueError(f"{type(self).__name__} needs heads of width 4 or more; got {head_width}")
+
+    def divisors(self, head_width: int) -> Float[np.ndarray, "pairs"]:
+        return self.scale ** (2 * np.arange(head_width // 2) / (head_width - 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class DynamicNTK(RoPE):
+    """NTK-aware with s = max(1, length / trained length) of the context at hand: needs no training.
+
+    Attributes:
+        trained_length: longest context that was trained.
+    """
+
+    trained_length: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(self, trained_length=check_integer("trained_length", self.trained_length, 1))
+
+    def check(self, head_width: int, n_heads: int) -> None:
+        NTKAware().check(head_width, n_heads)
+
+    def frequencies(self, head_width: int, length: Int[Array, ""]) -> Float[Array, "pairs"]:
+        scale = jnp.maximum(1.0, jnp.asarray(length, jnp.float32) / self.trained_length)
+        exponents = np.asarray(2 * np.arange(head_width // 2) / (head_width - 2), np.float32)
+        return jnp.asarray(self.unstretched(head_width), jnp.float32) / scale**exponents
+
+
+@dataclasses.dataclass(frozen=True)
+class _ByParts(_Stretched):
+    """Fast pairs left alone, slow ones divided by s, a ramp between.
+
+    Attributes:
+        trained_length: L, by which pairs are told fast from slow: r_i = L theta_i / 2 pi turns.
+    """
+
+    trained_length: int = 2048
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(self, trained_length=check_integer("trained_length", self.trained_length, 1))
+
+    @abc.abstractmethod
+    def kept(self, head_width: int) -> Float[np.ndarray, "pairs"]:
+        """Share of the frequency that stays: 1 for fast pairs, 0 for slow ones."""
+
+    def turns(self, head_width: int) -> Float[np.ndarray, "pairs"]:
+        """r_i: turns that a pair makes in the trained length."""
+        return self.trained_length * self.base ** (-2 * np.arange(head_width // 2) / head_width) / (2 * np.pi)
+
+    def divisors(self, head_width: int) -> Float[np.ndarray, "pairs"]:
+        kept = self.kept(head_width)
+        return 1 / (kept + (1 - kept) / self.scale)
+
+
+@dataclasses.dataclass(frozen=True)
+class YaRN(_ByParts):
+    """NTK-by-parts with a temperature (Peng et al. 2023, arXiv 2309.00071, eq. 17 to 22).
+
+    theta_i' = (1 - g) theta_i / s + g theta_i with g(r_i) rising from 0 at r = alpha to 1 at r = beta. The paper lets
+    it rise linearly in r; the released code linearly in the pair's index, between floor(d(beta)) and ceil(d(alpha)),
+    d(n) = K ln(L / 2 pi n) / (2 ln base). With ``temperature`` cosines and sines are multiplied by 0.1 ln s + 1.
+
+    Attributes:
+        alpha: turns below which a pair is slow.
+        beta: turns above which a pair is fast.
+        ramp: ``"paper"`` or ``"code"``.
+        temperature: False for plain NTK-by-parts.
+    """
+
+    alpha: float = 1.0
+    beta: float = 32.0
+    ramp: Literal["paper", "code"] = "paper"
+    temperature: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(self, alpha=check_positive("alpha", self.alpha), beta=check_positive("beta", self.beta))
+        if self.alpha >= self.beta:
+            raise ValueError(f"alpha must be below beta; got {self.alpha} and {self.beta}")
+        check_choice("ramp", self.ramp, ("paper", "code"))
+
+    def kept(self, head_width: int) -> Float[np.ndarray, "pairs"]:
+        if self.ramp == "paper":
+            return np.clip((self.turns(head_width) - self.alpha) / (self.beta - self.alpha), 0, 1)
+
+        def index(turns: float) -> float:
+            return head_width * np.log(self.trained_length / (2 * np.pi * turns)) / (2 * np.log(self.base))
+
+        low, high = max(np.floor(index(self.beta)), 0), min(np.ceil(index(self.alpha)), head_width - 1)
+        return 1 - np.clip((np.arange(head_width // 2) - low) / max(high - low, 1e-3), 0, 1)
+
+    @property
+    def magnitude(self) -> float:
+        return 0.1 * float(np.log(self.scale)) + 1 if self.temperature else 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Llama3Scaling(_ByParts):
+    """The rule of Llama 3.1: pairs of more than ``high`` turns are left alone, of less than ``low`` divided by s.
+
+    Between, the share (r - low) / (high - low) of the frequency stays.
+
+    Attributes:
+        low: turns below which a pair is slow.
+        high: turns above which a pair is fast.
+    """
+
+    low: float = 1.0
+    high: float = 4.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(self, low=check_positive("low", self.low), high=check_positive("high", self.high))
+        if self.low >= self.high:
+            raise ValueError(f"low must be below high; got {self.low} and {self.high}")
+
+    def kept(self, head_width: int) -> Float[np.ndarray, "pairs"]:
+        return np.clip((self.turns(head_width) - self.low) / (self.high - self.low), 0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ALiBi(Positions):
+    """A penalty on distance: m_h (i - j) is taken off the logit of head h, m_h = 2^(-8h/H), h = 1..H.
+
+    Press, Smith and Lewis 2021, arXiv 2108.12409. H a power of two, for which the paper gives the slopes.
+    """
+
+    def check(self, head_width: int, n_heads: int) -> None:
+        if n_heads & (n_heads - 1):
+            raise ValueError(f"ALiBi's slopes are given for a power of two of heads; got {n_heads}")
+
+    def slopes(self, n_heads: int) -> Float[np.ndarray, "H"]:
+        return 2.0 ** (-8 * np.arange(1, n_heads + 1) / n_heads)
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnedPositions(Positions):
+    """A learned vector for each position, added to the token's.
+
+    Attributes:
+        max_length: positions that there are vectors for: tokens of the context, and one for the query or the start.
+    """
+
+    max_length: int = 1024
+
+    def __post_init__(self) -> None:
+        set_fields(self, max_length=check_integer("max_length", self.max_length, 1))
+
+    @property
+    def n_learned(self) -> int:
+        return self.max_length
+
+
+def turned(
+    vectors: Float[Array, "B T H K"],
+    positions: Int[Array, "T"],
+    frequencies: Float[Array, "pairs"],
+    magnitude: float,
+) -> Float[Array, "B T H K"]:
+    """Each pair (i, i + K/2) turned by position times frequency."""
+    angles = positions.astype(jnp.float32)[:, None] * frequencies[None, :]
+    cosines, sines = (magnitude * f(angles)[None, :, None, :] for f in (jnp.cos, jnp.sin))
+    first, second = jnp.split(vectors, 2, axis=-1)
+    return jnp.concatenate([first * cosines - second * sines, second * cosines + first * sines], axis=-1)

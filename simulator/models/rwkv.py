@@ -1,0 +1,144 @@
+"""RWKV-4: a decaying average per channel, with a bonus for the present token."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from simulator.models.dense import Dense, constant, started, under
+from simulator.models.precision import Precision
+from simulator.models.recurrence import in_sight, prefixes
+from simulator.models.sequence import Mixer, SequenceModel
+
+_NOTHING = -1e30
+"""Logarithm of the weight of nothing: finite, so that differences are."""
+
+
+class _Average(NamedTuple):
+    """A weighted sum of values and of weights, both divided by e^peak; and by how much in all earlier ones decay."""
+
+    fading: Float[Array, "..."]
+    peak: Float[Array, "..."]
+    values: Float[Array, "..."]
+    weights: Float[Array, "..."]
+
+
+class RWKVState(NamedTuple):
+    """The token before, and the average over all so far, both its sums divided by e^peak."""
+
+    previous: Float[Array, "B E"]
+    peak: Float[Array, "B E"]
+    values: Float[Array, "B E"]
+    weights: Float[Array, "B E"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RWKV4(SequenceModel):
+    """wkv_t = [sum_{i<t} e^{-(t-1-i) w + k_i} v_i + e^{u + k_t} v_t] / [the same without v], per channel, w > 0.
+
+    Time mixing of Peng et al. 2023, arXiv 2305.13048, eq. 11 to 18: each of r, k, v is a layer of a blend of the token
+    and the one before, the output a layer of sigmoid(r) wkv. The feed-forward layer is that of the other models here,
+    not RWKV's channel mixing.
+    """
+
+    def mixer(self, gain: float) -> "RWKVMixer":
+        return RWKVMixer(self.width, gain)
+
+    def mixer_parameters(self) -> int:
+        return 4 * self.width**2 + 5 * self.width
+
+    def mixer_flops(self, n_tokens: int) -> int:
+        """The layers: all else is element by element."""
+        return 8 * n_tokens * self.width**2
+
+    def mixer_state_size(self, n_tokens: int) -> int:
+        """The token before, two sums, and the logarithm that both are divided by."""
+        return 4 * self.width
+
+
+class RWKVMixer(Mixer):
+    """The mixer of :class:`RWKV4`."""
+
+    def __init__(self, width: int, gain: float):
+        self.receptance, self.key, self.value = Dense(width, width), Dense(width, width), Dense(width, width)
+        self.output = Dense(width, width, gain)
+        self.blend = constant(jnp.full((3, width), 0.5, jnp.float32))
+        # Decay rates e^-5 to e^3, as in the paper's code: slow for the first channels.
+        self.log_rate = constant(jnp.asarray(-5 + 8 * np.linspace(0, 1, width), jnp.float32))
+        self.bonus = started((width,), lambda u: jnp.log(jnp.float32(0.3)) + u / 2)
+
+    def __call__(
+        self,
+        x: Float[Array, "B T E"],
+        positions: Int[Array, "T"],
+        state: RWKVState | None,
+        precision: Precision,
+        last: bool,
+    ) -> tuple[Float[Array, "B t E"], RWKVState]:
+        state = self.initial_state(x.shape[0], 0) if state is None else state
+        x = in_sight(x, positions >= 0)
+        before = jnp.concatenate([state.previous[:, None], x[:, :-1]], axis=1)
+        r, k, v = self._projected(x, before, precision)
+        k = jnp.where((positions >= 0)[None, :, None], k, jnp.float32(_NOTHING))
+        rate = jnp.broadcast_to(under(k, jnp.exp(self.log_rate[...])), k.shape)
+        start = _Average(jnp.zeros_like(state.peak), *state[1:])
+        averages, total = prefixes(_after, _Average(-rate, k, v, jnp.ones_like(k)), start)
+        earlier = jax.tree.map(lambda s, a: jnp.concatenate([s[:, None], a[:, :-1]], 1), start, averages)
+        if last:
+            r, k, v, earlier = jax.tree.map(lambda a: a[:, -1:], (r, k, v, earlier))
+        return self._read(r, k, v, earlier[1:], precision), RWKVState(x[:, -1], *total[1:])
+
+    def initial_state(self, batch: int, length: int) -> RWKVState:
+        zero = jnp.zeros((batch, self.bonus[...].shape[0]), jnp.float32)
+        return RWKVState(zero, jnp.full_like(zero, _NOTHING), zero, zero)
+
+    def step(
+        self, x: Float[Array, "B E"], position: Int[Array, ""], state: RWKVState, precision: Precision
+    ) -> tuple[Float[Array, "B E"], RWKVState]:
+        r, k, v = self._projected(x, state.previous, precision)
+        faded = state.peak - jnp.exp(self.log_rate[...])[None]
+        peak = jnp.maximum(faded, k)
+        old, new = jnp.exp(faded - peak), jnp.exp(k - peak)
+        after = RWKVState(x, peak, old * state.values + new * v, old * state.weights + new)
+        return self._read(r, k, v, (state.peak, state.values, state.weights), precision), after
+
+    def _projected(
+        self, x: Float[Array, "*batch E"], before: Float[Array, "*batch E"], precision: Precision
+    ) -> list[Float[Array, "*batch E"]]:
+        layers = (self.receptance, self.key, self.value)
+        return [
+            layer(before + under(x, share) * (x - before), precision)
+            for layer, share in zip(layers, self.blend[...], strict=True)
+        ]
+
+    def _read(
+        self,
+        r: Float[Array, "*batch E"],
+        k: Float[Array, "*batch E"],
+        v: Float[Array, "*batch E"],
+        earlier: tuple[Float[Array, "*batch E"], Float[Array, "*batch E"], Float[Array, "*batch E"]],
+        precision: Precision,
+    ) -> Float[Array, "*batch E"]:
+        """The average with the present token in it; of the earlier ones their peak, values and weights."""
+        earlier_peak, values, weights = earlier
+        present = under(k, self.bonus[...]) + k
+        peak = jnp.maximum(earlier_peak, present)
+        old, new = jnp.exp(earlier_peak - peak), jnp.exp(present - peak)
+        wkv = (old * values + new * v) / (old * weights + new)
+        return self.output(jax.nn.sigmoid(r) * wkv, precision)
+
+
+def _after(first: _Average, second: _Average) -> _Average:
+    """The average over two stretches of tokens: the first fades while the second passes."""
+    faded = first.peak + second.fading
+    peak = jnp.maximum(faded, second.peak)
+    old, new = jnp.exp(faded - peak), jnp.exp(second.peak - peak)
+    return _Average(
+        first.fading + second.fading,
+        peak,
+        old * first.values + new * second.values,
+        old * first.weights + new * second.weights,
+    )

@@ -1,0 +1,271 @@
+"""What all sequence models share: tokens in, blocks of a mixer and a feed-forward layer, one prediction out.
+
+A model of the family differs from another in its mixer only, the layer that lets tokens see earlier ones.
+"""
+
+import abc
+import dataclasses
+from typing import Any, TypeAlias
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from simulator.models.base import Model, n_outputs
+from simulator.models.dense import Dense, FeedForward, RMSNorm, initialised, uniform
+from simulator.models.precision import Precision
+from simulator.tasks.base import ContextLength, Examples, Key, Task
+from theory.checks import check_integer, set_fields
+from theory.types import Integer
+
+State: TypeAlias = Any
+"""What a mixer carries from token to token: a pytree of arrays, samples on the first axis."""
+
+
+class Mixer(nnx.Module):
+    """The layer of a block that lets a token see the tokens before it."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, x: Float[Array, "B T E"], positions: Int[Array, "T"], state: State, precision: Precision, last: bool
+    ) -> tuple[Float[Array, "B t E"], State]:
+        """All tokens of a chunk at once, as in training.
+
+        Args:
+            x: normalised inputs of the block.
+            positions: of the tokens; those below zero are out of sight and must change nothing.
+            state: carried from the chunk before, or :meth:`initial_state`.
+            precision: of the layers.
+            last: return the last token's output only, t = 1, instead of all, t = T.
+        """
+
+    @abc.abstractmethod
+    def initial_state(self, batch: int, length: int) -> State:
+        """The state before the first of at most so many tokens."""
+
+    @abc.abstractmethod
+    def step(
+        self, x: Float[Array, "B E"], position: Int[Array, ""], state: State, precision: Precision
+    ) -> tuple[Float[Array, "B E"], State]:
+        """One more token, as in inference: the recurrence itself."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceModel(Model):
+    """Token embedding, blocks x + mixer(norm(x)), x + feed_forward(norm(x)), a last norm, and a linear readout.
+
+    Norms are RMSNorm, feed-forward layers GELU. Tokens of a vocabulary are looked up, real-valued ones enter through a
+    linear layer. Where the task asks one of several things, the question is a token after the context; where it asks
+    for the next token, a start token stands before it. The prediction is read off the last token.
+
+    Attributes:
+        depth: blocks.
+        width: E.
+        feed_forward: width of the feed-forward layers; None for 4 E.
+    """
+
+    depth: int = 2
+    width: int = 64
+    feed_forward: int | None = None
+
+    def __post_init__(self) -> None:
+        set_fields(self, depth=check_integer("depth", self.depth, 1, 1000), width=check_integer("width", self.width, 1))
+        if self.feed_forward is not None:
+            set_fields(self, feed_forward=check_integer("feed_forward", self.feed_forward, 1))
+
+    @property
+    def hidden_width(self) -> int:
+        """Width of the feed-forward layers."""
+        return 4 * self.width if self.feed_forward is None else self.feed_forward
+
+    @property
+    def keeps_a_core_busy(self) -> bool:
+        """Every token of a batch is a row of its products."""
+        return True
+
+    def activations(self, task: Task) -> int:
+        return (task.max_context_length + 1) * max(self.hidden_width, self.width)
+
+    @property
+    def n_learned_positions(self) -> int:
+        """Positions with a learned vector."""
+        return 0
+
+    @abc.abstractmethod
+    def mixer(self, gain: float) -> Mixer:
+        """A block's mixer; ``gain`` is that of the layer whose output joins the residual stream."""
+
+    @abc.abstractmethod
+    def mixer_parameters(self) -> int:
+        """Trained numbers of one mixer."""
+
+    @abc.abstractmethod
+    def mixer_flops(self, n_tokens: int) -> int:
+        """Multiplications and additions of one mixer's products of matrices over so many tokens."""
+
+    @abc.abstractmethod
+    def mixer_state_size(self, n_tokens: int) -> int:
+        """Numbers that one mixer carries after so many tokens."""
+
+    def check_task(self, task: Task) -> None:
+        if 0 < self.n_learned_positions < task.max_context_length + 1:
+            raise ValueError(
+                f"{type(self).__name__} has {self.n_learned_positions} learned positions; {type(task).__name__} needs "
+                f"{task.max_context_length + 1}, its {task.max_context_length} tokens and a question or start: raise "
+                "max_length, or take RoPE()"
+            )
+
+    def network(self, task: Task, key: Key, context_length: ContextLength) -> nnx.Module:
+        self.check_task(task)
+        return initialised(SequenceNetwork(self, task), key)
+
+    def features(
+        self,
+        task: Task,
+        parameters: Any,
+        examples: Examples,
+        context_length: ContextLength,
+        precision: Precision = "float32",
+    ) -> dict[str, Float[Array, "B E"]]:
+        """The last token's hidden state after the embedding, after each block, and as the readout sees it."""
+        return self.merged(task, parameters).features(examples, context_length, precision)
+
+    def parameter_count(self, task: Task) -> int:
+        """Embedding, per block mixer, feed-forward layer and two norms, last norm, readout with bias."""
+        E, F = self.width, self.hidden_width
+        tokens = task.n_channels if task.vocabulary_size is None else task.vocabulary_size
+        inputs = (tokens + task.n_queries + self.n_learned_positions) * E
+        return inputs + self.depth * (self.mixer_parameters() + 2 * E * F + 2 * E) + E + (E + 1) * n_outputs(task)
+
+    def flops(self, task: Task, context_length: Integer) -> int:
+        """Multiplications and additions of one prediction's products of matrices, over l + 1 tokens.
+
+        All tokens pass all blocks, as where all of them are predicted or kept for later.
+        """
+        T, E = int(context_length) + 1, self.width
+        inputs = 0 if task.vocabulary_size is not None else 2 * int(context_length) * task.n_channels * E
+        blocks = self.depth * (self.mixer_flops(T) + 4 * T * E * self.hidden_width)
+        return inputs + blocks + 2 * E * n_outputs(task)
+
+    def state_size(self, context_length: Integer) -> int:
+        """Numbers carried from token to token after l + 1 tokens."""
+        return self.depth * self.mixer_state_size(int(context_length) + 1)
+
+
+class _Block(nnx.Module):
+    def __init__(self, spec: SequenceModel):
+        gain = (2 * spec.depth) ** -0.5
+        self.mixer_norm, self.mixer = RMSNorm(spec.width), spec.mixer(gain)
+        self.feed_forward_norm = RMSNorm(spec.width)
+        self.feed_forward = FeedForward(spec.width, spec.hidden_width, gain)
+
+    def __call__(
+        self, x: Float[Array, "B T E"], positions: Int[Array, "T"], state: State, precision: Precision, last: bool
+    ) -> tuple[Float[Array, "B t E"], State]:
+        mixed, state = self.mixer(self.mixer_norm(x), positions, state, precision, last)
+        x = (x[:, -1:] if last else x) + mixed
+        return x + self.feed_forward(self.feed_forward_norm(x), precision), state
+
+    def step(
+        self, x: Float[Array, "B E"], position: Int[Array, ""], state: State, precision: Precision
+    ) -> tuple[Float[Array, "B E"], State]:
+        mixed, state = self.mixer.step(self.mixer_norm(x), position, state, precision)
+        x = x + mixed
+        return x + self.feed_forward(self.feed_forward_norm(x), precision), state
+
+
+class SequenceNetwork(nnx.Module):
+    """The module behind a :class:`SequenceModel`."""
+
+    def __init__(self, spec: SequenceModel, task: Task):
+        E = spec.width
+        n_tokens = task.vocabulary_size
+        self.tokens = Dense(task.n_channels, E) if n_tokens is None else uniform((n_tokens, E), 3**0.5)
+        self.queries = uniform((task.n_queries, E), 3**0.5)
+        self.asks_last = task.n_queries > 1
+        self.blocks = nnx.List([_Block(spec) for _ in range(spec.depth)])
+        self.norm = RMSNorm(E)
+        self.readout = Dense(E, n_outputs(task), gain=1 / E, bias=True)
+        self.positions = uniform((spec.n_learned_positions, E), 3**0.5) if spec.n_learned_positions else None
+
+    def __call__(
+        self, examples: Examples, context_length: ContextLength, precision: Precision
+    ) -> Float[Array, "B outputs"]:
+        x, positions = self.embedded(examples, context_length, precision)
+        return self.readout(self.norm(self._through(x, positions, precision, True)[-1][:, 0]), precision)
+
+    def features(
+        self, examples: Examples, context_length: ContextLength, precision: Precision
+    ) -> dict[str, Float[Array, "B E"]]:
+        """See :meth:`SequenceModel.features`."""
+        x, positions = self.embedded(examples, context_length, precision)
+        after = self._through(x, positions, precision, True)
+        named = {"embedding": x, **{f"block {i}": y for i, y in enumerate(after)}, "readout": self.norm(after[-1])}
+        return {name: y[:, -1] for name, y in named.items()}
+
+    def at_all_tokens(
+        self, examples: Examples, context_length: ContextLength, precision: Precision
+    ) -> Float[Array, "B T outputs"]:
+        """What is read off every token, as if it were the last."""
+        x, positions = self.embedded(examples, context_length, precision)
+        return self.readout(self.norm(self._through(x, positions, precision, False)[-1]), precision)
+
+    def embedded(
+        self, examples: Examples, context_length: ContextLength, precision: Precision
+    ) -> tuple[Float[Array, "B T E"], Int[Array, "T"]]:
+        """Tokens and the question or start as vectors, and their positions, below zero where out of sight.
+
+        A length known when compiling leaves out what is out of sight.
+        """
+        batch, L = examples.context.shape[:2]
+        hidden = L - context_length if isinstance(context_length, int) else 0
+        context = examples.context[:, hidden:]
+        if isinstance(self.tokens, Dense):
+            x = self.tokens(context.astype(jnp.float32).reshape(batch, L - hidden, -1), precision)
+        else:
+            x = jnp.take(self.tokens[...], context, axis=0)
+        asked = jnp.take(self.queries[...], examples.query, axis=0)[:, None]
+        first = L - hidden - jnp.asarray(context_length, jnp.int32)
+        if self.asks_last:
+            x = jnp.concatenate([x, asked], axis=1)
+        else:
+            x = jnp.concatenate([jnp.zeros_like(asked), x], axis=1)
+            x = jnp.where((jnp.arange(x.shape[1]) == first)[None, :, None], asked, x)
+        positions = jnp.arange(x.shape[1], dtype=jnp.int32) - first
+        if self.positions is not None:
+            x = x + jnp.take(self.positions[...], jnp.maximum(positions, 0), axis=0)[None]
+        return x, positions
+
+    def initial_state(self, batch: int, length: int) -> State:
+        """Before the first of at most so many tokens."""
+        return [block.mixer.initial_state(batch, length) for block in self.blocks]
+
+    def advance(
+        self, x: Float[Array, "B T E"], positions: Int[Array, "T"], states: State, precision: Precision
+    ) -> tuple[Float[Array, "B T outputs"], State]:
+        """One more chunk of tokens, all at once."""
+        carried = []
+        for block, state in zip(self.blocks, states, strict=True):
+            x, state = block(x, positions, state, precision, False)
+            carried.append(state)
+        return self.readout(self.norm(x), precision), carried
+
+    def step(
+        self, x: Float[Array, "B E"], position: Int[Array, ""], states: State, precision: Precision
+    ) -> tuple[Float[Array, "B outputs"], State]:
+        """One more token, by the recurrence."""
+        carried = []
+        for block, state in zip(self.blocks, states, strict=True):
+            x, state = block.step(x, position, state, precision)
+            carried.append(state)
+        return self.readout(self.norm(x), precision), carried
+
+    def _through(
+        self, x: Float[Array, "B T E"], positions: Int[Array, "T"], precision: Precision, last: bool
+    ) -> list[Float[Array, "B t E"]]:
+        """The stream after each block; only the last token passes all of the last block if nobody asks for others."""
+        after = []
+        for i, block in enumerate(self.blocks):
+            x, _ = block(x, positions, None, precision, last and i == len(self.blocks) - 1)
+            after.append(x)
+        return after
