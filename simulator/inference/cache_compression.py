@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from simulator.evaluation import Evaluation, evaluate
 from simulator.inference.heads import transformer_of, whole_groups
-from simulator.learners.gradient_descent import NetworkPredictor
+from simulator.learners.network_predictor import NetworkPredictor
 from simulator.models.attention import Cache, joined
 from simulator.models.base import as_prediction
 from simulator.tasks.base import Examples

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from simulator.learners.gradient_descent import NetworkPredictor
+from simulator.learners.network_predictor import NetworkPredictor
 from simulator.models.attention import Transformer
 from simulator.tasks.base import Examples, Key
 from theory.checks import check_integer

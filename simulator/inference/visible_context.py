@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from simulator.evaluation import evaluate
-from simulator.learners.gradient_descent import NetworkPredictor
+from simulator.learners.network_predictor import NetworkPredictor
 from theory.checks import check_integer, check_sequence
 
 

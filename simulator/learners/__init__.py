@@ -1,8 +1,9 @@
 """Rules that turn samples into predictors: gradient descent on a model, and closed forms."""
 
 from simulator.learners.base import Cost, FittedRun, Learner, Predictor, Run
-from simulator.learners.gradient_descent import GradientDescent, NetworkPredictor
+from simulator.learners.gradient_descent import GradientDescent
 from simulator.learners.least_squares import LeastSquares, LinearPredictor
+from simulator.learners.network_predictor import NetworkPredictor
 from simulator.models.mlp import MLP
 
 EXAMPLES: tuple[Learner, ...] = (

@@ -11,14 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from simulator.learners.base import Cost, FittedRun, KnownSteps, Learner, Run
-from simulator.models.base import Model, Parameters
+from simulator.learners.network_predictor import NetworkPredictor
+from simulator.models.base import Model
 from simulator.models.mlp import MLP
 from simulator.models.precision import Precision
 from simulator.seeds import stream_key
-from simulator.tasks.base import Examples, Task
+from simulator.tasks.base import Task
 from simulator.training import sweep as engine
 from simulator.training.run import RunState
 from theory.checks import check_choice, check_integer, check_non_negative, check_positive, set_fields
@@ -31,21 +32,6 @@ _CACHED_ACTIVATIONS = 2**18
 
 _ACCELERATOR_ROWS = 16384
 """Samples at once on an accelerator: bounds its memory."""
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class NetworkPredictor:
-    """A trained network."""
-
-    task: Task = dataclasses.field(metadata={"static": True})
-    model: Model = dataclasses.field(metadata={"static": True})
-    parameters: Parameters
-    context_length: Any
-
-    def __call__(self, examples: Examples) -> Float[Array, "B *outputs"]:
-        with jax.default_matmul_precision("highest"):
-            return self.model.apply(self.task, self.parameters, examples, self.context_length)
 
 
 @dataclasses.dataclass(frozen=True)

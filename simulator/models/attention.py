@@ -46,8 +46,8 @@ class Transformer(SequenceModel):
         kv_heads: heads that keys and values have, each shared by H/G query heads (grouped-query attention); None for H.
         positions: a rule of :mod:`simulator.models.positions`.
         window: tokens that a token sees, itself included; None for all.
-        log_length: multiply logits by ln(n)/ln(e) with n the number of tokens in sight, at least e: attention stays
-            as sharp as the context grows.
+        log_length: multiply logits by ln n, n the number of tokens in sight, but at least by 1: so attention stays as
+            sharp while the context grows.
     """
 
     heads: int = 4
@@ -172,8 +172,9 @@ class Attention(Mixer):
                 - jnp.asarray(slopes, jnp.float32)[None, :, None, None] * distances.astype(jnp.float32)[None, None]
             )
         if spec.log_length:
-            in_sight = jnp.maximum(asked_at.astype(jnp.float32) + 1, jnp.float32(jnp.e))
-            products = products * jnp.log(in_sight)[None, None, :, None]
+            in_sight = asked_at + 1 if spec.window is None else jnp.minimum(asked_at + 1, spec.window)
+            factors = jnp.log(jnp.maximum(in_sight.astype(jnp.float32), jnp.float32(jnp.e)))
+            products = products * factors[None, None, :, None]
         return jnp.where(self._may_see(distances, seen.positions)[None, None], products, jnp.float32(_HIDDEN))
 
     def _may_see(self, distances: Int[Array, "t S"], positions: Int[Array, "S"]) -> Bool[Array, "t S"]:

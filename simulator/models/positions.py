@@ -129,7 +129,7 @@ class DynamicNTK(RoPE):
     """NTK-aware with s = max(1, length / trained length) of the context at hand: needs no training.
 
     Attributes:
-        trained_length: longest context that was trained.
+        trained_length: positions that were trained, that of the question or start included.
     """
 
     trained_length: int = 1
@@ -152,7 +152,8 @@ class _ByParts(_Stretched):
     """Fast pairs left alone, slow ones divided by s, a ramp between.
 
     Attributes:
-        trained_length: L, by which pairs are told fast from slow: r_i = L theta_i / 2 pi turns.
+        trained_length: L, the positions that were trained, that of the question or start included: by it pairs are
+            told fast from slow, r_i = L theta_i / 2 pi turns.
     """
 
     trained_length: int = 2048

@@ -66,7 +66,7 @@ class RWKVMixer(Mixer):
         self.receptance, self.key, self.value = Dense(width, width), Dense(width, width), Dense(width, width)
         self.output = Dense(width, width, gain)
         self.blend = constant(jnp.full((3, width), 0.5, jnp.float32))
-        # Decay rates e^-5 to e^3, as in the paper's code: slow for the first channels.
+        # Decay rates from e^-5 to e^3, the range of the paper's code.
         self.log_rate = constant(jnp.asarray(-5 + 8 * np.linspace(0, 1, width), jnp.float32))
         self.bonus = started((width,), lambda u: jnp.log(jnp.float32(0.3)) + u / 2)
 

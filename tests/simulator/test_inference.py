@@ -18,7 +18,7 @@ from simulator.inference import (
     visible_context_sweep,
 )
 from simulator.inference.cache_compression import compress
-from simulator.learners import GradientDescent
+from simulator.learners import GradientDescent, network_predictor
 from simulator.models import MLP, ALiBi, NoPositions, Transformer
 from simulator.models.attention import Cache
 from simulator.tasks import GaussianLookBack, LagCopy, Retrieval
@@ -136,6 +136,15 @@ def test_an_untrained_head_has_the_scores_of_chance():
     expected = np.mean([(i // 3) / (i + 2) for i in range(3, 12)])
     np.testing.assert_allclose(echo.mean(), expected, rtol=0.25)
     assert induction.shape == echo.shape == (2, 4)
+
+
+def test_a_batch_too_large_for_memory_is_predicted_in_pieces(monkeypatch):
+    """The same predictions, whatever is left over at the end."""
+    predictor, examples = untrained(), COPY.sample(KEY, range(10))
+    whole = predictor(examples)
+    for rows in (1, 3, 4, 10):
+        monkeypatch.setattr(network_predictor, "_PREDICTED_ACTIVATIONS", rows * SMALL.activations(COPY))
+        np.testing.assert_allclose(predictor(examples), whole, rtol=1e-6, atol=1e-6)
 
 
 def test_a_sweep_is_an_evaluation_at_each_length():

@@ -1,5 +1,6 @@
 """A learner for each kind of task: its loss comes down to the Bayes risk, from above, as the data grow."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from simulator.evaluation import evaluate
 from simulator.learners import GradientDescent, LeastSquares, Run
-from simulator.models import MLP
+from simulator.models import MLP, Transformer
 from simulator.tasks import (
     EXAMPLES,
     AssociativeRecall,
@@ -48,6 +49,11 @@ LEARNABLE = [
     (LagCopy(2, 1.0, 0.45, 4), 4, NETWORK),
     (SantaFe(3, 0.6, 4), 3, NETWORK),
     (Retrieval(1, 2, 5, n_distractors=2), 4, NETWORK),
+    (
+        Retrieval(1, 2, 5, n_distractors=2),
+        4,
+        dataclasses.replace(NETWORK, model=Transformer(width=32, heads=2), steps=600),
+    ),
     (AssociativeRecall(2, 2, 2), 3, NETWORK),
     (VariableTracking(2, 1, 2), 1, NETWORK),
     (ZipfQuanta(3, 5, 0.5, 2.0, nearest=2, bits_per_task=2), 5, NETWORK),
