@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from simulator.evaluation import Evaluation, evaluate
-from simulator.inference.heads import transformer_of, whole_groups
 from simulator.learners.network_predictor import NetworkPredictor
+from simulator.measurement.attention_heads import transformer_of, whole_groups
 from simulator.models.attention import Cache, joined
 from simulator.models.base import as_prediction
 from simulator.tasks.base import Examples
@@ -55,14 +55,14 @@ def kept_fraction(compression: CacheCompression, protected: Bool[np.ndarray, "la
     return share + (1 - share) * compression.entries(n_tokens) / n_tokens
 
 
-class _Compressed(NamedTuple):
+class CompressedCache(NamedTuple):
     """The entries of a group of heads, and the logarithm of what each counts for."""
 
     cache: Cache
     log_counts: Float[Array, "B G S"]
 
 
-def compress(cache: Cache, compression: CacheCompression, protected: Bool[np.ndarray, "G"]) -> _Compressed:
+def compress(cache: Cache, compression: CacheCompression, protected: Bool[np.ndarray, "G"]) -> CompressedCache:
     """Drop what heads without protection do not keep, and append the entry that stands for it.
 
     For all heads to have arrays of one size, dropped entries stay in them and count for nothing.
@@ -79,7 +79,7 @@ def compress(cache: Cache, compression: CacheCompression, protected: Bool[np.nda
     with np.errstate(divide="ignore"):
         logs = jnp.asarray(np.log(counts.astype(np.float64)), jnp.float32)
     # The entry has no position of its own; only rules that turn keys, which is done already, or do nothing can use it.
-    return _Compressed(Cache(keys, values, jnp.append(cache.positions, cache.positions[:1])), logs[None])
+    return CompressedCache(Cache(keys, values, jnp.append(cache.positions, cache.positions[:1])), logs[None])
 
 
 @jax.tree_util.register_dataclass
@@ -110,7 +110,7 @@ class _CompressedPredictor:
             return as_prediction(task, network.readout(network.norm(last)[:, 0], "float32"))
 
     @staticmethod
-    def _through(block: Any, x: Array, position: Array, compressed: _Compressed) -> Array:
+    def _through(block: Any, x: Array, position: Array, compressed: CompressedCache) -> Array:
         attention, normed = block.mixer, block.mixer_norm(x)
         seen = joined(compressed.cache, attention.cache(normed, position, "float32"))
         counts = jnp.pad(compressed.log_counts, ((0, 0), (0, 0), (0, 1)))
@@ -133,7 +133,7 @@ def evaluate_compressed(
     Args:
         predictor: a trained Transformer, with rotary positions or none.
         compression: of the heads without protection.
-        protected: heads that keep all tokens, as from :func:`simulator.inference.retrieval_heads`; heads that share
+        protected: heads that keep all tokens, as from :func:`simulator.measurement.retrieval_heads`; heads that share
             keys and values are protected together.
         seed: of the test samples.
         test_size: their number.

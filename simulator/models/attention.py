@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from simulator.models.dense import Dense
 from simulator.models.positions import Positions, RoPE, turned
 from simulator.models.precision import Precision
-from simulator.models.sequence import Mixer, SequenceModel
+from simulator.models.sequence import HeadedModel, Mixer
 from theory.checks import check_integer, set_fields
 
 _HIDDEN = -1e30
@@ -35,14 +35,13 @@ def joined(first: Cache, second: Cache) -> Cache:
 
 
 @dataclasses.dataclass(frozen=True)
-class Transformer(SequenceModel):
+class Transformer(HeadedModel):
     """Pre-norm causal Transformer.
 
     Attention of head h: softmax over j <= i of q_i . k_j / sqrt(K) - m_h (i - j), heads of width K = E/H. Queries and
     keys are turned, penalised or neither, as ``positions`` says.
 
     Attributes:
-        heads: H.
         kv_heads: heads that keys and values have, each shared by H/G query heads (grouped-query attention); None for H.
         positions: a rule of :mod:`simulator.models.positions`.
         window: tokens that a token sees, itself included; None for all.
@@ -50,7 +49,6 @@ class Transformer(SequenceModel):
             sharp while the context grows.
     """
 
-    heads: int = 4
     kv_heads: int | None = None
     positions: Positions = dataclasses.field(default_factory=RoPE)
     window: int | None = None
@@ -58,12 +56,9 @@ class Transformer(SequenceModel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        set_fields(self, heads=check_integer("heads", self.heads, 1))
         for name in ("kv_heads", "window"):
             if getattr(self, name) is not None:
                 set_fields(self, **{name: check_integer(name, getattr(self, name), 1)})
-        if self.width % self.heads:
-            raise ValueError(f"width must be a multiple of heads; got width {self.width} and {self.heads} heads")
         if self.heads % self.n_kv_heads:
             raise ValueError(f"heads must be a multiple of kv_heads; got {self.heads} and {self.kv_heads}")
         if not isinstance(self.positions, Positions):
@@ -77,11 +72,6 @@ class Transformer(SequenceModel):
         The number of heads is not published; 8 is one that divides the width.
         """
         return cls(depth=3, width=208, feed_forward=832, heads=8, positions=RoPE(base=4000.0))
-
-    @property
-    def head_width(self) -> int:
-        """K."""
-        return self.width // self.heads
 
     @property
     def n_kv_heads(self) -> int:

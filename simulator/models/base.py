@@ -27,7 +27,8 @@ class Model(abc.ABC):
 
     @abc.abstractmethod
     def network(self, task: Task, key: Key, context_length: ContextLength) -> nnx.Module:
-        """A freshly initialised module, called as ``module(examples, context_length, precision)``."""
+        """A freshly initialised module, called as ``module(examples, context_length, precision)``; ``module.features``
+        takes the same."""
 
     @property
     @abc.abstractmethod
@@ -61,7 +62,6 @@ class Model(abc.ABC):
         """The module with these parameters."""
         return nnx.merge(_graph(self, task), parameters)
 
-    @abc.abstractmethod
     def features(
         self,
         task: Task,
@@ -70,7 +70,8 @@ class Model(abc.ABC):
         context_length: ContextLength,
         precision: Precision = "float32",
     ) -> dict[str, Float[Array, "B F"]]:
-        """What the hidden layers say of each example, by name, in the order of the network."""
+        """What the hidden layers say of each example, by the names that the module's ``features`` gives them."""
+        return self.merged(task, parameters).features(examples, context_length, precision)
 
     @abc.abstractmethod
     def flops(self, task: Task, context_length: Integer) -> int:

@@ -10,34 +10,25 @@ from jaxtyping import Array, Float
 
 from simulator.models.precision import Precision, linear
 from simulator.tasks.base import Key
-from simulator.tasks.threefry import random_words
+from simulator.tasks.threefry import random_uniforms
 
 _Module = TypeVar("_Module", bound=nnx.Module)
 
 
-def uniform(shape: tuple[int, ...], scale: float) -> nnx.Param:
-    """A parameter that starts uniform on [-scale, scale), once :func:`initialised` has drawn it."""
-    return nnx.Param(jnp.zeros(shape, jnp.float32), start=lambda u: scale * u)
-
-
 def started(shape: tuple[int, ...], start: Callable[[Float[Array, "..."]], Float[Array, "..."]]) -> nnx.Param:
-    """A parameter that starts as a function of a uniform number on [-1, 1)."""
+    """A parameter that starts as a function of numbers uniform on [-1, 1), once :func:`initialised` has drawn them."""
     return nnx.Param(jnp.zeros(shape, jnp.float32), start=start)
 
 
-def constant(value: Float[Array, "..."]) -> nnx.Param:
-    """A parameter that starts at a value."""
-    return nnx.Param(value)
+def uniform(shape: tuple[int, ...], scale: float) -> nnx.Param:
+    """A parameter that starts uniform on [-scale, scale)."""
+    return started(shape, lambda u: scale * u)
 
 
 def initialised(module: _Module, key: Key) -> _Module:
-    """The module with its parameters drawn, all from one stream: fewer draws, less to compile.
-
-    Each uniform number is a multiple of 2^-22.
-    """
+    """The module with its parameters drawn, all from one stream: fewer draws, less to compile."""
     drawn = [p for _, p in nnx.iter_graph(module) if isinstance(p, nnx.Param) and p.get_metadata("start", None)]
-    words = random_words(key[None], sum(p[...].size for p in drawn))[0]
-    numbers = (words >> jnp.uint32(9)).astype(jnp.float32) * jnp.float32(2.0**-22) - 1
+    numbers = random_uniforms(key[None], sum(p[...].size for p in drawn))[0]
     begin = 0
     for parameter in drawn:
         shape, size = parameter[...].shape, parameter[...].size
@@ -57,7 +48,7 @@ class Dense(nnx.Module):
 
     def __init__(self, n_in: int, n_out: int, gain: float = 1.0, bias: bool = False):
         self.kernel = uniform((n_in, n_out), gain * (3 / n_in) ** 0.5)
-        self.bias = constant(jnp.zeros(n_out, jnp.float32)) if bias else None
+        self.bias = nnx.Param(jnp.zeros(n_out, jnp.float32)) if bias else None
 
     def __call__(self, x: Float[Array, "*batch i"], precision: Precision) -> Float[Array, "*batch o"]:
         kernel = self.kernel[...]
@@ -69,7 +60,7 @@ class RMSNorm(nnx.Module):
     """x / sqrt(mean(x^2) + 1e-6), times a learned gain."""
 
     def __init__(self, width: int):
-        self.gain = constant(jnp.ones(width, jnp.float32))
+        self.gain = nnx.Param(jnp.ones(width, jnp.float32))
 
     def __call__(self, x: Float[Array, "*batch E"]) -> Float[Array, "*batch E"]:
         scale = jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + jnp.float32(1e-6))

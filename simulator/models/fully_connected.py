@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float
 
-from simulator.models.base import Model, Parameters
-from simulator.models.precision import Precision
+from simulator.models.base import Model
+from simulator.models.precision import Precision, linear
 from simulator.tasks.base import ContextLength, Examples, Key, Task
-from simulator.tasks.threefry import fold_in, random_words
+from simulator.tasks.threefry import fold_in, random_uniforms
 from theory.checks import check_number
 from theory.types import Integer
 
@@ -23,7 +24,7 @@ _WIDE = 256
 
 @dataclasses.dataclass(frozen=True)
 class FullyConnected(Model):
-    """What :class:`MLP` and :class:`TwoBranchMLP` share: hidden layers, whatever stands between them."""
+    """The description of a network of fully connected hidden layers, whatever stands between them."""
 
     @property
     @abc.abstractmethod
@@ -44,64 +45,80 @@ class FullyConnected(Model):
         """The tokens themselves: nothing is summed up."""
         return int(context_length)
 
-    def features(
+
+class FullyConnectedNetwork(nnx.Module):
+    """A first layer on the visible tokens, weights for further layers, and features by the number of their layer.
+
+    Weights and biases start uniform on +-1/sqrt(fan-in), the fan-in of the first layer being that of what is in sight.
+    """
+
+    def __init__(
         self,
         task: Task,
-        parameters: Parameters,
-        examples: Examples,
+        key: Key,
         context_length: ContextLength,
-        precision: Precision = "float32",
+        layers: Sequence[tuple[int, int]],
+        bit_values: Sequence[float],
+        n_others: int = 0,
+    ):
+        """The first layer feeds ``layers``, each (inputs, outputs), and reads ``n_others`` inputs beside the tokens."""
+        context_key, other_key = jax.random.split(key)
+        L, token, first = task.max_context_length, token_width(task), layers[0][0]
+        visible = jnp.asarray(context_length, jnp.float32) * token + n_others
+        scale = jax.lax.rsqrt(jnp.maximum(visible, jnp.float32(1)))
+        # Each distance has a key of its own, so that a token's weights do not depend on how many others there are.
+        rows = random_uniforms(fold_in(context_key, jnp.arange(L, 0, -1)), token * first)
+        self.context_kernel = nnx.Param(scale * rows.reshape(L * token, first))
+        # All other weights are cut from one draw: fewer draws, less to compile.
+        shapes = [(n_others, first), (first,), *(shape for i, o in layers for shape in ((i, o), (o,)))]
+        cuts = np.cumsum([math.prod(shape) for shape in shapes])
+        pieces = jnp.split(random_uniforms(other_key[None], int(cuts[-1]))[0], cuts[:-1])
+        others, bias, *rest = (piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True))
+        self.query_kernel, self.first_bias = nnx.Param(scale * others), nnx.Param(scale * bias)
+        self.kernels = nnx.List([nnx.Param(i**-0.5 * w) for (i, _), w in zip(layers, rest[::2], strict=True)])
+        self.biases = nnx.List([nnx.Param(i**-0.5 * w) for (i, _), w in zip(layers, rest[1::2], strict=True)])
+        self.vocabulary_size, self.bit_values = task.vocabulary_size, tuple(bit_values)
+
+    def __call__(
+        self, examples: Examples, context_length: ContextLength, precision: Precision
+    ) -> Float[Array, "B outputs"]:
+        return self.layers(examples, context_length, precision)[0]
+
+    def features(
+        self, examples: Examples, context_length: ContextLength, precision: Precision
     ) -> dict[str, Float[Array, "B F"]]:
         """``"layer 0"`` and so on: what leaves each hidden layer, its activation included."""
-        _, hidden = self.merged(task, parameters).layers(examples, context_length, precision)
+        _, hidden = self.layers(examples, context_length, precision)
         return {f"layer {i}": values for i, values in enumerate(hidden)}
 
+    @abc.abstractmethod
+    def layers(
+        self, examples: Examples, context_length: ContextLength, precision: Precision
+    ) -> tuple[Float[Array, "B outputs"], list[Float[Array, "B F"]]]:
+        """The outputs, and what leaves each hidden layer."""
 
-def visible_inputs(
-    examples: Examples,
-    context_length: ContextLength,
-    kernel: Float[Array, "rows o"],
-    vocabulary_size: int | None,
-    bit_values: Sequence[float],
-) -> tuple[Float[Array, "B i"], Float[Array, "i o"]]:
-    """Tokens as numbers, and the rows of a kernel that they meet.
+    def first_layer(
+        self,
+        examples: Examples,
+        context_length: ContextLength,
+        precision: Precision,
+        others: Float[Array, "B n"] | None = None,
+    ) -> Float[Array, "B F"]:
+        """What the first layer makes of the visible tokens, and of the other inputs.
 
-    A length known when compiling leaves out what is out of sight; one that is not multiplies it by zero.
-    """
-    batch, L = examples.context.shape[:2]
-    hidden = min(L - context_length, L - 1) if isinstance(context_length, int) else 0
-    seen = jnp.arange(hidden, L) >= L - jnp.asarray(context_length, jnp.int32)
-    tokens = _encoded(examples.context[:, hidden:], vocabulary_size, bit_values)
-    inputs = jnp.where(seen[None, :, None], tokens, jnp.float32(0)).reshape(batch, -1)
-    return inputs, kernel[hidden * (kernel.shape[0] // L) :]
-
-
-def _encoded(context: Array, vocabulary_size: int | None, bit_values: Sequence[float]) -> Float[Array, "B L token"]:
-    if vocabulary_size is None:
-        return context.astype(jnp.float32).reshape(*context.shape[:2], -1)
-    if vocabulary_size == 2:
-        low, high = bit_values
-        return jnp.where(context > 0, jnp.float32(high), jnp.float32(low))[:, :, None]
-    return jax.nn.one_hot(context, vocabulary_size, dtype=jnp.float32)
-
-
-def input_scale(task: Task, context_length: ContextLength, n_others: int) -> Float[Array, ""]:
-    """1/sqrt(inputs in sight)."""
-    visible = jnp.asarray(context_length, jnp.float32) * token_width(task) + n_others
-    return jax.lax.rsqrt(jnp.maximum(visible, jnp.float32(1)))
-
-
-def rows_by_distance(task: Task, key: Key, n_out: int) -> Float[Array, "i o"]:
-    """Each distance has a key of its own, so that a token's weights do not depend on how many others there are."""
-    L, token = task.max_context_length, token_width(task)
-    return _uniform(fold_in(key, jnp.arange(L, 0, -1)), token * n_out).reshape(L * token, n_out)
-
-
-def cut_from_one_draw(key: Key, shapes: Sequence[tuple[int, ...]]) -> list[Float[Array, "..."]]:
-    """Arrays uniform on [-1, 1), cut from one draw: fewer draws, less to compile."""
-    cuts = np.cumsum([math.prod(shape) for shape in shapes])
-    pieces = jnp.split(_uniform(key[None], int(cuts[-1]))[0], cuts[:-1])
-    return [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+        A length known when compiling leaves out what is out of sight; one that is not multiplies it by zero.
+        """
+        batch, L = examples.context.shape[:2]
+        hidden = min(L - context_length, L - 1) if isinstance(context_length, int) else 0
+        seen = jnp.arange(hidden, L) >= L - jnp.asarray(context_length, jnp.int32)
+        tokens = _encoded(examples.context[:, hidden:], self.vocabulary_size, self.bit_values)
+        inputs = jnp.where(seen[None, :, None], tokens, jnp.float32(0)).reshape(batch, -1)
+        kernel = self.context_kernel[...]
+        kernel = kernel[hidden * (kernel.shape[0] // L) :]
+        if others is not None:
+            inputs = jnp.concatenate([inputs, others], axis=1)
+            kernel = jnp.concatenate([kernel, self.query_kernel[...]])
+        return linear(inputs, kernel, self.first_bias[...], precision)
 
 
 def two_bit_values(values: Sequence[float]) -> tuple[float, ...]:
@@ -119,6 +136,10 @@ def token_width(task: Task) -> int:
     return 1 if task.vocabulary_size == 2 else task.vocabulary_size
 
 
-def _uniform(keys: Key, number: int) -> Float[Array, "keys number"]:
-    """Uniform on [-1, 1), a multiple of 2^-22 each."""
-    return (random_words(keys, number) >> jnp.uint32(9)).astype(jnp.float32) * jnp.float32(2.0**-22) - 1
+def _encoded(context: Array, vocabulary_size: int | None, bit_values: Sequence[float]) -> Float[Array, "B L token"]:
+    if vocabulary_size is None:
+        return context.astype(jnp.float32).reshape(*context.shape[:2], -1)
+    if vocabulary_size == 2:
+        low, high = bit_values
+        return jnp.where(context > 0, jnp.float32(high), jnp.float32(low))[:, :, None]
+    return jax.nn.one_hot(context, vocabulary_size, dtype=jnp.float32)

@@ -5,40 +5,21 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from simulator.models.dense import Dense, constant, under
+from simulator.models.dense import Dense, under
 from simulator.models.positions import RoPE, turned
 from simulator.models.precision import Precision
 from simulator.models.recurrence import decayed_attention, in_sight
-from simulator.models.sequence import Mixer, SequenceModel
-from theory.checks import check_integer, set_fields
+from simulator.models.sequence import HeadedModel, Mixer
 
 
 @dataclasses.dataclass(frozen=True)
-class _Headed(SequenceModel):
-    heads: int = 4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        set_fields(self, heads=check_integer("heads", self.heads, 1))
-        if self.width % self.heads:
-            raise ValueError(f"width must be a multiple of heads; got width {self.width} and {self.heads} heads")
-
-    @property
-    def head_width(self) -> int:
-        """K."""
-        return self.width // self.heads
-
-
-@dataclasses.dataclass(frozen=True)
-class LinearAttention(_Headed):
+class LinearAttention(HeadedModel):
     """S_t = S_{t-1} + phi(k_t) v_t^T, z_t = z_{t-1} + phi(k_t), y_t = phi(q_t) S_t / phi(q_t) z_t; phi(x) = elu(x) + 1.
 
-    Katharopoulos et al. 2020, arXiv 2006.16236, eq. 16 to 20. The state of a head is a matrix (K, K) and a vector (K).
-
-    Attributes:
-        heads: H, of width K = E/H.
+    Katharopoulos et al. 2020, arXiv 2006.16236. The state of a head is a matrix (K, K) and a vector (K).
     """
 
     def mixer(self, gain: float) -> "LinearAttentionMixer":
@@ -98,14 +79,12 @@ class LinearAttentionMixer(Mixer):
 
 
 @dataclasses.dataclass(frozen=True)
-class RetNet(_Headed):
+class RetNet(HeadedModel):
     """S_t = gamma_h S_{t-1} + k_t v_t^T, y_t = q_t S_t / sqrt(K); gamma_h = 1 - 2^(-5-h), h = 0..H-1.
 
     Queries and keys are turned as in RoPE, each head's output is normalised and gated by swish(x W_g), as in Sun et al.
-    2023, arXiv 2307.08621, eq. 5 to 8. Keys and values have the same width here.
-
-    Attributes:
-        heads: H, of width K = E/H.
+    2023, arXiv 2307.08621. Keys and values have the same width here, and no
+    xPos scaling.
     """
 
     positions: ClassVar[RoPE] = RoPE()
@@ -135,7 +114,7 @@ class RetNetMixer(Mixer):
         E = spec.width
         self.spec = spec
         self.query, self.key, self.value, self.gate = (Dense(E, E) for _ in range(4))
-        self.norm_gain, self.output = constant(jnp.ones(E, jnp.float32)), Dense(E, E, gain)
+        self.norm_gain, self.output = nnx.Param(jnp.ones(E, jnp.float32)), Dense(E, E, gain)
 
     def __call__(
         self,

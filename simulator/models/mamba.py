@@ -7,9 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from simulator.models.dense import Dense, constant, started, under, uniform
+from simulator.models.dense import Dense, started, under, uniform
 from simulator.models.precision import Precision
 from simulator.models.recurrence import in_sight, linear_recurrence
 from simulator.models.sequence import Mixer, SequenceModel
@@ -28,7 +29,7 @@ class Mamba(SequenceModel):
     """h_t = exp(Delta_t A) h_{t-1} + Delta_t B_t x_t, y_t = C_t h_t + D x_t, for each of I = expand E channels.
 
     x passes a causal convolution and silu first; Delta = softplus of a layer of low rank, B and C (of size N) are
-    linear in x, A is diagonal and negative; y is gated by silu(z) (S6, Gu and Dao 2023, arXiv 2312.00752, algorithm 2).
+    linear in x, A is diagonal and negative; y is gated by silu(z) (S6, Gu and Dao 2023, arXiv 2312.00752).
 
     Attributes:
         state_numbers: N, numbers of state a channel.
@@ -78,13 +79,13 @@ class MambaMixer(Mixer):
         E, I, N = spec.width, spec.inner_width, spec.state_numbers
         self.spec = spec
         self.inputs, self.output = Dense(E, 2 * I), Dense(I, E, gain)
-        self.taps, self.tap_bias = uniform((spec.convolution, I), spec.convolution**-0.5), constant(jnp.zeros(I))
+        self.taps, self.tap_bias = uniform((spec.convolution, I), spec.convolution**-0.5), nnx.Param(jnp.zeros(I))
         self.selection, self.delta = Dense(I, spec.rank + 2 * N), Dense(spec.rank, I)
         # Delta starts log-uniform on [0.001, 0.1]: its bias is what softplus takes there.
         low, high = math.log(0.001), math.log(0.1)
         self.delta_bias = started((I,), lambda u: jnp.log(jnp.expm1(jnp.exp(low + (u + 1) / 2 * (high - low)))))
         rates = np.tile(np.log(np.arange(1, N + 1)), (I, 1))
-        self.log_rates, self.skip = constant(jnp.asarray(rates, jnp.float32)), constant(jnp.ones(I))
+        self.log_rates, self.skip = nnx.Param(jnp.asarray(rates, jnp.float32)), nnx.Param(jnp.ones(I))
 
     def __call__(
         self,

@@ -10,15 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from simulator.models.base import n_outputs
-from simulator.models.fully_connected import (
-    FullyConnected,
-    cut_from_one_draw,
-    input_scale,
-    rows_by_distance,
-    token_width,
-    two_bit_values,
-    visible_inputs,
-)
+from simulator.models.fully_connected import FullyConnected, FullyConnectedNetwork, token_width, two_bit_values
 from simulator.models.precision import Precision, linear
 from simulator.tasks.base import ContextLength, Examples, Key, Task
 from theory.checks import check_integer, check_non_negative, set_fields
@@ -70,7 +62,7 @@ class MLP(FullyConnected):
         return tuple(self.hidden_sizes)
 
     def flops(self, task: Task, context_length: Integer) -> int:
-        """Tokens that are not seen have no part in it, nor has the one-hot question a product of its own."""
+        """Tokens that are not seen have no part in it; the one-hot question counts as inputs."""
         inputs = int(context_length) * token_width(task) + (task.n_queries if task.n_queries > 1 else 0)
         return 2 * sum(i * o for i, o in itertools.pairwise((inputs, *self.hidden_sizes, n_outputs(task))))
 
@@ -78,43 +70,20 @@ class MLP(FullyConnected):
         return MLPNetwork(self, task, key, context_length)
 
 
-class MLPNetwork(nnx.Module):
+class MLPNetwork(FullyConnectedNetwork):
     """The module behind :class:`MLP`."""
 
     def __init__(self, spec: MLP, task: Task, key: Key, context_length: ContextLength):
-        context_key, other_key = jax.random.split(key)
-        n_queries = task.n_queries if task.n_queries > 1 else 0
-        first = spec.hidden_sizes[0]
-        scale = input_scale(task, context_length, n_queries)
-        self.context_kernel = nnx.Param(scale * rows_by_distance(task, context_key, first))
         layers = list(itertools.pairwise((*spec.hidden_sizes, n_outputs(task))))
-        shapes = [(n_queries, first), (first,), *(shape for i, o in layers for shape in ((i, o), (o,)))]
-        query, bias, *rest = cut_from_one_draw(other_key, shapes)
-        self.query_kernel, self.first_bias = nnx.Param(scale * query), nnx.Param(scale * bias)
-        self.kernels = nnx.List([nnx.Param(i**-0.5 * w) for (i, _), w in zip(layers, rest[::2], strict=True)])
-        self.biases = nnx.List([nnx.Param(i**-0.5 * w) for (i, _), w in zip(layers, rest[1::2], strict=True)])
+        self.n_queries = task.n_queries if task.n_queries > 1 else 0
+        super().__init__(task, key, context_length, layers, spec.bit_values, self.n_queries)
         self.slopes = spec.negative_slopes or (0.0,) * len(spec.hidden_sizes)
-        self.bit_values = spec.bit_values
-        self.vocabulary_size = task.vocabulary_size
-        self.n_queries = n_queries
-
-    def __call__(
-        self, examples: Examples, context_length: ContextLength, precision: Precision
-    ) -> Float[Array, "B outputs"]:
-        return self.layers(examples, context_length, precision)[0]
 
     def layers(
         self, examples: Examples, context_length: ContextLength, precision: Precision
     ) -> tuple[Float[Array, "B outputs"], list[Float[Array, "B F"]]]:
-        """The outputs, and what leaves each hidden layer."""
-        inputs, kernel = visible_inputs(
-            examples, context_length, self.context_kernel[...], self.vocabulary_size, self.bit_values
-        )
-        if self.n_queries:
-            query = jax.nn.one_hot(examples.query, self.n_queries, dtype=jnp.float32)
-            inputs = jnp.concatenate([inputs, query], axis=1)
-            kernel = jnp.concatenate([kernel, self.query_kernel[...]])
-        outputs, hidden = linear(inputs, kernel, self.first_bias[...], precision), []
+        query = jax.nn.one_hot(examples.query, self.n_queries, dtype=jnp.float32) if self.n_queries else None
+        outputs, hidden = self.first_layer(examples, context_length, precision, query), []
         for slope, kernel, bias in zip(self.slopes, self.kernels, self.biases, strict=True):
             hidden.append(jnp.where(outputs > 0, outputs, slope * outputs))
             outputs = linear(hidden[-1], kernel[...], bias[...], precision)

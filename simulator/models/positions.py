@@ -50,7 +50,7 @@ class RoPE(Positions):
     """Rotary positions: pair i of query and key at position m turns by m theta_i, theta_i = base^(-2i/K).
 
     Pair i of a head of width K are its components i and i + K/2. A logit depends on the difference of positions only
-    (Su et al. 2021, arXiv 2104.09864, eq. 16). With ``fraction`` p < 1 only the p K/2 fastest pairs turn (p-RoPE,
+    (Su et al. 2021, arXiv 2104.09864). With ``fraction`` p < 1 only the p K/2 fastest pairs turn (p-RoPE,
     Barbero et al. 2024, arXiv 2410.06205).
 
     Attributes:
@@ -177,7 +177,7 @@ class _ByParts(_Stretched):
 
 @dataclasses.dataclass(frozen=True)
 class YaRN(_ByParts):
-    """NTK-by-parts with a temperature (Peng et al. 2023, arXiv 2309.00071, eq. 17 to 22).
+    """NTK-by-parts with a temperature (Peng et al. 2023, arXiv 2309.00071).
 
     theta_i' = (1 - g) theta_i / s + g theta_i with g(r_i) rising from 0 at r = alpha to 1 at r = beta. The paper lets
     it rise linearly in r; the released code linearly in the pair's index, between floor(d(beta)) and ceil(d(alpha)),

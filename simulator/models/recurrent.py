@@ -18,7 +18,7 @@ from simulator.models.sequence import Mixer, SequenceModel
 class MinGRU(SequenceModel):
     """h_t = (1 - z_t) h_{t-1} + z_t g(W_h x_t), z_t = sigmoid(W_z x_t); g(a) = a + 1/2 for a >= 0, else sigmoid(a).
 
-    Feng et al. 2024, arXiv 2410.01201, section 3.1 and appendix B: gates do not read the state, so that all states
+    Feng et al. 2024, arXiv 2410.01201: gates do not read the state, so that all states
     come from one scan. The state is read by a linear layer.
     """
 

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from simulator.models.dense import Dense, constant, started, under
+from simulator.models.dense import Dense, started, under
 from simulator.models.precision import Precision
 from simulator.models.recurrence import in_sight, prefixes
 from simulator.models.sequence import Mixer, SequenceModel
@@ -39,7 +40,7 @@ class RWKVState(NamedTuple):
 class RWKV4(SequenceModel):
     """wkv_t = [sum_{i<t} e^{-(t-1-i) w + k_i} v_i + e^{u + k_t} v_t] / [the same without v], per channel, w > 0.
 
-    Time mixing of Peng et al. 2023, arXiv 2305.13048, eq. 11 to 18: each of r, k, v is a layer of a blend of the token
+    Time mixing of Peng et al. 2023, arXiv 2305.13048: each of r, k, v is a layer of a blend of the token
     and the one before, the output a layer of sigmoid(r) wkv. The feed-forward layer is that of the other models here,
     not RWKV's channel mixing.
     """
@@ -65,9 +66,9 @@ class RWKVMixer(Mixer):
     def __init__(self, width: int, gain: float):
         self.receptance, self.key, self.value = Dense(width, width), Dense(width, width), Dense(width, width)
         self.output = Dense(width, width, gain)
-        self.blend = constant(jnp.full((3, width), 0.5, jnp.float32))
+        self.blend = nnx.Param(jnp.full((3, width), 0.5, jnp.float32))
         # Decay rates from e^-5 to e^3, the range of the paper's code.
-        self.log_rate = constant(jnp.asarray(-5 + 8 * np.linspace(0, 1, width), jnp.float32))
+        self.log_rate = nnx.Param(jnp.asarray(-5 + 8 * np.linspace(0, 1, width), jnp.float32))
         self.bonus = started((width,), lambda u: jnp.log(jnp.float32(0.3)) + u / 2)
 
     def __call__(

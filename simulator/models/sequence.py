@@ -119,17 +119,6 @@ class SequenceModel(Model):
         self.check_task(task)
         return initialised(SequenceNetwork(self, task), key)
 
-    def features(
-        self,
-        task: Task,
-        parameters: Any,
-        examples: Examples,
-        context_length: ContextLength,
-        precision: Precision = "float32",
-    ) -> dict[str, Float[Array, "B E"]]:
-        """The last token's hidden state after the embedding, after each block, and as the readout sees it."""
-        return self.merged(task, parameters).features(examples, context_length, precision)
-
     def parameter_count(self, task: Task) -> int:
         """Embedding, per block mixer, feed-forward layer and two norms, last norm, readout with bias."""
         E, F = self.width, self.hidden_width
@@ -150,6 +139,28 @@ class SequenceModel(Model):
     def state_size(self, context_length: Integer) -> int:
         """Numbers carried from token to token after l + 1 tokens."""
         return self.depth * self.mixer_state_size(int(context_length) + 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadedModel(SequenceModel):
+    """A sequence model whose mixer has heads.
+
+    Attributes:
+        heads: H, of width K = E/H.
+    """
+
+    heads: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(self, heads=check_integer("heads", self.heads, 1))
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads; got width {self.width} and {self.heads} heads")
+
+    @property
+    def head_width(self) -> int:
+        """K."""
+        return self.width // self.heads
 
 
 class _Block(nnx.Module):
@@ -197,18 +208,11 @@ class SequenceNetwork(nnx.Module):
     def features(
         self, examples: Examples, context_length: ContextLength, precision: Precision
     ) -> dict[str, Float[Array, "B E"]]:
-        """See :meth:`SequenceModel.features`."""
+        """The last token's hidden state after the embedding, after each block, and as the readout sees it."""
         x, positions = self.embedded(examples, context_length, precision)
         after = self._through(x, positions, precision, True)
         named = {"embedding": x, **{f"block {i}": y for i, y in enumerate(after)}, "readout": self.norm(after[-1])}
         return {name: y[:, -1] for name, y in named.items()}
-
-    def at_all_tokens(
-        self, examples: Examples, context_length: ContextLength, precision: Precision
-    ) -> Float[Array, "B T outputs"]:
-        """What is read off every token, as if it were the last."""
-        x, positions = self.embedded(examples, context_length, precision)
-        return self.readout(self.norm(self._through(x, positions, precision, False)[-1]), precision)
 
     def embedded(
         self, examples: Examples, context_length: ContextLength, precision: Precision
@@ -236,14 +240,14 @@ class SequenceNetwork(nnx.Module):
             x = x + jnp.take(self.positions[...], jnp.maximum(positions, 0), axis=0)[None]
         return x, positions
 
-    def initial_state(self, batch: int, length: int) -> State:
+    def initial_state(self, batch: int, length: int) -> list[State]:
         """Before the first of at most so many tokens."""
         return [block.mixer.initial_state(batch, length) for block in self.blocks]
 
     def advance(
         self, x: Float[Array, "B T E"], positions: Int[Array, "T"], states: State, precision: Precision
     ) -> tuple[Float[Array, "B T outputs"], State]:
-        """One more chunk of tokens, all at once."""
+        """One more chunk of tokens, all at once: what is read off each of them, as if it were the last."""
         carried = []
         for block, state in zip(self.blocks, states, strict=True):
             x, state = block(x, positions, state, precision, False)

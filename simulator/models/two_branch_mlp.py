@@ -1,7 +1,6 @@
 """A fully connected network whose features of the context do not know the question."""
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Sequence
 
@@ -11,15 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from simulator.models.base import n_outputs
-from simulator.models.fully_connected import (
-    FullyConnected,
-    cut_from_one_draw,
-    input_scale,
-    rows_by_distance,
-    token_width,
-    two_bit_values,
-    visible_inputs,
-)
+from simulator.models.fully_connected import FullyConnected, FullyConnectedNetwork, token_width, two_bit_values
 from simulator.models.precision import Precision, linear
 from simulator.tasks.base import ContextLength, Examples, Key, Task
 from theory.checks import check_integer, check_non_negative, set_fields
@@ -68,45 +59,26 @@ class TwoBranchMLP(FullyConnected):
         return TwoBranchNetwork(self, task, key, context_length)
 
 
-class TwoBranchNetwork(nnx.Module):
+class TwoBranchNetwork(FullyConnectedNetwork):
     """The module behind :class:`TwoBranchMLP`; layer 1 is the feature vector."""
 
     def __init__(self, spec: TwoBranchMLP, task: Task, key: Key, context_length: ContextLength):
-        context_key, other_key = jax.random.split(key)
-        self.n_queries, self.vocabulary_size = task.n_queries, task.vocabulary_size
-        self.slope, self.bit_values = spec.negative_slope, spec.bit_values
-        scale = input_scale(task, context_length, 0)
-        self.context_kernel = nnx.Param(scale * rows_by_distance(task, context_key, spec.context_width))
-        inner = (spec.context_width, spec.n_features)
         head = (spec.n_features + task.n_queries, spec.head_width, n_outputs(task))
-        layers = [inner, *itertools.pairwise(head)]
-        shapes = [(spec.context_width,), *(shape for i, o in layers for shape in ((i, o), (o,)))]
-        bias, *rest = cut_from_one_draw(other_key, shapes)
-        self.first_bias = nnx.Param(scale * bias)
-        self.kernels = nnx.List([nnx.Param(i**-0.5 * w) for (i, _), w in zip(layers, rest[::2], strict=True)])
-        self.biases = nnx.List([nnx.Param(i**-0.5 * w) for (i, _), w in zip(layers, rest[1::2], strict=True)])
-
-    def __call__(
-        self, examples: Examples, context_length: ContextLength, precision: Precision
-    ) -> Float[Array, "B outputs"]:
-        return self.layers(examples, context_length, precision)[0]
+        layers = [(spec.context_width, spec.n_features), *itertools.pairwise(head)]
+        super().__init__(task, key, context_length, layers, spec.bit_values)
+        self.n_queries, self.slope = task.n_queries, spec.negative_slope
 
     def layers(
         self, examples: Examples, context_length: ContextLength, precision: Precision
     ) -> tuple[Float[Array, "B outputs"], list[Float[Array, "B F"]]]:
-        """The outputs, and what leaves each hidden layer."""
-        inputs, kernel = visible_inputs(
-            examples, context_length, self.context_kernel[...], self.vocabulary_size, self.bit_values
-        )
-        (inner, of_head, last) = (
-            functools.partial(linear, kernel=k[...], bias=b[...], precision=precision)
-            for k, b in zip(self.kernels, self.biases, strict=True)
-        )
-        context = self._activated(linear(inputs, kernel, self.first_bias[...], precision))
-        features = inner(context)
+        def layer(number: int, inputs: Float[Array, "B i"]) -> Float[Array, "B o"]:
+            return linear(inputs, self.kernels[number][...], self.biases[number][...], precision)
+
+        context = self._activated(self.first_layer(examples, context_length, precision))
+        features = layer(0, context)
         query = jax.nn.one_hot(examples.query, self.n_queries, dtype=jnp.float32)
-        head = self._activated(of_head(jnp.concatenate([features, query], axis=1)))
-        return last(head), [context, features, head]
+        head = self._activated(layer(1, jnp.concatenate([features, query], axis=1)))
+        return layer(2, head), [context, features, head]
 
     def _activated(self, x: Float[Array, "B F"]) -> Float[Array, "B F"]:
         return jnp.where(x > 0, x, self.slope * x)

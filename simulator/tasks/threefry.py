@@ -46,6 +46,11 @@ def random_words(keys: Key, number: int) -> UInt32[Array, "B number"]:
     return jnp.moveaxis(halves, 0, 1).reshape(data.shape[0], 2 * half)[:, :number]
 
 
+def random_uniforms(keys: Key, number: int) -> Float[Array, "B number"]:
+    """``number`` numbers uniform on [-1, 1) for each key, multiples of 2^-22."""
+    return (random_words(keys, number) >> jnp.uint32(9)).astype(jnp.float32) * jnp.float32(2.0**-22) - 1
+
+
 def random_normals(keys: Key, shape: tuple[int, ...]) -> Float[Array, "B *shape"]:
     """Standard normal numbers for each sample's key: those of ``jax.random.normal(key, shape, jnp.float32)``."""
     # Computed once and for all behind a barrier: a copy fused into what reads it may be rounded otherwise.

@@ -10,15 +10,13 @@ import pytest
 from simulator.evaluation import evaluate
 from simulator.inference import (
     CacheCompression,
-    echo_and_induction_scores,
     evaluate_compressed,
-    heads,
     kept_fraction,
-    retrieval_heads,
     visible_context_sweep,
 )
-from simulator.inference.cache_compression import compress
+from simulator.inference.cache_compression import _CompressedPredictor, compress
 from simulator.learners import GradientDescent, network_predictor
+from simulator.measurement import attention_heads, echo_and_induction_scores, retrieval_heads
 from simulator.models import MLP, ALiBi, NoPositions, Transformer
 from simulator.models.attention import Cache
 from simulator.tasks import GaussianLookBack, LagCopy, Retrieval
@@ -35,7 +33,7 @@ def untrained(model=SMALL, task=COPY):
 
 def attention_and_cache(n=20, equal=()):
     """Random keys and values of which some keys are the same."""
-    _, network = heads.transformer_of(untrained())
+    _, network = attention_heads.transformer_of(untrained())
     attention = network.blocks[0].mixer
     keys, values = (jax.random.normal(k, (3, n, 2, 4)) for k in jax.random.split(KEY))
     if len(equal):
@@ -99,8 +97,6 @@ def test_a_cache_of_which_nothing_is_dropped_is_the_whole_one(task, compression,
 def test_what_is_dropped_without_compensation_has_no_part_in_the_prediction():
     """In one layer the last token sees what the window keeps, and nothing else."""
     predictor = untrained(Transformer(depth=1, width=16, heads=2, positions=NoPositions()))
-    from simulator.inference.cache_compression import _CompressedPredictor
-
     examples = COPY.sample(KEY, range(16))
     other = COPY.sample(jax.random.key(5), range(16)).context
     compressed = _CompressedPredictor(predictor, CacheCompression(4, 0, compensate=False), ((False, False),))
@@ -120,7 +116,7 @@ def test_scores_tell_a_head_that_echoes_from_one_that_completes(task, monkeypatc
         one[:, 0, first + i, first + max(i - period, 0)] = 1
         one[:, 1, first + i, first + max(i - period + 1, 0)] = 1
     one[:, 2:, :, 0] = 1
-    monkeypatch.setattr(heads, "attention_weights", lambda *_: [jnp.asarray(one), jnp.asarray(one[:, ::-1])])
+    monkeypatch.setattr(attention_heads, "attention_weights", lambda *_: [jnp.asarray(one), jnp.asarray(one[:, ::-1])])
     echo, induction = echo_and_induction_scores(untrained(task=task), KEY)
     np.testing.assert_allclose(echo[0, :2], [1, 0])
     np.testing.assert_allclose(induction[1, 2:], [1, 0])

@@ -12,6 +12,7 @@ from simulator.models import EXAMPLES, MLP, Transformer, TwoBranchMLP
 from simulator.specification import canonical_json, from_json
 from simulator.tasks import EXAMPLES as TASKS
 from simulator.tasks import GaussianLookBack, SparseParity
+from tests.simulator.products import products_of
 
 KEY = jax.random.key(5)
 each_model = pytest.mark.parametrize("model", EXAMPLES, ids=repr)
@@ -119,6 +120,32 @@ def test_the_parameter_count_is_the_formula():
     sizes = (task.max_context_length + task.n_queries, 16, 16, 1)
     expected = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
     assert MLP(hidden_sizes=(16, 16)).parameter_count(task) == expected
+
+
+@pytest.mark.parametrize("model", [m for m in EXAMPLES if isinstance(m, MLP | TwoBranchMLP)], ids=repr)
+@pytest.mark.parametrize("task", [TASKS[0], TASKS[2]], ids=["bits and a question", "numbers"])
+@pytest.mark.parametrize("length", [1, 5])
+def test_flops_of_fully_connected_networks_are_those_of_their_programs(model, task, length):
+    parameters, examples = initial(model, task, KEY, length), task.sample(KEY, range(1))
+    counted = products_of(lambda p: model.apply(task, p, examples, length), parameters)
+    assert model.flops(task, length) == counted
+
+
+def test_features_of_two_branches_do_not_know_the_question():
+    """The bottleneck is made of the context alone; what comes after it is not."""
+    task, model = TASKS[0], TwoBranchMLP(16, 8, 16)
+    parameters, examples = initial(model, task, KEY, 5), task.sample(KEY, range(8))
+    other = examples._replace(query=(examples.query + 1) % task.n_queries)
+    features, others = (model.features(task, parameters, e, 5) for e in (examples, other))
+    assert {name: f.shape[1] for name, f in features.items()} == {"layer 0": 16, "layer 1": 8, "layer 2": 16}
+    np.testing.assert_array_equal(features["layer 1"], others["layer 1"])
+    assert not np.allclose(features["layer 2"], others["layer 2"])
+    assert (features["layer 1"] < 0).any(), "the bottleneck is linear"
+
+
+def test_the_paper_s_two_branches_have_their_published_shape():
+    """l -> 400 -> 80; 80 + 50 -> 200 -> 1."""
+    assert TwoBranchMLP().parameter_count(SparseParity.paper_v1()) == 101 * 400 + 401 * 80 + 131 * 200 + 201
 
 
 def test_the_paper_s_network_has_its_published_shape():

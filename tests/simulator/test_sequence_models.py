@@ -1,7 +1,6 @@
 """One battery over the sequence models: what a token may see, and that the parallel form is the recurrence."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +25,7 @@ from simulator.models import (
     recurrence,
 )
 from simulator.tasks import GaussianLookBack, LagCopy, Retrieval
+from tests.simulator.products import products_of
 
 KEY = jax.random.key(3)
 MODELS = [model for model in EXAMPLES if isinstance(model, SequenceModel)]
@@ -107,7 +107,7 @@ def test_tokens_out_of_sight_change_nothing_in_a_form_with_a_state_either(model,
 @each_case
 def test_the_recurrence_gives_what_all_tokens_at_once_give(model, task):
     x, positions = embedded(model, task, task.max_context_length)
-    at_once = compiled(model, task, "at_all_tokens")(sampled(task, 4), task.max_context_length)
+    at_once = compiled(model, task, "advance")(x, positions, [None] * model.depth)[0]
     state, step = network(model, task).initial_state(4, x.shape[1]), compiled(model, task, "step")
     for t in range(x.shape[1]):
         output, state = step(x[:, t], positions[t], state)
@@ -129,7 +129,8 @@ def test_two_chunks_with_the_state_between_them_are_one_pass(model, cut):
 def test_the_prediction_is_read_off_the_last_token(model, task):
     """Leaving the other tokens out of the last block changes nothing."""
     for length in (4, task.max_context_length):
-        last = compiled(model, task, "at_all_tokens")(sampled(task, 4), length)[:, -1]
+        x, positions = embedded(model, task, length)
+        last = compiled(model, task, "advance")(x, positions, [None] * model.depth)[0][:, -1]
         outputs = compiled(model, task, "__call__")(sampled(task, 4), length)
         np.testing.assert_allclose(outputs, last, rtol=1e-5, atol=1e-5)
 
@@ -147,26 +148,6 @@ def test_the_state_has_the_size_of_the_formula(model, length):
     state = network(model, COPY).initial_state(2, length + 1)
     numbers = [leaf for leaf in jax.tree.leaves(state) if leaf.dtype == jnp.float32]
     assert 2 * model.state_size(length) == sum(leaf.size for leaf in numbers)
-
-
-def products_of(function, *arguments):
-    """Multiplications and additions of all products of matrices in a function, counted in its jaxpr."""
-
-    def count(jaxpr):
-        total = 0
-        for equation in jaxpr.eqns:
-            if equation.primitive.name == "dot_general":
-                ((contracted, _), _) = equation.params["dimension_numbers"]
-                left = equation.invars[0].aval.shape
-                total += 2 * equation.outvars[0].aval.size * math.prod(left[i] for i in contracted)
-            for inner in jax.tree.leaves(
-                list(equation.params.values()), is_leaf=lambda p: isinstance(p, jax.extend.core.ClosedJaxpr)
-            ):
-                if isinstance(inner, jax.extend.core.ClosedJaxpr):
-                    total += count(inner.jaxpr)
-        return total
-
-    return count(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
 @each_model

@@ -41,7 +41,7 @@ def echo_and_induction_scores(
 
     Echo: from a token to the earlier occurrences of the same token of the text, j = i - mP. Induction: to the tokens
     that followed them, j = i - mP + 1. The mean over tokens with an earlier occurrence, and over texts (RazorAttention,
-    Tang et al. 2024, arXiv 2407.15891, section 3.2). The text is written in the task's own tokens.
+    Tang et al. 2024, arXiv 2407.15891). The text is written in the task's own tokens.
 
     Returns:
         Echo and induction scores in [0, 1] of every head, (layers, H).
