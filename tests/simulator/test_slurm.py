@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import types
 
 import pytest
 import xarray as xr
@@ -150,7 +151,7 @@ def test_a_second_call_waits_for_the_job_that_the_first_one_left_in_the_queue(cl
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(slurm.time, "sleep", interrupted)
+        patched.setattr(slurm, "time", types.SimpleNamespace(sleep=interrupted))  # and nobody else's
         with pytest.raises(KeyboardInterrupt):
             submit(QUICK, tmp_path / "runs", shards=1, options={"begin": "now+1hour"})
     (job,) = cluster.command("squeue", "--noheader", "--format=%F").split()
