@@ -7,8 +7,8 @@ from jaxtyping import Array, Integer
 
 from simulator.tasks.threefry import Key, fold_in
 
-Stream: TypeAlias = Literal["train", "validation", "test", "initialisation", "order"]
-_NUMBERS: dict[Stream, int] = {"train": 1, "validation": 2, "test": 3, "initialisation": 4, "order": 5}
+Stream: TypeAlias = Literal["train", "validation", "test", "initialisation", "order", "visible"]
+_NUMBERS: dict[Stream, int] = {"train": 1, "validation": 2, "test": 3, "initialisation": 4, "order": 5, "visible": 6}
 
 
 def stream_key(seed: int | Integer[Array, ""], stream: Stream) -> Key:

@@ -5,6 +5,7 @@ from simulator.learners.gradient_descent import GradientDescent
 from simulator.learners.least_squares import LeastSquares, LinearPredictor
 from simulator.learners.network_predictor import NetworkPredictor
 from simulator.models.mlp import MLP
+from simulator.training.curriculum import Ramp, RandomContext, ShortContext, Stage
 
 EXAMPLES: tuple[Learner, ...] = (
     LeastSquares(),
@@ -22,5 +23,9 @@ __all__ = [
     "LinearPredictor",
     "NetworkPredictor",
     "Predictor",
+    "Ramp",
+    "RandomContext",
     "Run",
+    "ShortContext",
+    "Stage",
 ]

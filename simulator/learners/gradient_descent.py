@@ -21,6 +21,7 @@ from simulator.models.precision import Precision
 from simulator.seeds import stream_key
 from simulator.tasks.base import Task
 from simulator.training import sweep as engine
+from simulator.training.curriculum import Stage, checked, in_stage
 from simulator.training.run import RunState
 from theory.checks import check_choice, check_integer, check_non_negative, check_positive, set_fields
 from theory.types import Integer
@@ -62,6 +63,9 @@ class GradientDescent(Learner):
             was learned is tested in float32 either way.
         side_by_side: runs trained in one batch on each device; None for the number that was fastest where it was
             measured (:meth:`runs_per_device`). A run's last digits depend on it.
+        curriculum: stages of a run, in which it sees more or less of its context (see
+            :mod:`simulator.training.curriculum`); by default all of it from the first step on. Patience begins with the
+            last stage.
     """
 
     model: Model = MLP()
@@ -79,6 +83,7 @@ class GradientDescent(Learner):
     selection: Literal["validation", "paper"] = "validation"
     precision: Precision = "float32"
     side_by_side: int | None = None
+    curriculum: Sequence[Stage] = (Stage(),)
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, Model):
@@ -100,6 +105,7 @@ class GradientDescent(Learner):
             warmup=check_non_negative("warmup", self.warmup),
             weight_decay=check_non_negative("weight_decay", self.weight_decay),
             gradient_clip=None if clip is None else check_positive("gradient_clip", clip),
+            curriculum=checked(self.curriculum, self.model),
         )
         if self.warmup >= 1:
             raise ValueError(f"warmup is a share of the steps, below 1; got {self.warmup}")
@@ -179,12 +185,23 @@ class GradientDescent(Learner):
             return self.side_by_side
         return 1 if jax.default_backend() == "cpu" and self.model.keeps_a_core_busy else _NARROW_RUNS
 
-    def pieces(self, task: Task, samples: int) -> int:
+    def pieces(self, task: Task, samples: int, context_length: Any) -> int:
         """Pieces in which so many samples go through the network: on a CPU, activations should stay in the cache."""
         if jax.default_backend() != "cpu":
             return -(-samples // _ACCELERATOR_ROWS)
-        activations = samples * self.model.activations(task) * self.runs_per_device()
+        length = context_length if isinstance(context_length, int) else task.max_context_length
+        activations = samples * self.model.activations(task, length) * self.runs_per_device()
         return max(1, min(samples, activations // _CACHED_ACTIVATIONS))
+
+    @property
+    def tested_model(self) -> Model:
+        """The model in the last stage of the curriculum."""
+        return in_stage(self.model, self.curriculum[-1])
+
+    @property
+    def last_stage_begins(self) -> float:
+        """Share of the steps before the last stage of the curriculum."""
+        return math.fsum(stage.share for stage in self.curriculum[:-1])
 
     def check_task(self, task: Task) -> None:
         self.model.check_task(task)
@@ -203,14 +220,15 @@ class GradientDescent(Learner):
 
     def untrained(self, task: Task, context_length: Integer) -> NetworkPredictor:
         key = stream_key(0, "initialisation")
-        return NetworkPredictor(task, self.model, self.model.init(task, key, context_length), np.int32(context_length))
+        parameters = self.model.init(task, key, context_length)
+        return NetworkPredictor(task, self.tested_model, parameters, np.int32(context_length))
 
     def fitted_run(self, task: Task, run: Run, state: RunState, history: Sequence[float]) -> FittedRun:
         """What a finished run's state amounts to."""
         return FittedRun(
             run,
             NetworkPredictor(
-                task, self.model, jax.tree.map(jnp.asarray, state.best_parameters), np.int32(run.context_length)
+                task, self.tested_model, jax.tree.map(jnp.asarray, state.best_parameters), np.int32(run.context_length)
             ),
             steps=int(state.step),
             diverged=bool(state.diverged),
@@ -261,7 +279,7 @@ class GradientDescent(Learner):
             if self.patience is None:
                 return last
             evaluations = self.patience + (not self.looks_at_untrained)
-            return min(last, evaluations * self.chunk_steps(run.dataset_size))
+            return min(last, self.last_stage_begins * last + evaluations * self.chunk_steps(run.dataset_size))
 
         def most(run: Run) -> float:
             return self.last_step(run.dataset_size)

@@ -25,7 +25,8 @@ class NetworkPredictor:
     context_length: Any
 
     def __call__(self, examples: Examples) -> Float[Array, "B *outputs"]:
-        batch, rows = examples.context.shape[0], max(1, _PREDICTED_ACTIVATIONS // self.model.activations(self.task))
+        batch = examples.context.shape[0]
+        rows = max(1, _PREDICTED_ACTIVATIONS // self.model.activations(self.task, self.task.max_context_length))
         if batch <= rows:
             return self._predict(examples)
         missing = -batch % rows

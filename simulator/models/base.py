@@ -36,7 +36,7 @@ class Model(abc.ABC):
         """Whether a single run's products are large enough not to be batched with other runs'."""
 
     @abc.abstractmethod
-    def activations(self, task: Task) -> int:
+    def activations(self, task: Task, context_length: Integer) -> int:
         """Numbers in one layer's output for a sample, about: how many samples fit a core's cache."""
 
     @abc.abstractmethod

@@ -38,7 +38,7 @@ class FullyConnected(Model):
     def check_task(self, task: Task) -> None:
         pass  # every task
 
-    def activations(self, task: Task) -> int:
+    def activations(self, task: Task, context_length: Integer) -> int:
         return max(self.widths)
 
     def state_size(self, context_length: Integer) -> int:

@@ -83,8 +83,8 @@ class SequenceModel(Model):
         """Every token of a batch is a row of its products."""
         return True
 
-    def activations(self, task: Task) -> int:
-        return (task.max_context_length + 1) * max(self.hidden_width, self.width)
+    def activations(self, task: Task, context_length: Integer) -> int:
+        return (int(context_length) + 1) * max(self.hidden_width, self.width)
 
     @property
     def n_learned_positions(self) -> int:

@@ -1,16 +1,20 @@
 """One training run as pure functions of its inputs; vmapped over the slots that train side by side."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from simulator.models.base import Parameters
+from simulator.models.base import Model, Parameters
+from simulator.models.precision import Precision
 from simulator.seeds import stream_key
 from simulator.tasks.base import ContextLength, Examples, Task
 from simulator.tasks.threefry import fold_in, random_words
+from simulator.training.curriculum import Stage, in_stage
 from simulator.training.order import shuffled
 
 if TYPE_CHECKING:
@@ -55,16 +59,24 @@ def start(task: Task, learner: "GradientDescent", inputs: RunInputs) -> RunState
 
 def summed_loss(
     task: Task,
-    learner: "GradientDescent",
+    model: Model,
+    precision: Precision,
     parameters: Parameters,
     examples: Examples,
     counted: Bool[Array, "B"],
-    context_length: ContextLength,
+    context_length: ContextLength | Int[Array, "B"],
 ) -> Float[Array, ""]:
-    """Sum of the losses of the counted examples."""
-    prediction = learner.model.apply(task, parameters, examples, context_length, learner.precision)
-    losses = task.pointwise_loss(prediction, examples, context_length)
-    return jnp.sum(jnp.where(counted, losses, 0.0))
+    """Sum of the losses of the counted examples, which see the same number of tokens or each its own."""
+
+    def losses(examples: Examples, length: ContextLength) -> Float[Array, "B"]:
+        prediction = model.apply(task, parameters, examples, length, precision)
+        return task.pointwise_loss(prediction, examples, length)
+
+    def loss(example: Examples, length: ContextLength) -> Float[Array, ""]:
+        return losses(jax.tree.map(lambda field: field[None], example), length)[0]
+
+    of_all = losses if jnp.ndim(context_length) == 0 else jax.vmap(loss)
+    return jnp.sum(jnp.where(counted, of_all(examples, context_length), 0.0))
 
 
 def validation_loss(
@@ -72,12 +84,13 @@ def validation_loss(
 ) -> Float[Array, ""]:
     """Mean loss on the validation stream, in blocks, so that its memory does not grow with the validation set."""
     key, size = stream_key(inputs.seed, "validation"), learner.validation_size
-    block = size // learner.pieces(task, size)
+    block = size // learner.pieces(task, size, inputs.context_length)
 
     def add(i: Array, total: Array) -> Array:
         index = i * block + jnp.arange(block, dtype=jnp.int32)
         examples = task.sample(key, index)
-        return total + summed_loss(task, learner, parameters, examples, index < size, inputs.context_length)
+        seen = (examples, index < size, inputs.context_length)
+        return total + summed_loss(task, learner.tested_model, learner.precision, parameters, *seen)
 
     return jax.lax.fori_loop(0, -(-size // block), add, jnp.float32(0)) / size
 
@@ -85,23 +98,51 @@ def validation_loss(
 def batch_gradient(
     task: Task, learner: "GradientDescent", parameters: Parameters, inputs: RunInputs, step: Int[Array, ""]
 ) -> Parameters:
-    """Gradient of the mean loss on the step's batch, summed over pieces whose activations stay in a core's cache."""
-    train = stream_key(inputs.seed, "train")
+    """Gradient of the mean loss on the step's batch, in the stage of the curriculum that the step belongs to."""
+    progress = (step.astype(jnp.float32) + 0.5) / inputs.last_step.astype(jnp.float32)
+    ends = np.cumsum([stage.share for stage in learner.curriculum])
+    begins = np.append(0.0, ends[:-1])
+
+    def of_stage(stage: Stage, begin: float) -> Callable[[], Parameters]:
+        within = (progress - jnp.float32(begin)) / jnp.float32(stage.share)
+        return lambda: _stage_gradient(task, learner, stage, parameters, inputs, step, within)
+
+    gradients = [of_stage(stage, begin) for stage, begin in zip(learner.curriculum, begins, strict=True)]
+    if len(gradients) == 1:
+        return gradients[0]()
+    return jax.lax.switch(jnp.sum(progress >= jnp.asarray(ends[:-1], jnp.float32)), gradients)
+
+
+def _stage_gradient(
+    task: Task,
+    learner: "GradientDescent",
+    stage: Stage,
+    parameters: Parameters,
+    inputs: RunInputs,
+    step: Int[Array, ""],
+    progress: Float[Array, ""],
+) -> Parameters:
+    """The gradient, summed over pieces whose activations stay in a core's cache."""
+    train, model = stream_key(inputs.seed, "train"), in_stage(learner.model, stage)
     index, counted = batch_indices(inputs, step, learner.batch_size)
     share = 1 / jnp.sum(counted, dtype=jnp.float32)
+    key = fold_in(stream_key(inputs.seed, "visible"), step)
+    length = stage.visible(inputs.context_length, progress, key, learner.batch_size)
+    each = jnp.ndim(length) > 0
 
-    def of_piece(index: Array, counted: Array) -> Parameters:
+    def of_piece(index: Array, counted: Array, *lengths: Array) -> Parameters:
         examples = task.sample(train, index)
-        length = inputs.context_length
-        return jax.grad(lambda p: share * summed_loss(task, learner, p, examples, counted, length))(parameters)
+        seen = (examples, counted, lengths[0] if each else length)
+        return jax.grad(lambda p: share * summed_loss(task, model, learner.precision, p, *seen))(parameters)
 
-    n = learner.pieces(task, learner.batch_size)
+    batch = (index, counted, *((jnp.asarray(length),) if each else ()))
+    n = learner.pieces(task, learner.batch_size, length)
     if n == 1:
-        return of_piece(index, counted)
+        return of_piece(*batch)
     missing = -learner.batch_size % n
-    pieces = (jnp.pad(index, (0, missing)).reshape(n, -1), jnp.pad(counted, (0, missing)).reshape(n, -1))
+    pieces = [jnp.pad(field, (0, missing)).reshape(n, -1) for field in batch]
 
-    def add(total: Parameters, piece: tuple[Array, Array]) -> tuple[Parameters, None]:
+    def add(total: Parameters, piece: list[Array]) -> tuple[Parameters, None]:
         return jax.tree.map(jnp.add, total, of_piece(*piece)), None
 
     return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, parameters), pieces)[0]
@@ -144,7 +185,9 @@ def advance(
     loss = validation_loss(task, learner, parameters, inputs)
 
     better = loss < state.best_loss
-    waited = jnp.where(better, 0, state.evaluations_since_best + 1)
+    # What is learned before the last stage need not show in the loss that is selected by: patience begins with it.
+    before = n.astype(jnp.float32) <= learner.last_stage_begins * inputs.last_step.astype(jnp.float32)
+    waited = jnp.where(better | before, 0, state.evaluations_since_best + 1)
     diverged = ~jnp.isfinite(loss)
     new = RunState(
         parameters,

@@ -75,7 +75,7 @@ def step_times(task: Task, learner: GradientDescent, run: Run) -> tuple[float, f
     start = time.perf_counter()
     jax.block_until_ready(chunk(1, fresh))
     compiling = time.perf_counter() - start
-    many = max(40, 200 * 64 * 256 // (learner.batch_size * learner.model.activations(task)))
+    many = max(40, 200 * 64 * 256 // (learner.batch_size * learner.model.activations(task, task.max_context_length)))
     return compiling, (seconds(lambda: chunk(1 + many, ~fresh)) - seconds(lambda: chunk(1, ~fresh))) / many / n
 
 

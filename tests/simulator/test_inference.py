@@ -139,7 +139,9 @@ def test_a_batch_too_large_for_memory_is_predicted_in_pieces(monkeypatch):
     predictor, examples = untrained(), COPY.sample(KEY, range(10))
     whole = predictor(examples)
     for rows in (1, 3, 4, 10):
-        monkeypatch.setattr(network_predictor, "_PREDICTED_ACTIVATIONS", rows * SMALL.activations(COPY))
+        monkeypatch.setattr(
+            network_predictor, "_PREDICTED_ACTIVATIONS", rows * SMALL.activations(COPY, COPY.max_context_length)
+        )
         np.testing.assert_allclose(predictor(examples), whole, rtol=1e-6, atol=1e-6)
 
 

@@ -1,0 +1,162 @@
+"""Curricula over context length: how much of its context a run sees while it learns, and under which positions."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from simulator.models.attention import Transformer
+from simulator.models.base import Model
+from simulator.models.positions import Positions
+from simulator.tasks.base import ContextLength, Key
+from simulator.tasks.randomness import choose, thresholds, uniform_below
+from simulator.tasks.threefry import random_words
+from theory.checks import check_integer, check_non_negative, check_positive, check_sequence, set_fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A part of a run that sees all of the run's context; a curriculum is a sequence of stages.
+
+    Attributes:
+        share: of the run's steps.
+        positions: rule of a Transformer's positions during the stage; None for the model's own. What was learned is
+            tested, and selected, with those of the last stage.
+    """
+
+    share: float = 1.0
+    positions: Positions | None = None
+
+    def __post_init__(self) -> None:
+        set_fields(self, share=check_positive("share", self.share))
+        if self.positions is not None and not isinstance(self.positions, Positions):
+            raise TypeError(f"positions must be a rule, as in RoPE(), or None; got {self.positions!r}")
+
+    def visible(
+        self, context_length: ContextLength, progress: Float[Array, ""], key: Key, batch: int
+    ) -> ContextLength | Int[Array, "B"]:
+        """How many tokens are seen, by all samples of a batch or by each.
+
+        Args:
+            context_length: l of the run.
+            progress: share of the stage's steps that are taken.
+            key: of the step.
+            batch: number of samples.
+        """
+        return context_length
+
+
+@dataclasses.dataclass(frozen=True)
+class ShortContext(Stage):
+    """Only the last few tokens are seen, as in the first stage of short-then-long training (Grattafiori et al. 2024,
+    arXiv 2407.21783; DeepSeek-AI 2024, arXiv 2412.19437).
+
+    Attributes:
+        context_length: tokens seen; the run's, if it has fewer.
+    """
+
+    context_length: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(self, context_length=check_integer("context_length", self.context_length, 0))
+
+    def visible(
+        self, context_length: ContextLength, progress: Float[Array, ""], key: Key, batch: int
+    ) -> ContextLength | Int[Array, "B"]:
+        if isinstance(context_length, int):
+            return min(context_length, self.context_length)
+        return jnp.minimum(context_length, self.context_length)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ramp(Stage):
+    """The number of tokens seen grows linearly to the run's.
+
+    Attributes:
+        shortest: tokens seen at first.
+    """
+
+    shortest: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(self, shortest=check_integer("shortest", self.shortest, 0))
+
+    def visible(
+        self, context_length: ContextLength, progress: Float[Array, ""], key: Key, batch: int
+    ) -> ContextLength | Int[Array, "B"]:
+        longest = jnp.asarray(context_length, jnp.int32)
+        first = jnp.minimum(longest, self.shortest)
+        grown = jnp.floor((longest - first + 1).astype(jnp.float32) * progress).astype(jnp.int32)
+        return jnp.minimum(first + grown, longest)
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomContext(Stage):
+    """A share of the samples shows all of the run's context, every other one a number of tokens of its own, drawn anew
+    each time and uniform from the shortest to the run's: one network that serves all context lengths.
+
+    The masking recipe of the synthetic experiment of arXiv 2502.01481 v4, with 60 bits, shortest 10 and half of the
+    samples whole. There a mask token stands for what is hidden; here it is absent.
+
+    Attributes:
+        shortest: fewest tokens seen.
+        whole: share of the samples that show all.
+    """
+
+    shortest: int = 0
+    whole: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(
+            self,
+            shortest=check_integer("shortest", self.shortest, 0),
+            whole=check_non_negative("whole", self.whole),
+        )
+        if self.whole > 1:
+            raise ValueError(f"whole is a share of the samples, at most 1; got {self.whole}")
+
+    def visible(
+        self, context_length: ContextLength, progress: Float[Array, ""], key: Key, batch: int
+    ) -> ContextLength | Int[Array, "B"]:
+        longest = jnp.asarray(context_length, jnp.int32)
+        first = jnp.minimum(longest, self.shortest)
+        words = random_words(key[None], 2 * batch)[0]
+        some = first + uniform_below(words[:batch], jnp.broadcast_to(longest - first + 1, batch))
+        shows_all = choose(words[batch:], thresholds(np.array([self.whole, 1 - self.whole]))) == 0
+        return jnp.where(shows_all, longest, some)
+
+
+def checked(curriculum: Any, model: Model) -> tuple[Stage, ...]:
+    """The stages as a tuple, or an error that says why the model cannot be trained in them."""
+    stages = check_sequence("curriculum", curriculum)
+    if not stages or not all(isinstance(stage, Stage) for stage in stages):
+        raise TypeError(
+            f"curriculum must be stages, as in (ShortContext(0.8, context_length=32), Stage(0.2)); got {stages!r}"
+        )
+    total = math.fsum(stage.share for stage in stages)
+    if abs(total - 1) > 1e-9:
+        raise ValueError(f"the shares of a curriculum's stages must add up to 1; got {total:.6g}")
+    for stage in stages:
+        in_stage(model, stage)
+    return stages
+
+
+def in_stage(model: Model, stage: Stage) -> Model:
+    """The model with the stage's positions; it has the same parameters."""
+    if stage.positions is None:
+        return model
+    if not isinstance(model, Transformer):
+        raise ValueError(f"{type(model).__name__} has no rule of positions to switch: leave positions None")
+    if stage.positions.n_learned != model.positions.n_learned:
+        raise ValueError(
+            f"a run keeps its parameters from stage to stage, but {type(stage.positions).__name__} has "
+            f"{stage.positions.n_learned} learned vectors, and {type(model.positions).__name__}, the model's, "
+            f"{model.positions.n_learned}"
+        )
+    return dataclasses.replace(model, positions=stage.positions)

@@ -1,0 +1,157 @@
+"""Curricula: what a stage shows, and that the engine trains on that and nothing else."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulator import Study, run
+from simulator.learners import GradientDescent, Ramp, RandomContext, ShortContext, Stage
+from simulator.learners.base import Run
+from simulator.models import MLP, LearnedPositions, PositionInterpolation, RoPE, Transformer
+from simulator.seeds import stream_key
+from simulator.specification import canonical_json, from_json
+from simulator.tasks import LagCopy
+from simulator.tasks.threefry import fold_in
+from simulator.training.run import RunInputs, batch_gradient, batch_indices
+
+TASK = LagCopy(3, 0.8, 0.3, 8)
+SMALL = Transformer(depth=1, width=4, heads=1)
+LEARNER = GradientDescent(SMALL, steps=8, batch_size=4, validation_size=64, evaluation_every=4)
+INPUTS = RunInputs(8, jnp.int32(50), jnp.int32(3), jnp.int32(8))
+
+
+@functools.cache
+def gradient_of(learner, context_length=8):
+    """That of a step, at parameters that are no start of any run."""
+    inputs = INPUTS._replace(context_length=context_length)
+    return jax.jit(lambda step: batch_gradient(TASK, learner, SMALL.init(TASK, jax.random.key(1), 8), inputs, step))
+
+
+def assert_close(first, second):
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@given(longest=st.integers(0, 20), shortest=st.integers(0, 20), known=st.booleans())
+def test_a_ramp_begins_short_never_falls_and_ends_whole_and_a_short_context_is_never_longer_than_the_runs(
+    longest, shortest, known
+):
+    key, length = jax.random.key(0), longest if known else jnp.int32(longest)
+    ramp, short = Ramp(shortest=shortest), ShortContext(context_length=shortest)
+    seen = [int(ramp.visible(length, jnp.float32(p), key, 1)) for p in (0.0, 0.2, 0.5, 0.8, 0.999)]
+    assert seen[0] == min(shortest, longest)
+    assert seen == sorted(seen)
+    assert seen[-1] == longest
+    assert int(short.visible(length, jnp.float32(0.5), key, 1)) == min(shortest, longest)
+
+
+def test_a_random_context_is_whole_for_its_share_of_samples_and_uniform_for_the_rest():
+    n = 2**16
+    seen = np.asarray(RandomContext(shortest=10, whole=0.25).visible(60, jnp.float32(0), jax.random.key(0), n))
+    expected = np.full(51, 0.75 / 51)
+    expected[-1] += 0.25
+    counts = np.bincount(seen - 10, minlength=51)
+    assert counts.size == 51
+    assert np.sum((counts - n * expected) ** 2 / (n * expected)) < 50 + 4 * np.sqrt(2 * 50)  # chi squared, 50 degrees
+
+
+def test_a_step_is_that_of_a_run_on_its_stages_context_with_its_stages_positions():
+    """And what is learned keeps the last ones."""
+    longer = PositionInterpolation(scale=4.0)
+    curriculum = (ShortContext(0.25, context_length=2), Stage(0.25), Stage(0.5, positions=longer))
+    learner = dataclasses.replace(LEARNER, curriculum=curriculum)
+    stretched = dataclasses.replace(LEARNER, model=dataclasses.replace(SMALL, positions=longer))
+    kinds = [(LEARNER, 2), (LEARNER, 8), (stretched, 8)]
+    for step, kind in ((1, 0), (2, 1), (3, 1), (4, 2), (7, 2)):
+        step = jnp.int32(step)
+        actual, alone = gradient_of(learner)(step), [gradient_of(*kind)(step) for kind in kinds]
+        assert_close(actual, alone[kind])
+        for other in alone[:kind] + alone[kind + 1 :]:
+            assert not all(map(np.allclose, jax.tree.leaves(other), jax.tree.leaves(actual)))
+    assert learner.tested_model == stretched.model
+    assert learner.untrained(TASK, 8).model == stretched.model
+
+
+def test_the_gradient_of_random_contexts_is_the_mean_of_those_of_samples_that_see_so_many_tokens():
+    stage, step = RandomContext(shortest=2), 5
+    key = fold_in(stream_key(INPUTS.seed, "visible"), step)
+    lengths = np.asarray(stage.visible(8, jnp.float32(0), key, 4)).tolist()
+    assert len(set(lengths)) > 1
+    index, _ = batch_indices(INPUTS, jnp.int32(step), 4)
+
+    def loss(parameters):
+        total = 0.0
+        for i, length in zip(index, lengths, strict=True):
+            examples = TASK.sample(stream_key(INPUTS.seed, "train"), i)
+            prediction = SMALL.apply(TASK, parameters, examples, length)
+            total += TASK.pointwise_loss(prediction, examples, length)[0] / 4
+        return total
+
+    expected = jax.jit(jax.grad(loss))(SMALL.init(TASK, jax.random.key(1), 8))
+    assert_close(gradient_of(dataclasses.replace(LEARNER, curriculum=(stage,)))(jnp.int32(step)), expected)
+
+
+def test_patience_begins_with_the_last_stage():
+    """Nothing is learned at a learning rate of next to nothing, yet the first stage is gone through to its end."""
+    hopeless = dataclasses.replace(LEARNER, steps=40, learning_rate=1e-12, patience=2)
+    curriculum = (ShortContext(0.5, context_length=3), Stage(0.5))
+    (at_once,) = hopeless.fit_runs(TASK, [Run(8, 50, 0)])
+    (in_stages,) = dataclasses.replace(hopeless, curriculum=curriculum).fit_runs(TASK, [Run(8, 50, 0)])
+    assert at_once.steps == 8
+    assert in_stages.steps == 28
+
+
+@pytest.mark.parametrize(
+    "curriculum",
+    [(Ramp(0.5, shortest=2), Stage(0.5)), (RandomContext(),), (ShortContext(0.5, context_length=3), Ramp(0.5))],
+)
+def test_a_study_with_a_curriculum_is_run_like_any_other(curriculum):
+    """Lengths are shapes to no program, whatever the stage; the spec is kept as text."""
+    learner = dataclasses.replace(LEARNER, model=MLP(hidden_sizes=(8,)), curriculum=curriculum)
+    study = Study(TASK, learner, (0, 3, 8), (50,), seeds=1, test_size=64)
+    assert from_json(canonical_json(study)) == study
+    results = run(study, progress=False)
+    assert np.isfinite(results["loss"]).all()
+    at_zero = run(
+        dataclasses.replace(study, learner=dataclasses.replace(learner, curriculum=(Stage(),))), progress=False
+    )
+    np.testing.assert_allclose(results["loss"].values[0], at_zero["loss"].values[0], rtol=1e-5)
+    assert not np.array_equal(results["loss"].values[2], at_zero["loss"].values[2])
+
+
+@pytest.mark.parametrize(
+    ("curriculum", "model", "message"),
+    [
+        ((), MLP(), "curriculum must be stages"),
+        ((Stage(0.5), Stage(0.4)), MLP(), "add up to 1; got 0.9"),
+        ((Stage(positions=RoPE()),), MLP(), "MLP has no rule of positions"),
+        (
+            (Stage(positions=LearnedPositions(9)),),
+            Transformer(),
+            "LearnedPositions has 9 learned vectors, and RoPE",
+        ),
+    ],
+)
+def test_an_impossible_curriculum_is_refused(curriculum, model, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        GradientDescent(model, steps=1, curriculum=curriculum)
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (lambda: Stage(0.0), "share must be a finite number above 0"),
+        (lambda: ShortContext(context_length=-1), "context_length must be"),
+        (lambda: Ramp(shortest=-2), "shortest must be"),
+        (lambda: RandomContext(whole=1.5), "whole is a share of the samples, at most 1; got 1.5"),
+    ],
+)
+def test_an_impossible_stage_is_refused(stage, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        stage()
