@@ -70,6 +70,8 @@ def worked_example(task: Task, seed: Integer = 0, columns: int = 16) -> str:
         seed: which sequence.
         columns: tokens in one line.
     """
+    if task.every_position:
+        raise ValueError(f"{type(task).__name__} shows what its bare task shows: ask for that")
     examples = jax.tree.map(lambda field: field[:1], _drawn(task, check_integer("seed", seed, 0, 2**31 - 1)))
     predict = jax.jit(task.bayes_prediction)
     L = task.max_context_length

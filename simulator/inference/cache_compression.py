@@ -142,6 +142,8 @@ def evaluate_compressed(
         ValueError: protected has another shape, or the positions penalise distance, which a mean of keys has none of.
     """
     spec, _ = transformer_of(predictor)
+    if predictor.task.every_position:
+        raise ValueError("only the last token reads a compressed cache: give the predictor the bare task")
     protected = np.asarray(protected, bool)
     if protected.shape != (spec.depth, spec.heads):
         raise ValueError(

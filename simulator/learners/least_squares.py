@@ -63,6 +63,8 @@ class LeastSquares(Learner):
                 f"LeastSquares needs real-valued tokens and a real target; {type(task).__name__} has "
                 f"{task.n_classes} classes. Use GradientDescent for classification"
             )
+        if task.every_position:
+            raise ValueError(f"LeastSquares answers once, at the end of a context: give the bare task of {task!r:.100}")
 
     def groups(self, runs: Sequence[Run]) -> list[list[Run]]:
         return [of_seed for _, of_seed in _grouped(runs, lambda run: run.seed)]

@@ -99,10 +99,10 @@ def n_outputs(task: Task) -> int:
     return task.n_classes if task.n_classes > 2 else 1
 
 
-def as_prediction(task: Task, outputs: Float[Array, "B outputs"]) -> Float[Array, "B *outputs"]:
+def as_prediction(task: Task, outputs: Float[Array, "B *all"]) -> Float[Array, "B *outputs"]:
     """A network's outputs in the form of ``task.bayes_prediction``."""
     if task.n_classes is None:
-        return outputs[:, 0] if task.n_steps == 1 else outputs
+        return outputs[..., 0] if task.n_steps == 1 else outputs
     if task.n_classes == 2:
-        return jax.nn.log_sigmoid(jnp.concatenate([-outputs, outputs], axis=1))
-    return jax.nn.log_softmax(outputs, axis=1)
+        return jax.nn.log_sigmoid(jnp.concatenate([-outputs, outputs], axis=-1))
+    return jax.nn.log_softmax(outputs, axis=-1)

@@ -36,7 +36,11 @@ class FullyConnected(Model):
         return max(self.widths) >= _WIDE
 
     def check_task(self, task: Task) -> None:
-        pass  # every task
+        if task.every_position:
+            raise ValueError(
+                f"{type(self).__name__} answers once, at the end of a context: train it on the bare task of "
+                f"{type(task).__name__}, or take a sequence model, as in Transformer()"
+            )
 
     def activations(self, task: Task, context_length: Integer) -> int:
         return max(self.widths)

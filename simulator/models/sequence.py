@@ -56,7 +56,8 @@ class SequenceModel(Model):
 
     Norms are RMSNorm, feed-forward layers GELU. Tokens of a vocabulary are looked up, real-valued ones enter through a
     linear layer. Where the task asks one of several things, the question is a token after the context; where it asks
-    for the next token, a start token stands before it. The prediction is read off the last token.
+    for the next token, a start token stands before it. The prediction is read off the last token, or off each if the
+    task asks after each.
 
     Attributes:
         depth: blocks.
@@ -134,7 +135,7 @@ class SequenceModel(Model):
         T, E = int(context_length) + 1, self.width
         inputs = 0 if task.vocabulary_size is not None else 2 * int(context_length) * task.n_channels * E
         blocks = self.depth * (self.mixer_flops(T) + 4 * T * E * self.hidden_width)
-        return inputs + blocks + 2 * E * n_outputs(task)
+        return inputs + blocks + 2 * (T if task.every_position else 1) * E * n_outputs(task)
 
     def state_size(self, context_length: Integer) -> int:
         """Numbers carried from token to token after l + 1 tokens."""
@@ -193,7 +194,7 @@ class SequenceNetwork(nnx.Module):
         n_tokens = task.vocabulary_size
         self.tokens = Dense(task.n_channels, E) if n_tokens is None else uniform((n_tokens, E), 3**0.5)
         self.queries = uniform((task.n_queries, E), 3**0.5)
-        self.asks_last = task.n_queries > 1
+        self.asks_last, self.answers_everywhere = task.n_queries > 1, task.every_position
         self.blocks = nnx.List([_Block(spec) for _ in range(spec.depth)])
         self.norm = RMSNorm(E)
         self.readout = Dense(E, n_outputs(task), gain=1 / E, bias=True)
@@ -201,9 +202,13 @@ class SequenceNetwork(nnx.Module):
 
     def __call__(
         self, examples: Examples, context_length: ContextLength, precision: Precision
-    ) -> Float[Array, "B outputs"]:
+    ) -> Float[Array, "B *outputs"]:
         x, positions = self.embedded(examples, context_length, precision)
-        return self.readout(self.norm(self._through(x, positions, precision, True)[-1][:, 0]), precision)
+        if not self.answers_everywhere:
+            return self.readout(self.norm(self._through(x, positions, precision, True)[-1][:, 0]), precision)
+        outputs = self.readout(self.norm(self._through(x, positions, precision, False)[-1]), precision)
+        left_out = examples.context.shape[1] + 1 - outputs.shape[1]
+        return jnp.pad(outputs, ((0, 0), (left_out, 0), (0, 0)))
 
     def features(
         self, examples: Examples, context_length: ContextLength, precision: Precision

@@ -2,6 +2,7 @@
 
 from simulator.tasks.associative_recall import AssociativeRecall
 from simulator.tasks.base import ClassificationTask, Examples, RegressionTask, Task
+from simulator.tasks.every_position import EveryPosition
 from simulator.tasks.gaussian_look_back import GaussianLookBack
 from simulator.tasks.gaussian_processes import ArfimaProcess, DesignedProcess, IndependentTokens
 from simulator.tasks.gaussian_task import GaussianTask
@@ -62,6 +63,7 @@ __all__ = [
     "AssociativeRecall",
     "ClassificationTask",
     "DesignedProcess",
+    "EveryPosition",
     "Examples",
     "GaussianLookBack",
     "GaussianTask",

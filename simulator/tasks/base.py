@@ -57,6 +57,10 @@ class Task(abc.ABC):
     """C: numbers in one real-valued token; context is (B, L) for one, (B, L, C) for more."""
     n_steps: int = 1
     """S: values in one real-valued target; target is (B,) for one, (B, S) for more."""
+    is_stationary_text: bool = False
+    """Whether context and target are L + 1 successive tokens of one stationary text."""
+    every_position: ClassVar[bool] = False
+    """Whether a prediction has an axis of positions (see :class:`simulator.tasks.EveryPosition`)."""
 
     @property
     def unit(self) -> str:
@@ -148,9 +152,10 @@ class Task(abc.ABC):
             if number is not None and not isinstance(values, Tracer):
                 if not np.issubdtype(values.dtype, np.integer):
                     raise TypeError(f"examples.{name} must hold integers; got {values.dtype}")
-                if values.size and not (int(values.min()) >= 0 and int(values.max()) < number):
+                known = np.asarray(values)  # its smallest would be traced inside a loop, known or not
+                if known.size and not (known.min() >= 0 and known.max() < number):
                     raise ValueError(
-                        f"examples.{name} must hold integers in [0, {number}); got {values.min()} to {values.max()}"
+                        f"examples.{name} must hold integers in [0, {number}); got {known.min()} to {known.max()}"
                     )
 
 

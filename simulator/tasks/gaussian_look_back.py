@@ -113,6 +113,11 @@ class GaussianLookBack(GaussianTask):
         return cls(IndependentTokens(C0, C, gamma, b), max_context_length, loss, n_steps, n_irrelevant_channels)
 
     @property
+    def is_stationary_text(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """True for one step of one channel, but for independent tokens."""
+        return self.n_steps == self.n_channels == 1 and not isinstance(self.process, IndependentTokens)
+
+    @property
     def n_channels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """1 + m."""
         return 1 + self.n_irrelevant_channels

@@ -52,6 +52,8 @@ class GraphWalk(ClassificationTask):
     edges: Sequence[Sequence[int]]
     max_context_length: int
 
+    is_stationary_text = True
+
     def __post_init__(self) -> None:
         pairs = [
             tuple(check_integer("a node of an edge", node, 0, 2**20) for node in check_sequence("an edge", edge))

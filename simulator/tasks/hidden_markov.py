@@ -64,6 +64,8 @@ class HiddenMarkov(ClassificationTask):
     emission: Sequence[Sequence[float]]
     max_context_length: int
 
+    is_stationary_text = True
+
     def __post_init__(self) -> None:
         transition, emission = checked_laws("transition", self.transition), checked_laws("emission", self.emission)
         n, v = len(transition), len(emission[0])

@@ -70,8 +70,8 @@ class IrrelevantTokens(Task):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.task, Task):
-            raise TypeError(f"task must be a task; got {self.task!r}")
+        if not isinstance(self.task, Task) or self.task.every_position:
+            raise TypeError(f"task must be a task that asks at the end of its context; got {self.task!r}")
         fraction = check_number("relevant_fraction", self.relevant_fraction)
         if not 0 < fraction <= 1:
             raise ValueError(f"relevant_fraction must be above 0 and at most 1; got {fraction!r}")

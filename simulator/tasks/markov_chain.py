@@ -51,6 +51,8 @@ class MarkovChain(ClassificationTask):
     transition: Sequence[Sequence[float]]
     max_context_length: int
 
+    is_stationary_text = True
+
     def __post_init__(self) -> None:
         transition = checked_laws("transition", self.transition)
         rows, v = len(transition), len(transition[0])

@@ -40,8 +40,8 @@ class Mixture(Task):
         if not tasks:
             raise ValueError("tasks must hold at least one task; got none")
         for task in tasks:
-            if not isinstance(task, Task):
-                raise TypeError(f"tasks must hold tasks; got {task!r}")
+            if not isinstance(task, Task) or task.every_position:
+                raise TypeError(f"tasks must hold tasks that ask at the end of their context; got {task!r}")
         for what, of in (
             ("loss", lambda task: task.loss),
             ("kind of answer", lambda task: "values" if task.n_classes is None else "classes"),

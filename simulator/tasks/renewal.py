@@ -53,6 +53,7 @@ class Renewal(ClassificationTask):
 
     vocabulary_size: ClassVar[int | None] = 2
     n_classes: ClassVar[int | None] = 2
+    is_stationary_text = True
 
     def __post_init__(self) -> None:
         exponent = check_positive("exponent", self.exponent)

@@ -1,0 +1,141 @@
+"""Asking for the next token after each token of a text, instead of after the last one only."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from simulator.tasks.base import ContextLength, Examples, Index, Key, Task
+from simulator.tasks.tokens import take_tokens
+from theory.types import Integer
+
+
+@dataclasses.dataclass(frozen=True)
+class EveryPosition(Task):
+    r"""The loss at all positions: the mean over the l + 1 tokens that follow 0, 1, ..., l visible ones.
+
+    A language model is trained this way. The text must be stationary: then the token after j visible ones is predicted
+    as well as the last one at context length j, and
+
+        R(l) = (R_task(0) + R_task(1) + ... + R_task(l)) / (l + 1),
+
+    well above R_task(l): where the loss at the last position falls as l^-gamma, gamma < 1, the mean falls as
+    l^-gamma / (1 - gamma). Samples are those of the bare task, to the bit. A prediction has an axis of L + 1 positions
+    before that of the outputs, (B, L+1, classes) or (B, L+1); position i is that of token i of the text, the target
+    being token L, and the first L - l, whose tokens are out of sight, count for nothing.
+
+    What was learned this way answers the bare task, too: ``dataclasses.replace(predictor, task=task.task)``.
+
+    ``intrinsic_dimension`` and ``intrinsic_entropy`` are the bare task's: those of the longest context.
+
+    Worked example, a Markov chain of order 1 with R = ln 2 at l = 0 and 0.5 from l = 1 on::
+
+        l      0      1      2      3
+        R(l)   0.693  0.597  0.564  0.548
+
+    Attributes:
+        task: the bare task.
+    """
+
+    task: Task
+
+    every_position = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.task, Task):
+            raise TypeError(f"task must be a task; got {self.task!r}")
+        if not self.task.is_stationary_text:
+            raise ValueError(
+                f"task must be one stationary text, whose target is its next token; {type(self.task).__name__} is not, "
+                f"as given: {self.task!r:.200}"
+            )
+
+    @property
+    def max_context_length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The bare task's."""
+        return self.task.max_context_length
+
+    @property
+    def loss(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The bare task's."""
+        return self.task.loss
+
+    @property
+    def vocabulary_size(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The bare task's."""
+        return self.task.vocabulary_size
+
+    @property
+    def n_classes(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The bare task's."""
+        return self.task.n_classes
+
+    def bayes_risk(self, context_length: Integer) -> float:
+        self.check_length(context_length)
+        return math.fsum(map(self.task.bayes_risk, range(int(context_length) + 1))) / (int(context_length) + 1)
+
+    def intrinsic_dimension(self, context_length: Integer) -> float:
+        return self.task.intrinsic_dimension(context_length)
+
+    def intrinsic_entropy(self, context_length: Integer) -> float | None:
+        return self.task.intrinsic_entropy(context_length)
+
+    def sample(self, key: Key, index: Index) -> Examples:
+        return self.task.sample(key, index)
+
+    def bayes_prediction(self, examples: Examples, context_length: ContextLength) -> Float[Array, "B P *outputs"]:
+        self.check_length(context_length)
+        self.check_examples(examples)
+        seen = self._seen(context_length)
+
+        def at(position: Array) -> Array:
+            return self.task.bayes_prediction(_before(examples, position), seen[position])
+
+        return jnp.moveaxis(jax.lax.map(at, jnp.arange(self.max_context_length + 1)), 0, 1)
+
+    def pointwise_loss(
+        self, prediction: Float[Array, "B P *outputs"], examples: Examples, context_length: ContextLength
+    ) -> Float[Array, "B"]:
+        """The mean over positions of the bare task's."""
+        return self._mean(self.task.pointwise_loss, examples, context_length, prediction)
+
+    def pointwise_divergence(
+        self,
+        bayes: Float[Array, "B P *outputs"],
+        prediction: Float[Array, "B P *outputs"],
+        examples: Examples,
+        context_length: ContextLength,
+    ) -> Float[Array, "B"]:
+        """The mean over positions of the bare task's."""
+        return self._mean(self.task.pointwise_divergence, examples, context_length, bayes, prediction)
+
+    def _seen(self, context_length: ContextLength) -> Int[Array, "P"]:
+        """Visible tokens before each position; none also where the position itself is out of sight."""
+        first = self.max_context_length - jnp.asarray(context_length, jnp.int32)
+        return jnp.maximum(jnp.arange(self.max_context_length + 1) - first, 0)
+
+    def _mean(self, of, examples: Examples, context_length: ContextLength, *predictions: Array) -> Float[Array, "B"]:
+        positions = jnp.arange(self.max_context_length + 1)
+        length = jnp.asarray(context_length, jnp.int32)
+
+        def at(position: Array, seen: Array, *parts: Array) -> Array:
+            return of(*parts, _before(examples, position), seen)
+
+        of_each = jax.vmap(at, in_axes=(0, 0, *[1] * len(predictions)), out_axes=1)
+        each = of_each(positions, self._seen(length), *predictions)
+        counted = positions >= self.max_context_length - length
+        return jnp.sum(jnp.where(counted[None, :], each, 0), axis=1) / (length + 1).astype(jnp.float32)
+
+    def token_name(self, token: int) -> str:
+        return self.task.token_name(token)
+
+
+def _before(examples: Examples, position: Int[Array, ""]) -> Examples:
+    """The text up to a position as a context, what there is none of filled with its first token."""
+    L = examples.context.shape[1]
+    places = jnp.broadcast_to(jnp.maximum(position - L + jnp.arange(L), 0)[None, :], examples.context.shape[:2])
+    target = jnp.asarray(examples.target, examples.context.dtype)
+    text = jnp.concatenate([examples.context, target[:, None]], axis=1)
+    return Examples(take_tokens(examples.context, jnp.minimum(places, L - 1)), examples.query, text[:, position])
