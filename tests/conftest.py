@@ -30,6 +30,15 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def children_share_compiled_programs(tmp_path_factory):
+    """Processes that tests start compile the same few programs. JAX has read its settings here: these tests compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled_programs():
     """Thousands of programs are compiled in one process; kept to the end they take gigabytes."""
