@@ -31,6 +31,10 @@ def _linear(inputs: Array, kernel: Array, bias: Array, precision: Precision) -> 
 
 def _forward(inputs: Array, kernel: Array, bias: Array, precision: Precision) -> tuple[Array, tuple[Array, Array]]:
     factors = _factor(inputs, precision), _factor(kernel, precision)
+    if precision == "mixed":
+        # Samples may have been drawn token by token: without a barrier their transposition would be folded into the
+        # product, which a CPU does not have in bfloat16 (see below).
+        factors = jax.lax.optimization_barrier(factors[0]), factors[1]
     return _product(*factors) + bias[None, :], factors
 
 

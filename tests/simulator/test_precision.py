@@ -47,6 +47,19 @@ def test_mixed_products_are_those_of_rounded_factors(shape, emulated, monkeypatc
         np.testing.assert_allclose(pair[0], exact, rtol=1e-5, atol=1e-5 * np.abs(exact).max())
 
 
+def test_samples_drawn_token_by_token_are_multiplied_like_others(rng):
+    """A compiler that folds their transposition into the product asks a CPU for one that it does not have."""
+    drawn, kernel = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((8, 1024), (8, 256)))
+
+    def layer(drawn):
+        _, tokens = jax.lax.scan(lambda state, token: (state, (token > 0).astype(jnp.int32)), None, drawn)
+        bits = jnp.where(tokens.T > 0, jnp.float32(1), jnp.float32(-1))
+        return precision.linear(bits, kernel, jnp.zeros(256), "mixed")
+
+    exact = np.where(np.asarray(drawn).T > 0, 1.0, -1.0) @ rounded(kernel)
+    np.testing.assert_allclose(jax.jit(layer)(drawn), exact, rtol=1e-5, atol=1e-5)
+
+
 def test_float32_is_not_rounded(rng):
     x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((64, 40), (40, 8), (8,)))
     exact = x.astype(np.float64) @ w.astype(np.float64) + b
