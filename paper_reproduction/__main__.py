@@ -5,19 +5,38 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from paper_reproduction import gallery, look_back, parity_mlp
+from paper_reproduction import (
+    cache_compression,
+    gallery,
+    length_generalisation,
+    look_back,
+    models_compared,
+    parity_mlp,
+    state_limits,
+)
+from paper_reproduction.experiment import make_experiment
 from paper_reproduction.reproduce import REFUSALS, Scale, reproduce
 from simulator import Stopped
 from simulator.execution.workers import best_workers
 
 STUDIES = {"look_back": look_back.REPRODUCTION, "parity_mlp": parity_mlp.REPRODUCTION}
-NAMES = ("gallery", *STUDIES)
+MAIN = ("gallery", *STUDIES)
+"""Made if nothing is named."""
+EXPERIMENTS = {
+    "models_compared": models_compared.EXPERIMENT,
+    "state_limits": state_limits.EXPERIMENT,
+    "length_generalisation": length_generalisation.EXPERIMENT,
+    "cache_compression": cache_compression.EXPERIMENT,
+}
+NAMES = (*MAIN, *EXPERIMENTS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the reproductions named, all by default."""
+    """Run the reproductions named, by default those of the main job."""
     parser = argparse.ArgumentParser(prog="python -m paper_reproduction", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)} (default: all)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)} (default: {', '.join(MAIN)})"
+    )
     parser.add_argument("--scale", choices=("smoke", "laptop", "paper"), default="laptop", help="default: laptop")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results"), help="default: results")
     parser.add_argument("--workers", type=int, help="processes, one core each (all cores; 1 at scale smoke)")
@@ -41,16 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def chosen(wanted: Sequence[str]) -> list[str]:
-    """The names asked for, all if none is."""
+    """The names asked for, those of the main job if none is."""
     unknown = [name for name in wanted if name not in NAMES]
     if unknown:
         raise SystemExit(f"unknown reproduction {', '.join(unknown)}; there are: {', '.join(NAMES)}")
-    return list(wanted or NAMES)
+    return list(wanted or MAIN)
 
 
 def _make(name: str, scale: Scale, out: pathlib.Path, workers: int) -> None:
     if name == "gallery":
         gallery.draw_gallery(scale, out / scale / name)
+    elif name in EXPERIMENTS:
+        make_experiment(name, EXPERIMENTS[name], scale, out, workers)
     else:
         reproduce(name, STUDIES[name], scale, out, workers)
 

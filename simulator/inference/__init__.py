@@ -1,10 +1,11 @@
 """Fixed models in use: over visible context lengths, token by token, and with a compressed cache of keys and values."""
 
-from simulator.inference.cache_compression import CacheCompression, evaluate_compressed, kept_fraction
+from simulator.inference.cache_compression import CacheCompression, compressed, evaluate_compressed, kept_fraction
 from simulator.inference.visible_context import visible_context_sweep
 
 __all__ = [
     "CacheCompression",
+    "compressed",
     "evaluate_compressed",
     "kept_fraction",
     "visible_context_sweep",

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from simulator.evaluation import Evaluation, evaluate
+from simulator.learners.base import Predictor
 from simulator.learners.network_predictor import NetworkPredictor
 from simulator.measurement.attention_heads import transformer_of, whole_groups
 from simulator.models.attention import Cache, joined
@@ -119,14 +120,10 @@ class _CompressedPredictor:
         return x + block.feed_forward(block.feed_forward_norm(x), "float32")
 
 
-def evaluate_compressed(
-    predictor: NetworkPredictor,
-    compression: CacheCompression,
-    protected: Bool[np.ndarray, "layers H"],
-    seed: int = 0,
-    test_size: int = 8192,
-) -> Evaluation:
-    """What a Transformer loses when its last token reads a compressed cache.
+def compressed(
+    predictor: NetworkPredictor, compression: CacheCompression, protected: Bool[np.ndarray, "layers H"]
+) -> Predictor:
+    """The predictor whose last token reads a compressed cache.
 
     The tokens before are read with whole caches, as in the prefill of a prompt; the whole context is in sight.
 
@@ -135,8 +132,6 @@ def evaluate_compressed(
         compression: of the heads without protection.
         protected: heads that keep all tokens, as from :func:`simulator.measurement.retrieval_heads`; heads that share
             keys and values are protected together.
-        seed: of the test samples.
-        test_size: their number.
 
     Raises:
         ValueError: protected has another shape, or the positions penalise distance, which a mean of keys has none of.
@@ -153,4 +148,16 @@ def evaluate_compressed(
     if spec.positions.slopes(spec.heads) is not None or spec.window is not None:
         raise ValueError("an entry for many tokens has no distance: ALiBi and windows cannot be compressed this way")
     heads = tuple(map(tuple, whole_groups(spec, protected).tolist()))
-    return evaluate(predictor.task, _CompressedPredictor(predictor, compression, heads), seed, test_size)
+    return _CompressedPredictor(predictor, compression, heads)
+
+
+def evaluate_compressed(
+    predictor: NetworkPredictor,
+    compression: CacheCompression,
+    protected: Bool[np.ndarray, "layers H"],
+    seed: int = 0,
+    test_size: int = 8192,
+) -> Evaluation:
+    """What a Transformer loses when its last token reads a compressed cache (see :func:`compressed`), measured on so
+    many samples of the seed's test stream."""
+    return evaluate(predictor.task, compressed(predictor, compression, protected), seed, test_size)

@@ -4,7 +4,7 @@
 
 trains the networks of ``tests/simulator/test_learnable.py`` on 2,000 samples in float32 and in mixed precision, sixteen
 seeds each, and prints the mean approximation losses, their difference and its standard error over seeds, both runs of a
-seed taken as independent: training is chaotic.
+seed taken as independent: training is chaotic. It needs ``pip install -e ".[test]"``.
 """
 
 import dataclasses

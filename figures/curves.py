@@ -1,0 +1,75 @@
+"""A measured quantity against one coordinate: a curve for each of several things compared, in one or more panels."""
+
+import itertools
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib import ticker
+from matplotlib.figure import Figure
+
+from figures.style import MARKERS, STYLE
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#777777")
+
+
+def curves(table: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
+    """Draw ``value`` with its interval from ``lower`` to ``upper``.
+
+    Args:
+        table: ``value``, ``lower`` and ``upper`` over (series, x), or over (panel, series, x), whatever the last
+            dimensions are called: curves of the last one, a colour for each of the one before, a panel for each of the
+            first. ``attrs["long_name"]`` of the value and of the coordinates, if given, label axes and legend;
+            ``value.attrs["reference"]``, if given, names a variable over (panel, x) drawn in black;
+            ``value.attrs["scale"]`` is ``"log"`` or ``"linear"``.
+        title: put above the panels.
+
+    Returns:
+        The figure, and its numbers: a row for each point.
+    """
+    value = table["value"]
+    panels = value.dims[0] if value.ndim == 3 else None
+    series, x = map(str, value.dims[-2:])
+    names = [None] if panels is None else list(table[panels].values)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.2 + 3.6 * len(names), 3.8), layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+        all_axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+        for axes, name in zip(all_axes, names, strict=True):
+            part = table if name is None else table.sel({panels: name})
+            for label, colour, marker in zip(part[series].values, itertools.cycle(_COLOURS), itertools.cycle(MARKERS)):
+                row = part.sel({series: label})
+                bars = np.abs(np.stack([row["value"] - row["lower"], row["upper"] - row["value"]]))
+                axes.errorbar(
+                    row[x], row["value"], np.nan_to_num(bars), color=colour, marker=marker, capsize=2, label=str(label)
+                )
+            if reference := value.attrs.get("reference"):
+                axes.plot(
+                    part[x], part[reference], color="black", linewidth=1, linestyle="--", label=_name(part[reference])
+                )
+            _scale(axes, part[x].values, value.attrs.get("scale", "linear"))
+            axes.set_xlabel(_name(table[x]))
+            if name is not None:
+                axes.set_title(str(name), fontsize=9)
+        all_axes[0].set_ylabel(_name(value))
+        handles, labels = all_axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, title=_name(table[series]), loc="outside right upper")
+    return figure, table.to_dataframe().reset_index()
+
+
+def _name(variable: xr.DataArray) -> str:
+    return str(variable.attrs.get("long_name", variable.name))
+
+
+def _scale(axes, x: np.ndarray, y_scale: str) -> None:
+    """Powers of two along x; zero, if it is there, at the end of a linear piece."""
+    if x.min() > 0:
+        axes.set_xscale("log", base=2)
+    else:
+        axes.set_xscale("symlog", base=2, linthresh=1)
+    axes.set_xticks(x, minor=False)
+    axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
+    axes.minorticks_off()
+    axes.tick_params(axis="x", labelrotation=45 if x.max() > 999 else 0)
+    axes.set_yscale(y_scale)

@@ -1,0 +1,102 @@
+"""What every experiment beyond a single study does: measure, keep the parts that are done, draw, and report."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from tqdm.auto import tqdm
+
+import figures
+from paper_reproduction.reproduce import Scale
+from simulator import load_results, save_results
+from simulator.specification import digest
+
+
+class Measurement(Protocol):
+    """Measures at a scale, keeping what it makes in a folder, with so many worker processes where it runs studies."""
+
+    def __call__(self, scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Figures that no single study gives.
+
+    Attributes:
+        title: what is shown.
+        measure: gives for the name of each figure what :func:`figures.curves` draws.
+    """
+
+    title: str
+    measure: Measurement
+
+
+def make_experiment(name: str, experiment: Experiment, scale: Scale, out: pathlib.Path, workers: int) -> None:
+    """Measure, and write a table and a figure of each thing, and a report, below ``out``/``scale``/``name``."""
+    folder = out / scale / name
+    print(f"\n== {experiment.title} ==")
+    written = []
+    tables = experiment.measure(scale, folder, workers)
+    for what, table in tables.items():
+        save_results(table, folder / f"{what}.nc")
+        written += [folder / f"{what}.nc", *figures.save(*figures.curves(table, experiment.title), folder / what)]
+    text = "\n\n\n".join(map(report, tables.values()))
+    (folder / "report.txt").write_text(text + "\n")
+    print(text)
+    print("\nwritten:", *(f"  {path}" for path in [*written, folder / "report.txt"]), sep="\n")
+
+
+def report(table: xr.Dataset) -> str:
+    """A row for each curve, with the interval of each point below it."""
+    value = table["value"]
+    rows = value.stack(row=value.dims[:-1]).transpose("row", value.dims[-1])
+    lower, upper = (
+        table[name].stack(row=value.dims[:-1]).transpose("row", value.dims[-1]) for name in ("lower", "upper")
+    )
+    shown = np.array(
+        [
+            [f"{v:.4g} [{a:.4g}, {b:.4g}]" for v, a, b in zip(*parts, strict=True)]
+            for parts in zip(rows.values, lower.values, upper.values, strict=True)
+        ]
+    )
+    frame = pd.DataFrame(shown, index=rows.indexes["row"], columns=value.indexes[value.dims[-1]])
+    return f"{value.attrs.get('long_name', '')}\n\n{frame.to_string()}"
+
+
+def mean_and_interval(samples: xr.DataArray) -> xr.Dataset:
+    """Mean over ``seed``, and the interval of one standard error on either side."""
+    mean = samples.mean("seed")
+    error = samples.std("seed", ddof=1) / np.sqrt(samples.sizes["seed"]) if samples.sizes["seed"] > 1 else 0 * mean
+    return xr.Dataset({"value": mean, "lower": mean - error, "upper": mean + error})
+
+
+def kept_parts(
+    folder: pathlib.Path, parts: dict[str, Callable[[], xr.Dataset]], what: str = "networks"
+) -> list[xr.Dataset]:
+    """The table of each part, in order: read if it was made before, else made and kept.
+
+    Args:
+        folder: where they are kept.
+        parts: from a spec, as text, to what makes the part.
+        what: the unit of the progress bar.
+    """
+    tables = []
+    for spec, make in tqdm(parts.items(), desc=what, unit="part"):
+        path = folder / "parts" / f"{digest(spec)[:20]}.nc"
+        if not path.exists():
+            save_results(make().assign_attrs(spec=spec), path)
+        tables.append(load_results(path))
+    return tables
+
+
+def labelled(table: xr.Dataset, names: dict[str, str], **value_attributes: Any) -> xr.Dataset:
+    """The table with names of its coordinates and variables for the axes, and attributes of its value."""
+    table = table.copy()
+    for variable, name in names.items():
+        table[variable].attrs["long_name"] = name
+    table["value"].attrs.update(value_attributes)
+    return table
