@@ -18,17 +18,17 @@ def curves(table: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
     """Draw ``value`` with its interval from ``lower`` to ``upper``.
 
     Args:
-        table: ``value``, ``lower`` and ``upper`` over (series, x), or over (panel, series, x), whatever the last
-            dimensions are called: curves of the last one, a colour for each of the one before, a panel for each of the
-            first. ``attrs["long_name"]`` of the value and of the coordinates, if given, label axes and legend;
-            ``value.attrs["reference"]``, if given, names a variable over (panel, x) drawn in black;
-            ``value.attrs["scale"]`` is ``"log"`` or ``"linear"``.
+        table: ``value``, ``lower`` and ``upper`` over (series, x), or over (panel, series, x), whatever the dimensions
+            are called. ``attrs["long_name"]`` of the value and of the coordinates, if given, label axes and legend;
+            ``value.attrs["scale"]`` is ``"linear"``, the default, ``"log"``, or ``"log2"``, where points that would lie
+            on each other are moved apart a little, along x.
         title: put above the panels.
 
     Returns:
         The figure, and its numbers: a row for each point.
     """
     value = table["value"]
+    scale = value.attrs.get("scale", "linear")
     panels = value.dims[0] if value.ndim == 3 else None
     series, x = map(str, value.dims[-2:])
     names = [None] if panels is None else list(table[panels].values)
@@ -38,17 +38,23 @@ def curves(table: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
         all_axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
         for axes, name in zip(all_axes, names, strict=True):
             part = table if name is None else table.sel({panels: name})
-            for label, colour, marker in zip(part[series].values, itertools.cycle(_COLOURS), itertools.cycle(MARKERS)):
+            labels = part[series].values
+            for i, (label, colour, marker) in enumerate(
+                zip(labels, itertools.cycle(_COLOURS), itertools.cycle(MARKERS), strict=False)
+            ):
                 row = part.sel({series: label})
+                moved = 2 ** (0.05 * (i - (len(labels) - 1) / 2)) if scale == "log2" else 1
                 bars = np.abs(np.stack([row["value"] - row["lower"], row["upper"] - row["value"]]))
                 axes.errorbar(
-                    row[x], row["value"], np.nan_to_num(bars), color=colour, marker=marker, capsize=2, label=str(label)
+                    row[x] * moved,
+                    row["value"],
+                    np.nan_to_num(bars),
+                    color=colour,
+                    marker=marker,
+                    capsize=2,
+                    label=str(label),
                 )
-            if reference := value.attrs.get("reference"):
-                axes.plot(
-                    part[x], part[reference], color="black", linewidth=1, linestyle="--", label=_name(part[reference])
-                )
-            _scale(axes, part[x].values, value.attrs.get("scale", "linear"))
+            _scale(axes, part[x].values, scale)
             axes.set_xlabel(_name(table[x]))
             if name is not None:
                 axes.set_title(str(name), fontsize=9)
@@ -72,4 +78,8 @@ def _scale(axes, x: np.ndarray, y_scale: str) -> None:
     axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
     axes.minorticks_off()
     axes.tick_params(axis="x", labelrotation=45 if x.max() > 999 else 0)
-    axes.set_yscale(y_scale)
+    if y_scale == "log2":
+        axes.set_yscale("log", base=2)
+        axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:.0f}"))
+    else:
+        axes.set_yscale(y_scale)

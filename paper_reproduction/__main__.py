@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from paper_reproduction import (
     cache_compression,
+    enough_data,
     gallery,
     length_generalisation,
     look_back,
@@ -23,6 +24,7 @@ STUDIES = {"look_back": look_back.REPRODUCTION, "parity_mlp": parity_mlp.REPRODU
 MAIN = ("gallery", *STUDIES)
 """Made if nothing is named."""
 EXPERIMENTS = {
+    "enough_data": enough_data.EXPERIMENT,
     "models_compared": models_compared.EXPERIMENT,
     "state_limits": state_limits.EXPERIMENT,
     "length_generalisation": length_generalisation.EXPERIMENT,

@@ -53,7 +53,7 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
     table = xr.concat(list(optima.values()), "model").assign_coords(model=list(optima))
     table["value"] = table["value"].astype(float)
     names = {"value": "optimal context length $l^*$ (tokens)", "dataset_size": "dataset size $D$ (samples)"}
-    table = labelled(table, {**names, "model": "model"}, scale="log").transpose("model", "dataset_size")
+    table = labelled(table, {**names, "model": "model"}, scale="log2").transpose("model", "dataset_size")
     return {"optimal_context_length": table}
 
 

@@ -17,7 +17,7 @@ ENDLESS = 10**9
 
 def models(scale: Scale) -> dict[str, Model]:
     """A Transformer, whose state grows with the context, and gated recurrent units with so many numbers."""
-    widths = {"smoke": (4, 16), "laptop": (4, 8, 16, 32), "paper": (4, 8, 16, 32, 64, 128)}[scale]
+    widths = {"smoke": (4,), "laptop": (4, 8, 16, 32), "paper": (4, 8, 16, 32, 64, 128)}[scale]
     recurrent: dict[str, Model] = {f"GRU, {width} numbers": GRU(depth=1, width=width) for width in widths}
     return {"Transformer": Transformer(depth=2, width=32, heads=2), **recurrent}
 

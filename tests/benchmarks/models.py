@@ -1,6 +1,6 @@
 """How fast each sequence model trains, and PyTorch the same Transformer.
 
-    python -m tests.benchmarks.models
+    python -m tests.benchmarks.models [model ...]
 
 on one core: a step of two blocks of width 64, and of 16, on batches of 64 samples, 64 tokens and a start, in float32
 and mixed precision; tokens a second, and three times the formula's products (forward and both gradients, all tokens in
@@ -10,6 +10,7 @@ With ``pip install -e ".[bench]"`` PyTorch's Transformer is timed, too, eager an
 
 import importlib.util
 import os
+import sys
 
 from simulator.execution.workers import available_cores
 from simulator.learners import GradientDescent, Run
@@ -29,7 +30,7 @@ def main() -> None:
     peaks = {"float32": matmul_peak("float32"), "mixed": matmul_peak("bfloat16")}
     print("width  model             precision   1000 tokens/s   of the peak   compile s")
     for width in WIDTHS:
-        for model in MODELS:
+        for model in (m for m in MODELS if m.__name__ in sys.argv[1:] or not sys.argv[1:]):
             for precision, peak in peaks.items():
                 learner = GradientDescent(model=model(width=width), steps=1000, batch_size=BATCH, precision=precision)
                 compiling, step = step_times(TASK, learner, Run(LENGTH, 100_000, 0))

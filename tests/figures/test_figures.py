@@ -119,3 +119,31 @@ def test_a_gallery_has_a_row_per_task_and_its_power_law():
 def test_an_empty_gallery_is_refused():
     with pytest.raises(ValueError, match="no task to draw"):
         figures.task_gallery([])
+
+
+@pytest.mark.parametrize("panels", [False, True])
+def test_curves_show_every_point_with_its_interval(panels):
+    rng = np.random.default_rng(0)
+    dims, shape = ("model", "length"), (2, 4)
+    coordinates = {"model": ["a", "b"], "length": [1, 2, 4, 8]}
+    if panels:
+        dims, shape, coordinates = ("task", *dims), (3, *shape), {"task": ["x", "y", "z"], **coordinates}
+    value = rng.uniform(1, 2, shape)
+    table = xr.Dataset(
+        {"value": (dims, value), "lower": (dims, value - 0.1), "upper": (dims, value + 0.3)}, coordinates
+    )
+    table["value"].attrs = {"long_name": "loss (nats)"}
+    table["length"].attrs["long_name"] = "length (tokens)"
+    figure, numbers = figures.curves(table, "title")
+    assert len(figure.axes) == (3 if panels else 1)
+    assert len(numbers) == value.size
+    for i, axes in enumerate(figure.axes):
+        for j, container in enumerate(axes.containers):
+            line, _, (bars,) = container.lines
+            expected = value[i, j] if panels else value[j]
+            np.testing.assert_allclose(np.asarray(line.get_ydata(), float), expected)
+            ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+            np.testing.assert_allclose(ends, np.stack([expected - 0.1, expected + 0.3], axis=1))
+        assert axes.get_xlabel() == "length (tokens)"
+    assert figure.axes[0].get_ylabel() == "loss (nats)"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]

@@ -1,0 +1,78 @@
+"""Experiments beyond a single study: what they leave, what they keep, and how a cache is shared out."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from paper_reproduction.__main__ import EXPERIMENTS
+from paper_reproduction.cache_compression import split, window_only
+from paper_reproduction.experiment import kept_parts, mean_and_interval, report
+from simulator import load_results
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("experiments")
+    command = [sys.executable, "-W", "error", "-m", "paper_reproduction", *EXPERIMENTS, "--scale", "smoke"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder, done.stdout
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_leaves_a_figure_and_a_table_of_each_thing_measured_and_a_report(smoke, name):
+    folder = smoke[0] / "results" / "smoke" / name
+    tables = sorted(folder.glob("*.nc"))
+    assert tables
+    for path in tables:
+        table = load_results(path)
+        assert (table["lower"] <= table["value"]).all()
+        assert (table["value"] <= table["upper"]).all()
+        assert path.with_suffix(".png").stat().st_size > 10_000
+        assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+        assert len(pd.read_csv(path.with_suffix(".csv"))) == table["value"].size
+    text = (folder / "report.txt").read_text()
+    assert text in smoke[1]
+    assert text.count("(nats)") + text.count("(tokens)") >= len(tables)
+
+
+def test_parts_are_made_once(tmp_path):
+    made = []
+
+    def part(number):
+        made.append(number)
+        return xr.Dataset({"x": number})
+
+    parts = {f"spec {n}": lambda n=n: part(n) for n in range(3)}
+    for _ in range(2):
+        assert [int(table["x"]) for table in kept_parts(tmp_path, parts)] == [0, 1, 2]
+    assert made == [0, 1, 2]
+    next(iter((tmp_path / "parts").glob("*.nc"))).unlink()
+    kept_parts(tmp_path, parts)
+    assert len(made) == 4
+
+
+def test_the_interval_is_a_standard_error_either_way_and_the_report_shows_it():
+    samples = xr.DataArray([[1.0, 2.0, 3.0, 6.0]], dims=("model", "seed"), coords={"model": ["a"]}).expand_dims(x=[4])
+    table = mean_and_interval(samples).transpose("model", "x")
+    error = np.std([1.0, 2.0, 3.0, 6.0], ddof=1) / 2
+    np.testing.assert_allclose([table[name].item() for name in ("lower", "value", "upper")], [3 - error, 3, 3 + error])
+    assert f"3 [{3 - error:.4g}, {3 + error:.4g}]" in report(table)
+
+
+@pytest.mark.parametrize("compression", [2, 4, 8, 16])
+@pytest.mark.parametrize("n_tokens", [16, 64, 512])
+def test_a_cache_is_shared_out_as_wanted(compression, n_tokens):
+    """Up to rounding to whole heads and tokens; half of it goes to whole heads."""
+    n_heads = 32
+    whole, how = split(compression, n_heads, n_tokens)
+    entries = how.entries(n_tokens)
+    kept = (whole * n_tokens + (n_heads - whole) * entries) / (n_heads * n_tokens)
+    assert abs(kept - 1 / compression) <= 2 / n_tokens
+    assert abs(whole / n_heads - 1 / (2 * compression)) <= 1 / n_heads
+    assert abs(window_only(compression, n_tokens).entries(n_tokens) - n_tokens / compression) <= 1
+    assert not window_only(compression, n_tokens).compensate
