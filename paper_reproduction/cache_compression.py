@@ -47,14 +47,9 @@ def setting(scale: Scale) -> Setting:
     """A needle, pairs of keys and values, parities of two bits, near and far."""
     if scale == "smoke":
         return Setting((Retrieval(1, 4, 16),), Transformer(depth=2, width=16, heads=8), 20, 1, 256, (4, 8, 16))
-    L = 64 if scale == "laptop" else 512
-    tasks = (
-        Retrieval(1, 4, L),
-        AssociativeRecall(8, 8, 4) if scale == "laptop" else AssociativeRecall(64, 64, 4),
-        SparseParity(((2, 1), (L // 4, 3), (L // 2, 9), (L - 4, 2)), L),
-    )
+    L, n, steps, seeds = (64, 8, 1500, 3) if scale == "laptop" else (512, 64, 20_000, 4)
+    tasks = (Retrieval(1, 4, L), AssociativeRecall(n, n, 4), SparseParity(((2, 1), (9, 2)), 16))
     model = Transformer(depth=2, width=64, heads=16)
-    steps, seeds = (1500, 3) if scale == "laptop" else (20_000, 4)
     return Setting(tasks, model, steps, seeds, 2048, tuple(L // 2**i for i in range(4, -1, -1)))
 
 

@@ -1,4 +1,4 @@
-"""Every sequence model on tasks that it can solve: how near it comes to the Bayes risk with little data and with much."""
+"""Every sequence model on tasks that it can solve: how near it comes to the Bayes risk, with little data and much."""
 
 import pathlib
 
