@@ -11,7 +11,10 @@ from matplotlib.figure import Figure
 
 from figures.style import MARKERS, STYLE
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#777777")
+_COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"),
+    *("#56B4E9", "#000000", "#777777", "#8C510A", "#5E3C99"),
+)
 
 
 def curves(table: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
