@@ -22,9 +22,9 @@ def curves(table: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
 
     Args:
         table: ``value``, ``lower`` and ``upper`` over (series, x), or over (panel, series, x), whatever the dimensions
-            are called. ``attrs["long_name"]`` of the value and of the coordinates, if given, label axes and legend;
-            ``value.attrs["scale"]`` is ``"linear"``, the default, ``"log"``, or ``"log2"``, where points that would lie
-            on each other are moved apart a little, along x.
+            are called; ``at_edge``, if there, says which points are drawn open. ``attrs["long_name"]`` of the value and
+            of the coordinates, if given, label axes and legend; ``value.attrs["scale"]`` is ``"linear"``, the default,
+            ``"log"``, or ``"log2"``, where points that would lie on each other are moved apart a little, along x.
         title: put above the panels.
 
     Returns:
@@ -41,22 +41,16 @@ def curves(table: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
         all_axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
         for axes, name in zip(all_axes, names, strict=True):
             part = table if name is None else table.sel({panels: name})
-            labels = part[series].values
-            for i, (label, colour, marker) in enumerate(
-                zip(labels, itertools.cycle(_COLOURS), itertools.cycle(MARKERS), strict=False)
-            ):
+            looks = zip(part[series].values, itertools.cycle(_COLOURS), itertools.cycle(MARKERS))
+            for i, (label, colour, marker) in enumerate(looks):
                 row = part.sel({series: label})
-                moved = 2 ** (0.05 * (i - (len(labels) - 1) / 2)) if scale == "log2" else 1
+                moved = row[x] * (2 ** (0.05 * (i - (part.sizes[series] - 1) / 2)) if scale == "log2" else 1)
                 bars = np.abs(np.stack([row["value"] - row["lower"], row["upper"] - row["value"]]))
-                axes.errorbar(
-                    row[x] * moved,
-                    row["value"],
-                    np.nan_to_num(bars),
-                    color=colour,
-                    marker=marker,
-                    capsize=2,
-                    label=str(label),
-                )
+                style = {"color": colour, "marker": marker}
+                axes.errorbar(moved, row["value"], np.nan_to_num(bars), capsize=2, label=str(label), **style)
+                if "at_edge" in row:
+                    edge = row["at_edge"].values
+                    axes.plot(moved[edge], row["value"][edge], linestyle="", markerfacecolor="white", zorder=5, **style)
             _scale(axes, part[x].values, scale)
             axes.set_xlabel(_name(table[x]))
             if name is not None:

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool
 
-from paper_reproduction.experiment import Experiment, kept_parts, labelled, mean_and_interval
+from paper_reproduction.experiment import ENDLESS, Experiment, kept_parts, labelled, mean_and_interval
 from paper_reproduction.reproduce import Scale
 from simulator.inference import CacheCompression, compressed, kept_fraction
 from simulator.learners import GradientDescent, NetworkPredictor
@@ -24,8 +24,6 @@ from simulator.seeds import stream_key
 from simulator.specification import canonical_json
 from simulator.tasks import AssociativeRecall, Examples, Retrieval, SparseParity, Task
 
-ENDLESS = 10**9
-"""Samples: no batch is seen twice."""
 COMPRESSIONS = (1, 2, 4, 8, 16)
 """Entries of the whole cache over those kept, as wanted."""
 KINDS = ("retrieval heads whole", "random heads whole", "window only")

@@ -12,13 +12,18 @@ from simulator.models import GRU, LSTM, RWKV4, LinearAttention, Mamba, MinGRU, R
 from simulator.tasks import AssociativeRecall, LagCopy, Retrieval, Task
 
 
+def one_of_each(depth: int, width: int) -> dict[str, SequenceModel]:
+    """Every sequence model by its name, with two heads where it has any."""
+    headed: list[SequenceModel] = [kind(depth, width, heads=2) for kind in (Transformer, LinearAttention, RetNet)]
+    others: list[SequenceModel] = [kind(depth, width) for kind in (RWKV4, Mamba, MinGRU, GRU, LSTM)]
+    return {type(model).__name__: model for model in (*headed, *others)}
+
+
 def models(scale: Scale) -> dict[str, SequenceModel]:
     """One of each, of two blocks."""
-    width = {"smoke": 8, "laptop": 32, "paper": 128}[scale]
-    headed: list[SequenceModel] = [kind(2, width, heads=2) for kind in (Transformer, LinearAttention, RetNet)]
-    others: list[SequenceModel] = [kind(2, width) for kind in (RWKV4, Mamba, MinGRU, GRU, LSTM)]
-    chosen = {type(model).__name__: model for model in (*headed, *others)}
-    return {"GRU": chosen["GRU"]} if scale == "smoke" else chosen
+    if scale == "smoke":
+        return {"GRU": GRU(2, 8)}
+    return one_of_each(2, 32 if scale == "laptop" else 128)
 
 
 def tasks(scale: Scale) -> dict[str, Task]:

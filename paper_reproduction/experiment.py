@@ -15,6 +15,9 @@ from paper_reproduction.reproduce import Scale
 from simulator import load_results, save_results
 from simulator.specification import digest
 
+ENDLESS = 10**9
+"""Samples: no batch is seen twice, so that what is left of the loss is no lack of data."""
+
 
 class Measurement(Protocol):
     """Measures at a scale, keeping what it makes in a folder, with so many worker processes where it runs studies."""
@@ -51,7 +54,7 @@ def make_experiment(name: str, experiment: Experiment, scale: Scale, out: pathli
 
 
 def report(table: xr.Dataset) -> str:
-    """A row for each curve, with the interval of each point below it."""
+    """A row for each curve, with the interval of each point beside it."""
     value = table["value"]
     rows = value.stack(row=value.dims[:-1]).transpose("row", value.dims[-1])
     lower, upper = (
@@ -74,22 +77,26 @@ def mean_and_interval(samples: xr.DataArray) -> xr.Dataset:
     return xr.Dataset({"value": mean, "lower": mean - error, "upper": mean + error})
 
 
-def kept_parts(
-    folder: pathlib.Path, parts: dict[str, Callable[[], xr.Dataset]], what: str = "networks"
-) -> list[xr.Dataset]:
+def kept_parts(folder: pathlib.Path, parts: dict[str, Callable[[], xr.Dataset]], what: str) -> list[xr.Dataset]:
     """The table of each part, in order: read if it was made before, else made and kept.
 
     Args:
         folder: where they are kept.
         parts: from a spec, as text, to what makes the part.
-        what: the unit of the progress bar.
+        what: what the progress bar calls them.
+
+    Raises:
+        ValueError: a file that was kept is damaged.
     """
     tables = []
     for spec, make in tqdm(parts.items(), desc=what, unit="part"):
         path = folder / "parts" / f"{digest(spec)[:20]}.nc"
         if not path.exists():
             save_results(make().assign_attrs(spec=spec), path)
-        tables.append(load_results(path))
+        try:
+            tables.append(load_results(path))
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: delete it, and the same call makes it again") from error
     return tables
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from paper_reproduction.experiment import Experiment, kept_parts, labelled, mean_and_interval
+from paper_reproduction.experiment import ENDLESS, Experiment, kept_parts, labelled, mean_and_interval
 from paper_reproduction.reproduce import Scale
 from simulator.inference import visible_context_sweep
 from simulator.learners import GradientDescent, NetworkPredictor, ShortContext, Stage
@@ -31,8 +31,6 @@ from simulator.tasks import Retrieval
 
 STRETCH = 8
 """Long length over short."""
-ENDLESS = 10**9
-"""Samples: no batch is seen twice."""
 WHEN = ("trained on the short context", "then trained shortly on the long one")
 
 

@@ -4,23 +4,21 @@ import pathlib
 
 import xarray as xr
 
+from paper_reproduction.enough_data import one_of_each
 from paper_reproduction.experiment import Experiment, labelled
 from paper_reproduction.reproduce import Scale
 from simulator import Study, run
 from simulator.learners import GradientDescent
-from simulator.models import GRU, LSTM, MLP, RWKV4, LinearAttention, Mamba, MinGRU, Model, RetNet, Transformer
+from simulator.models import MLP, Model
 from simulator.tasks import LagCopy
 from theory import optimal_context_length
 
 
 def models(scale: Scale) -> dict[str, Model]:
     """One of each; Mamba, slow on a CPU, at paper scale only."""
-    headed = [kind(1, 64 if scale == "paper" else 16, heads=2) for kind in (Transformer, LinearAttention, RetNet)]
-    others = [kind(1, 64 if scale == "paper" else 16) for kind in (RWKV4, MinGRU, GRU, LSTM, Mamba)]
-    chosen = {type(model).__name__: model for model in (MLP(hidden_sizes=(64, 64)), *headed, *others)}
-    if scale == "smoke":
-        return {name: chosen[name] for name in ("MLP", "Transformer", "GRU")}
-    return {name: model for name, model in chosen.items() if scale == "paper" or name != "Mamba"}
+    chosen = {"MLP": MLP(hidden_sizes=(64, 64)), **one_of_each(1, 64 if scale == "paper" else 16)}
+    left_out = {"smoke": chosen.keys() - {"MLP", "Transformer", "GRU"}, "laptop": {"Mamba"}, "paper": set()}[scale]
+    return {name: model for name, model in chosen.items() if name not in left_out}
 
 
 def study(scale: Scale, model: Model) -> Study:
@@ -46,13 +44,11 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
     """The optimum of every model and dataset size, with its interval."""
     optima = {}
     for name, model in models(scale).items():
-        of_model = study(scale, model)
-        results = run(of_model, folder / "runs" / name, workers=workers)
-        best = optimal_context_length(results)
+        best = optimal_context_length(run(study(scale, model), folder / "runs" / name, workers=workers))
         optima[name] = best.rename(best_on_grid="value")[["value", "lower", "upper", "at_edge", "loss"]]
     table = xr.concat(list(optima.values()), "model").assign_coords(model=list(optima))
     table["value"] = table["value"].astype(float)
-    names = {"value": "optimal context length $l^*$ (tokens)", "dataset_size": "dataset size $D$ (samples)"}
+    names = {"value": "$l^*$ (tokens); open: at the grid's end", "dataset_size": "dataset size $D$ (samples)"}
     table = labelled(table, {**names, "model": "model"}, scale="log2").transpose("model", "dataset_size")
     return {"optimal_context_length": table}
 

@@ -4,15 +4,12 @@ import pathlib
 
 import xarray as xr
 
-from paper_reproduction.experiment import Experiment, labelled, mean_and_interval
+from paper_reproduction.experiment import ENDLESS, Experiment, labelled, mean_and_interval
 from paper_reproduction.reproduce import Scale
 from simulator import Study, run
 from simulator.learners import GradientDescent
 from simulator.models import GRU, Model, Transformer
 from simulator.tasks import AssociativeRecall
-
-ENDLESS = 10**9
-"""Samples: no batch is seen twice, so that what is left of the loss is no lack of data."""
 
 
 def models(scale: Scale) -> dict[str, Model]:
@@ -53,9 +50,7 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
     losses, bits = {}, {}
     for name, model in models(scale).items():
         for n in pairs(scale):
-            results = run(
-                study(scale, model, n), folder / "runs" / name.replace(", ", "-").replace(" ", "-"), workers=workers
-            )
+            results = run(study(scale, model, n), folder / "runs" / name.replace(", ", "-"), workers=workers)
             losses[name, n] = results["approximation_loss"].isel(context_length=0, dataset_size=0, drop=True)
             bits[name, n] = recall(n).state_bits() / model.state_size(2 * n)
     names, numbers = list(models(scale)), list(pairs(scale))

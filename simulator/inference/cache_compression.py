@@ -111,10 +111,10 @@ class _CompressedPredictor:
             return as_prediction(task, network.readout(network.norm(last)[:, 0], "float32"))
 
     @staticmethod
-    def _through(block: Any, x: Array, position: Array, compressed: CompressedCache) -> Array:
+    def _through(block: Any, x: Array, position: Array, before: CompressedCache) -> Array:
         attention, normed = block.mixer, block.mixer_norm(x)
-        seen = joined(compressed.cache, attention.cache(normed, position, "float32"))
-        counts = jnp.pad(compressed.log_counts, ((0, 0), (0, 0), (0, 1)))
+        seen = joined(before.cache, attention.cache(normed, position, "float32"))
+        counts = jnp.pad(before.log_counts, ((0, 0), (0, 0), (0, 1)))
         weights = attention.weights(normed, position, seen, "float32", counts)
         x = x + attention.mixed(normed, weights, seen.values, "float32")
         return x + block.feed_forward(block.feed_forward_norm(x), "float32")

@@ -21,8 +21,7 @@ class EveryPosition(Task):
 
         R(l) = (R_task(0) + R_task(1) + ... + R_task(l)) / (l + 1),
 
-    well above R_task(l): where the loss at the last position falls as l^-gamma, gamma < 1, the mean falls as
-    l^-gamma / (1 - gamma). Samples are those of the bare task, to the bit. A prediction has an axis of L + 1 positions
+    never below R_task(l). Samples are those of the bare task, to the bit. A prediction has an axis of L + 1 positions
     before that of the outputs, (B, L+1, classes) or (B, L+1); position i is that of token i of the text, the target
     being token L, and the first L - l, whose tokens are out of sight, count for nothing.
 

@@ -27,10 +27,11 @@ MODELS: tuple[type[SequenceModel], ...] = (Transformer, LinearAttention, RetNet,
 def main() -> None:
     """Print the table, a row as it is ready."""
     os.sched_setaffinity(0, {available_cores()[0]})
+    known = {model.__name__: model for model in MODELS}
     peaks = {"float32": matmul_peak("float32"), "mixed": matmul_peak("bfloat16")}
     print("width  model             precision   1000 tokens/s   of the peak   compile s")
     for width in WIDTHS:
-        for model in (m for m in MODELS if m.__name__ in sys.argv[1:] or not sys.argv[1:]):
+        for model in (known[name] for name in sys.argv[1:] or known):
             for precision, peak in peaks.items():
                 learner = GradientDescent(model=model(width=width), steps=1000, batch_size=BATCH, precision=precision)
                 compiling, step = step_times(TASK, learner, Run(LENGTH, 100_000, 0))

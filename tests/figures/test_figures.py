@@ -132,6 +132,7 @@ def test_curves_show_every_point_with_its_interval(panels):
     table = xr.Dataset(
         {"value": (dims, value), "lower": (dims, value - 0.1), "upper": (dims, value + 0.3)}, coordinates
     )
+    table["at_edge"] = table["value"] > 1.5
     table["value"].attrs = {"long_name": "loss (nats)"}
     table["length"].attrs["long_name"] = "length (tokens)"
     figure, numbers = figures.curves(table, "title")
@@ -144,6 +145,9 @@ def test_curves_show_every_point_with_its_interval(panels):
             np.testing.assert_allclose(np.asarray(line.get_ydata(), float), expected)
             ends = np.array([segment[:, 1] for segment in bars.get_segments()])
             np.testing.assert_allclose(ends, np.stack([expected - 0.1, expected + 0.3], axis=1))
+        open_points = [line for line in axes.get_lines() if line.get_markerfacecolor() == "white"]
+        at_edge = (value[i] if panels else value) > 1.5
+        assert [len(np.atleast_1d(line.get_ydata())) for line in open_points] == at_edge.sum(axis=1).tolist()
         assert axes.get_xlabel() == "length (tokens)"
     assert figure.axes[0].get_ylabel() == "loss (nats)"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]

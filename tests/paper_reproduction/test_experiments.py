@@ -49,10 +49,14 @@ def test_parts_are_made_once(tmp_path):
 
     parts = {f"spec {n}": lambda n=n: part(n) for n in range(3)}
     for _ in range(2):
-        assert [int(table["x"]) for table in kept_parts(tmp_path, parts)] == [0, 1, 2]
+        assert [int(table["x"]) for table in kept_parts(tmp_path, parts, "parts")] == [0, 1, 2]
     assert made == [0, 1, 2]
-    next(iter((tmp_path / "parts").glob("*.nc"))).unlink()
-    kept_parts(tmp_path, parts)
+    file = next(iter((tmp_path / "parts").glob("*.nc")))
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ValueError, match=rf"{file.name} is damaged: delete it"):
+        kept_parts(tmp_path, parts, "parts")
+    file.unlink()
+    kept_parts(tmp_path, parts, "parts")
     assert len(made) == 4
 
 

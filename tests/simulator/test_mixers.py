@@ -54,7 +54,7 @@ def in_heads(x, heads):
     return x.reshape(*x.shape[:-1], heads, -1)
 
 
-def close(outputs, expected):
+def assert_close(outputs, expected):
     np.testing.assert_allclose(outputs, expected, rtol=2e-4, atol=2e-4 * np.abs(expected).max())
 
 
@@ -97,7 +97,7 @@ def test_attention_is_a_softmax_over_the_tokens_in_sight(model, rng):
             )
         share = np.exp(logits) / np.exp(logits).sum()
         mixed[b, i, h] = sum(s * v[b, j, h // (H // G)] for s, j in zip(share, seen, strict=True))
-    close(outputs, layer(mixer.output, mixed.reshape(2, T, E)))
+    assert_close(outputs, layer(mixer.output, mixed.reshape(2, T, E)))
 
 
 def test_linear_attention_weighs_by_phi(rng):
@@ -111,7 +111,7 @@ def test_linear_attention_weighs_by_phi(rng):
     q, k = (phi(in_heads(layer(dense, x), 2)) for dense in (mixer.query, mixer.key))
     pairs = np.einsum("bihk,bjhk->bhij", q, k) * np.tril(np.ones((T, T)))
     mixed = np.einsum("bhij,bjhk->bihk", pairs / pairs.sum(-1, keepdims=True), in_heads(layer(mixer.value, x), 2))
-    close(outputs, layer(mixer.output, mixed.reshape(2, T, E)))
+    assert_close(outputs, layer(mixer.output, mixed.reshape(2, T, E)))
 
 
 def test_retention_decays_with_distance(rng):
@@ -126,7 +126,7 @@ def test_retention_decays_with_distance(rng):
     mixed /= np.sqrt(E // 2)
     mixed = (mixed - mixed.mean(-1, keepdims=True)) / np.sqrt(mixed.var(-1, keepdims=True) + 1e-6)
     gate = layer(mixer.gate, x)
-    close(outputs, layer(mixer.output, gate * expit(gate) * mixed.reshape(2, T, E) * weights(mixer.norm_gain)))
+    assert_close(outputs, layer(mixer.output, gate * expit(gate) * mixed.reshape(2, T, E) * weights(mixer.norm_gain)))
 
 
 def test_wkv_is_the_average_of_its_formula(rng):
@@ -142,7 +142,7 @@ def test_wkv_is_the_average_of_its_formula(rng):
     for t in range(T):
         each = np.stack([np.exp(-(t - 1 - i) * w + k[:, i]) for i in range(t)] + [np.exp(u + k[:, t])], axis=1)
         wkv[:, t] = (each * v[:, : t + 1]).sum(axis=1) / each.sum(axis=1)
-    close(outputs, layer(mixer.output, expit(r) * wkv))
+    assert_close(outputs, layer(mixer.output, expit(r) * wkv))
 
 
 def test_mamba_is_its_state_space(rng):
@@ -161,7 +161,7 @@ def test_mamba_is_its_state_space(rng):
         d = delta[:, t, :, None]
         state = np.exp(d * A) * state + d * B[:, t, None, :] * u[:, t, :, None]
         y[:, t] = (state * C[:, t, None, :]).sum(axis=-1) + weights(mixer.skip) * u[:, t]
-    close(outputs, layer(mixer.output, y * gate * expit(gate)))
+    assert_close(outputs, layer(mixer.output, y * gate * expit(gate)))
 
 
 def test_min_gru_is_a_mean_of_candidates(rng):
@@ -172,7 +172,7 @@ def test_min_gru_is_a_mean_of_candidates(rng):
     h = np.stack(
         [sum(z[:, i] * c[:, i] * np.prod(1 - z[:, i + 1 : t + 1], axis=1) for i in range(t + 1)) for t in range(T)], 1
     )
-    close(outputs, layer(mixer.output, h))
+    assert_close(outputs, layer(mixer.output, h))
 
 
 @pytest.mark.parametrize("model", [GRU(width=E), LSTM(width=E)], ids=repr)
@@ -189,4 +189,4 @@ def test_gates_are_those_of_the_textbook(model, rng):
             c = expit(f + 1) * c + expit(i) * np.tanh(g)
             h = expit(o) * np.tanh(c)
         shown.append(h)
-    close(outputs, layer(mixer.output, np.stack(shown, axis=1)))
+    assert_close(outputs, layer(mixer.output, np.stack(shown, axis=1)))
