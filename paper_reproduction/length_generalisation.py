@@ -1,5 +1,5 @@
-"""Trained on short contexts, tested on long ones: the position rules, before and after a short training at the long
-length with the rule in place (short-then-long, as in arXiv 2407.21783 and 2412.19437, in small)."""
+"""Trained on short contexts, tested on long ones: the position rules, before and after a short training on contexts up
+to the long length with the rule in place (short-then-long, as in arXiv 2407.21783 and 2412.19437, in small)."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ import xarray as xr
 from paper_reproduction.experiment import ENDLESS, Experiment, kept_parts, labelled, mean_and_interval
 from paper_reproduction.reproduce import Scale
 from simulator.inference import visible_context_sweep
-from simulator.learners import GradientDescent, NetworkPredictor, ShortContext, Stage
+from simulator.learners import GradientDescent, NetworkPredictor, RandomContext, ShortContext, Stage
 from simulator.models import (
     ALiBi,
     DynamicNTK,
@@ -31,12 +31,16 @@ from simulator.tasks import Retrieval
 
 STRETCH = 8
 """Long length over short."""
-WHEN = ("trained on the short context", "then trained shortly on the long one")
+WHEN = ("trained on the short context", "then trained shortly on long ones")
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """Sizes at a scale, and the rules that are shown; none for all."""
+    """Sizes at a scale, the share of whole contexts in the long training, and the rules that are shown; none for all.
+
+    With ``whole`` = 1 the long training shows long contexts alone, where the needle is always in sight: a network then
+    unlearns to doubt, and loses on short contexts what it gains on long ones.
+    """
 
     short: int
     steps: int
@@ -45,6 +49,7 @@ class Setting:
     seeds: int
     test_size: int
     width: int
+    whole: float = 0.5
     rules: tuple[str, ...] = ()
 
     @property
@@ -54,7 +59,7 @@ class Setting:
 
 
 SETTINGS: dict[Scale, Setting] = {
-    "smoke": Setting(4, 20, 5, 16, 1, 256, 8, ("RoPE", "YaRN")),
+    "smoke": Setting(4, 20, 5, 16, 1, 256, 8, rules=("RoPE", "YaRN")),
     "laptop": Setting(32, 900, 100, 64, 2, 1024, 32),
     "paper": Setting(512, 20_000, 2_000, 64, 4, 8192, 128),
 }
@@ -117,7 +122,7 @@ def _of_rule(setting: Setting, short: Positions, long: Positions, seed: int) -> 
         )
 
     first = ShortContext(setting.steps / total, context_length=setting.short)
-    then = Stage(setting.long_steps / total, positions=long)
+    then = RandomContext(setting.long_steps / total, positions=long, whole=setting.whole)
     before = learner(setting.steps, (Stage(),)).fit(task, setting.short, ENDLESS, seed)
     after = learner(total, (first, then)).fit(task, setting.long, ENDLESS, seed)
     assert isinstance(before, NetworkPredictor)

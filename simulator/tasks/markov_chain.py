@@ -122,6 +122,15 @@ class MarkovChain(ClassificationTask):
         self.check_length(context_length)
         return float(_block_entropies(self.transition)[min(context_length, self.order)])
 
+    def joint_law(self, context_length: Integer) -> Float[np.ndarray, "contexts v"]:
+        """P(last l tokens, next token): a row for each of the v^l contexts, read as a number to base v."""
+        self.check_length(context_length)
+        joint, table = _joint_laws(self.transition)[min(context_length, self.order)], np.array(self.transition)
+        for _ in range(self.order, int(context_length)):
+            # The next token becomes the context's newest, and the law after it depends on the last m tokens.
+            joint = joint.reshape(-1, 1) * np.tile(table, (joint.size // len(table), 1))
+        return joint
+
     def sample(self, key: Key, index: Index) -> Examples:
         keys, index = sample_keys(key, index)
         L, m, v = self.max_context_length, self.order, self.vocabulary_size

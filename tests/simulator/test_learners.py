@@ -5,14 +5,21 @@ import numpy as np
 import pytest
 
 from simulator.evaluation import evaluate
-from simulator.learners import EXAMPLES, GradientDescent, LeastSquares, Run
+from simulator.learners import EXAMPLES, ContextTable, GradientDescent, LeastSquares, NearestNeighbour, Run
 from simulator.models import MLP
 from simulator.specification import canonical_json, from_json
-from simulator.tasks import GaussianLookBack, SparseParity
+from simulator.tasks import GaussianLookBack, ManifoldTeacher, MarkovChain, SparseParity
 
 SERIES = GaussianLookBack.designed(1.0, 3.0, 1.0, 1.0, 8)
 PARITY = SparseParity(((2, 1), (3, 1), (6, 2)), 6)
-each_learner = pytest.mark.parametrize("learner", EXAMPLES, ids=lambda learner: type(learner).__name__)
+CHAIN = MarkovChain.random(3, 2, 0.5, 8)
+MANIFOLD = ManifoldTeacher(
+    8, gamma=12.0, noise_variance=0.0, dimension_profile=(1, 1, 1, 1, 2, 2, 2, 2), n_frequencies=1
+)
+TASKS = {LeastSquares: SERIES, GradientDescent: SERIES, NearestNeighbour: MANIFOLD, ContextTable: CHAIN}
+each_learner = pytest.mark.parametrize(
+    ("learner", "task"), [(x, TASKS[type(x)]) for x in EXAMPLES], ids=[type(x).__name__ for x in EXAMPLES]
+)
 
 
 def leaves(predictor):
@@ -24,52 +31,52 @@ def same(a, b):
 
 
 @each_learner
-def test_a_run_is_the_same_to_the_bit_alone_or_in_any_company_and_order(learner):
+def test_a_run_is_the_same_to_the_bit_alone_or_in_any_company_and_order(learner, task):
     runs = [Run(length, size, seed) for seed in (0, 1) for size in (20, 50, 5000) for length in (0, 1, 3, 8)]
-    together = {f.run: f.predictor for f in learner.fit_runs(SERIES, runs)}
-    shuffled = {f.run: f.predictor for f in learner.fit_runs(SERIES, runs[::-1][3:])}
+    together = {f.run: f.predictor for f in learner.fit_runs(task, runs)}
+    shuffled = {f.run: f.predictor for f in learner.fit_runs(task, runs[::-1][3:])}
     assert set(together) == set(runs)
     assert all(same(shuffled[run], together[run]) for run in shuffled)
     for run in (runs[1], runs[10], runs[-1]):
-        assert same(learner.fit(SERIES, run.context_length, run.dataset_size, run.seed), together[run])
+        assert same(learner.fit(task, run.context_length, run.dataset_size, run.seed), together[run])
 
 
 @each_learner
-def test_a_predictor_sees_its_own_context_only(learner):
-    predictor = learner.fit(SERIES, 3, 50, 0)
-    examples = SERIES.sample(jax.random.key(0), range(32))
-    changed = examples._replace(context=examples.context.at[:, : SERIES.max_context_length - 3].set(7.0))
+def test_a_predictor_sees_its_own_context_only(learner, task):
+    predictor = learner.fit(task, 3, 50, 0)
+    examples = task.sample(jax.random.key(0), range(32))
+    changed = examples._replace(context=examples.context.at[:, : task.max_context_length - 3].set(1))
     np.testing.assert_allclose(predictor(changed), predictor(examples), rtol=1e-6)
-    assert predictor(examples).shape == (32,)
+    assert predictor(examples).shape == task.bayes_prediction(examples, 3).shape
 
 
 @each_learner
-def test_the_loss_comes_near_the_bayes_risk_from_above_as_data_grow(learner):
+def test_the_loss_comes_near_the_bayes_risk_from_above_as_data_grow(learner, task):
     losses = [
-        np.mean([evaluate(SERIES, learner.fit(SERIES, 4, size, s), s, 4096).approximation_loss for s in range(4)])
+        np.mean([evaluate(task, learner.fit(task, 4, size, s), s, 4096).approximation_loss for s in range(4)])
         for size in (30, 300, 10_000)
     ]
     assert np.all(np.diff(losses) < 0)
-    assert losses[-1] < 0.1 * (SERIES.bayes_risk(0) - SERIES.bayes_risk(4))
+    assert losses[-1] < 0.1 * (task.bayes_risk(0) - task.bayes_risk(4))
 
 
 @each_learner
-def test_no_learner_beats_the_bayes_risk(learner):
+def test_no_learner_beats_the_bayes_risk(learner, task):
     for length in (0, 2, 8):
-        measured = evaluate(SERIES, learner.fit(SERIES, length, 3000, 1), 1, 8192)
-        assert measured.test_loss > SERIES.bayes_risk(length) - 5 * measured.test_loss_standard_error
+        measured = evaluate(task, learner.fit(task, length, 3000, 1), 1, 8192)
+        assert measured.test_loss > task.bayes_risk(length) - 5 * measured.test_loss_standard_error
         assert measured.approximation_loss >= 0
 
 
 @each_learner
-def test_seeds_and_dataset_sizes_make_a_difference(learner):
-    base = learner.fit(SERIES, 3, 50, 0)
-    assert not same(learner.fit(SERIES, 3, 50, 1), base)
-    assert not same(learner.fit(SERIES, 3, 51, 0), base)
+def test_seeds_and_dataset_sizes_make_a_difference(learner, task):
+    base = learner.fit(task, 3, 50, 0)
+    assert not same(learner.fit(task, 3, 50, 1), base)
+    assert not same(learner.fit(task, 3, 51, 0), base)
 
 
 @each_learner
-def test_a_learner_survives_json(learner):
+def test_a_learner_survives_json(learner, task):
     assert from_json(canonical_json(learner)) == learner
 
 
@@ -87,21 +94,35 @@ def test_a_learner_survives_json(learner):
         ((2, "10", 0), TypeError, "10"),
     ],
 )
-def test_an_impossible_run_is_refused_by_value(learner, run, error, message):
+def test_an_impossible_run_is_refused_by_value(learner, task, run, error, message):
     with pytest.raises(error, match=message):
-        learner.fit(SERIES, *run)
+        learner.fit(task, *run)
 
 
 @each_learner
-def test_an_untrained_predictor_has_the_shape_of_a_trained_one(learner):
-    trained, untrained = learner.fit(SERIES, 3, 50, 0), learner.untrained(SERIES, 3)
+def test_an_untrained_predictor_has_the_shape_of_a_trained_one(learner, task):
+    trained, untrained = learner.fit(task, 3, 50, 0), learner.untrained(task, 3)
     assert jax.tree.structure(trained) == jax.tree.structure(untrained)
-    assert [x.shape for x in leaves(trained)] == [x.shape for x in leaves(untrained)]
+    examples = task.sample(jax.random.key(0), range(5))
+    assert trained(examples).shape == untrained(examples).shape
 
 
 def test_least_squares_refuses_a_classification_task_and_says_what_to_use():
     with pytest.raises(ValueError, match=r"LeastSquares needs real-valued tokens.*SparseParity.*Use GradientDescent"):
         LeastSquares().fit(PARITY, 2, 100, 0)
+
+
+@pytest.mark.parametrize(
+    ("learner", "task", "message"),
+    [
+        (NearestNeighbour(), PARITY, r"NearestNeighbour needs real-valued tokens.*SparseParity.*Use GradientDescent"),
+        (ContextTable(), SERIES, r"ContextTable counts tokens.*GaussianLookBack.*Use GradientDescent"),
+        (ContextTable(), SparseParity(((2, 1),), 60), r"1 queries, 2\^30 contexts.*take context lengths below 30"),
+    ],
+)
+def test_closed_forms_refuse_what_they_cannot_learn(learner, task, message):
+    with pytest.raises(ValueError, match=message):
+        learner.fit(task, min(task.max_context_length, 30), 10, 0)
 
 
 def test_gradient_descent_learns_the_parities_it_can_see():
