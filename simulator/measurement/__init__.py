@@ -1,6 +1,7 @@
 """What is measured inside trained networks."""
 
 from simulator.measurement.attention_heads import echo_and_induction_scores, retrieval_heads
+from simulator.measurement.features import extract_features, feature_layers
 from simulator.measurement.intrinsic_dimension import (
     PAPER_THRESHOLDS,
     CorrectedParticipationRatio,
@@ -42,6 +43,8 @@ __all__ = [
     "binary_rank",
     "covariance_eigenvalues",
     "echo_and_induction_scores",
+    "extract_features",
+    "feature_layers",
     "gaussian_entropy",
     "kernel_density_entropy",
     "nearest_neighbour_entropy",

@@ -1,0 +1,94 @@
+"""Features of networks: the layers' own values, on the samples asked for, whatever the pieces."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from simulator.learners import GradientDescent, network_predictor
+from simulator.measurement import LinearRank, extract_features, feature_layers
+from simulator.models import Transformer, TwoBranchMLP
+from simulator.models.base import as_prediction
+from simulator.seeds import stream_key
+from simulator.tasks import EveryPosition, MarkovChain, SparseParity
+
+BRANCHES, TRANSFORMER = TwoBranchMLP(16, 6, 16), Transformer(depth=1, width=16, heads=2)
+PARITY = SparseParity(((2, 1), (4, 2), (7, 3)), 8)
+CHAIN = EveryPosition(MarkovChain.random(order=2, vocabulary_size=3, concentration=0.5, max_context_length=8))
+
+
+@functools.cache
+def network(model=BRANCHES, task=PARITY, length=5):
+    """Its parameters have no part in what is claimed here."""
+    return GradientDescent(model=model, steps=1).untrained(task, length)
+
+
+def test_layers_are_those_of_the_model():
+    assert set(feature_layers(network())) == {"layer 0", "layer 1", "layer 2"}
+    assert set(feature_layers(network(TRANSFORMER, CHAIN))) == {"embedding", "block 0", "readout"}
+
+
+@pytest.mark.parametrize(("model", "task", "last"), [(BRANCHES, PARITY, 2), (TRANSFORMER, CHAIN, None)])
+def test_the_prediction_is_made_from_them_masked_or_not(model, task, last):
+    """On the test samples of an evaluation: the last layer's values, read out by hand, are the prediction."""
+    predictor = network(model, task)
+    predicted = jax.jit(lambda p: p(task.sample(stream_key(3, "test"), range(30))))(predictor)
+    if task.every_position:
+        predicted = predicted[:, -1]
+    module = model.merged(task, predictor.parameters)
+    for masked in (True, False):
+        layer = "readout" if last is None else f"layer {last}"
+        values = jnp.asarray(extract_features(predictor, layer, 30, seed=3, masked=masked))
+        if last is None:
+            outputs = module.readout(values, "float32")
+        else:
+            outputs = values @ module.kernels[last][...] + module.biases[last][...][None]
+        np.testing.assert_allclose(as_prediction(task, outputs), predicted, rtol=1e-4, atol=1e-5)
+
+
+def test_pieces_change_nothing(monkeypatch):
+    whole = extract_features(network(), "layer 1", 50)
+    monkeypatch.setattr(network_predictor, "_PREDICTED_ACTIVATIONS", 7 * 16)
+    assert network().rows_at_a_time == 7
+    for n in (50, 21):
+        np.testing.assert_allclose(extract_features(network(), "layer 1", n), whole[:n], rtol=1e-5, atol=1e-6)
+
+
+def test_features_of_the_context_are_a_function_of_what_is_in_sight():
+    """l fair bits have 2^l values, and so have their features; none are in sight at l = 0."""
+    predictor = network()
+    for length in (1, 3):
+        features = extract_features(predictor, "layer 1", 200, length)
+        assert features.shape == (200, 6)
+        assert len(np.unique(features.round(4), axis=0)) == 2**length
+    assert LinearRank()(extract_features(predictor, "layer 1", 200, 1)) == 1
+    with pytest.raises(ValueError, match="the 200 samples are all equal"):
+        LinearRank()(extract_features(predictor, "layer 1", 200, 0))
+    own, other = (extract_features(predictor, "layer 1", 20, seed=seed) for seed in (0, 1))
+    assert not np.allclose(own, other)
+
+
+def test_the_length_is_the_predictors_unless_given():
+    predictor = network(length=3)
+    own = extract_features(predictor, "layer 1", 20)
+    np.testing.assert_array_equal(own, extract_features(predictor, "layer 1", 20, 3))
+    longer = dataclasses.replace(predictor, context_length=np.int32(8))
+    np.testing.assert_array_equal(extract_features(longer, "layer 1", 20, 3), own)
+    assert not np.allclose(extract_features(longer, "layer 1", 20), own)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("layer 9", 10), "TwoBranchMLP has the layers layer 0, layer 1, layer 2; got 'layer 9'"),
+        (("layer 1", 0), "n_samples must be between 1 and"),
+        (("layer 1", 10, 9), "context_length must be between 0 and 8; got 9"),
+        (("layer 1", 10, 3, -1), "seed must be between 0"),
+    ],
+)
+def test_impossible_questions_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        extract_features(network(), *arguments)
