@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from simulator.measurement.samples import centred, covariance_eigenvalues, neighbour_distances
+from simulator.measurement.samples import centred, covariance_eigenvalues, neighbour_distances, rounding
 from theory.checks import check_integer, check_number, set_fields
 
 PAPER_THRESHOLDS = (
@@ -132,12 +132,12 @@ class CorrectedParticipationRatio(DimensionEstimator):
 class LinearRank(DimensionEstimator):
     """Dimension of the flat space through all samples: the rank of the features with their mean removed.
 
-    Singular values below max(n, p) eps of the largest are rounding, eps that of the features' own precision.
+    Singular values below 10 eps |X| are taken for rounding, |X|^2 being the sum of all squared features.
     """
 
     def __call__(self, features: Float[np.ndarray, "n p"]) -> float:
         n, p = features.shape
-        rank = np.linalg.matrix_rank(centred(features), rtol=max(n, p) * np.finfo(features.dtype).eps)
+        rank = np.linalg.matrix_rank(centred(features), tol=rounding(features))
         if rank == n - 1 < p:
             raise ValueError(f"{n} samples have no rank above {n - 1}, which they have: take more samples")
         return float(rank)
@@ -198,7 +198,8 @@ class TwoNN(NeighbourEstimator):
 
     def measured(self, x: Float[np.ndarray, "n p"]) -> float:
         estimator = _library().TwoNN(discard_fraction=0.0, dist=True, method="mle")
-        return estimator.fit(neighbour_distances(x, 2)).dimension_
+        with np.errstate(divide="ignore"):  # of a line that it prepares and does not fit
+            return estimator.fit(neighbour_distances(x, 2)).dimension_
 
 
 @dataclasses.dataclass(frozen=True)

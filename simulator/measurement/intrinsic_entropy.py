@@ -8,7 +8,7 @@ import scipy.linalg
 from jaxtyping import Float
 from scipy.special import digamma, gammaln
 
-from simulator.measurement.samples import centred, covariance_eigenvalues, neighbour_distances
+from simulator.measurement.samples import centred, covariance_eigenvalues, neighbour_distances, rounding
 from theory.checks import check_choice, check_integer, check_positive
 from theory.types import Integer, Scalar
 
@@ -34,7 +34,7 @@ def sum_of_log_eigenvalues(features: Float[np.ndarray, "n p"], leading: Integer)
     """
     eigenvalues = covariance_eigenvalues(features)
     N = check_integer("leading", leading, 1, len(eigenvalues))
-    least = _rounding(features) * eigenvalues[0]
+    least = max(rounding(features) ** 2 / (len(features) - 1), _rounding_of_covariance(features) * eigenvalues[0])
     if eigenvalues[N - 1] <= least:
         raise ValueError(
             f"leading = {N} takes in eigenvalues of zero: the features have {np.count_nonzero(eigenvalues > least)}"
@@ -54,7 +54,7 @@ def gaussian_entropy(features: Float[np.ndarray, "n p"]) -> float:
     """
     x = centred(features)
     n, p = x.shape
-    log_determinant = 2 * np.sum(np.log(np.diag(_factor_of_covariance(x, _rounding(features)))))
+    log_determinant = 2 * np.sum(np.log(np.diag(_factor_of_covariance(features, x))))
     bias = np.sum(digamma((n - np.arange(1, p + 1)) / 2) - math.log((n - 1) / 2))
     return float(p / 2 * math.log(2 * math.pi * math.e) + (log_determinant - bias) / 2)
 
@@ -100,7 +100,7 @@ def kernel_density_entropy(
     h = bandwidth_factor(bandwidth, n, p) if isinstance(bandwidth, str) else check_positive("bandwidth", bandwidth)
     log_volume = p * math.log(h)
     if kernel == "covariance":
-        factor = _factor_of_covariance(x, _rounding(features))
+        factor = _factor_of_covariance(features, x)
         log_volume += float(np.sum(np.log(np.diag(factor))))
         x = scipy.linalg.solve_triangular(factor, x.T, lower=True, overwrite_b=True).T
     x /= h
@@ -143,13 +143,13 @@ def nearest_neighbour_entropy(features: Float[np.ndarray, "n p"], dimension: Sca
     return float(digamma(n) - digamma(k) + log_volume + d * np.mean(np.log(distances)))
 
 
-def _rounding(features: Float[np.ndarray, "n p"]) -> float:
-    """Share of a variance that rounding of the features, or of their covariance in float64, can make up."""
-    return features.shape[1] * max(float(np.finfo(features.dtype).eps) ** 2, float(np.finfo(np.float64).eps))
+def _rounding_of_covariance(features: Float[np.ndarray, "n p"]) -> float:
+    """Share of a variance that rounding of the covariance itself can make up."""
+    return features.shape[1] * float(np.finfo(np.float64).eps)
 
 
-def _factor_of_covariance(x: Float[np.ndarray, "n p"], rounding: float) -> Float[np.ndarray, "p p"]:
-    """Lower triangular A with A A^T the covariance of samples without mean."""
+def _factor_of_covariance(features: Float[np.ndarray, "n p"], x: Float[np.ndarray, "n p"]) -> Float[np.ndarray, "p p"]:
+    """Lower triangular A, A A^T the covariance of the features; x is those without their mean."""
     n, p = x.shape
     if n <= p:
         raise ValueError(f"{n} samples leave the covariance of {p} features singular: take more than {p} samples")
@@ -165,6 +165,9 @@ def _factor_of_covariance(x: Float[np.ndarray, "n p"], rounding: float) -> Float
     except np.linalg.LinAlgError:
         raise ValueError(message) from None
     # Its squared diagonal is the share of each feature's variance that those before it leave open.
-    if np.diag(factor).min() ** 2 <= rounding:
+    left_open = np.diag(factor)
+    if left_open.min() ** 2 <= _rounding_of_covariance(features) or (left_open * scales).min() <= rounding(
+        features
+    ) / math.sqrt(n - 1):
         raise ValueError(message)
     return factor * scales[:, None]

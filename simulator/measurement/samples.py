@@ -19,8 +19,6 @@ def centred(features: Float[np.ndarray, "n p"], least_samples: Integer = 2) -> F
     Raises:
         ValueError: fewer than ``least_samples`` samples, a number that is not finite, or all samples equal.
     """
-    if features.ndim != 2:
-        raise ValueError(f"features must be a matrix, one sample a row; got an array of shape {features.shape}")
     n = features.shape[0]
     if n < least_samples:
         raise ValueError(f"at least {least_samples} samples are needed; got {n}")
@@ -34,6 +32,12 @@ def centred(features: Float[np.ndarray, "n p"], least_samples: Integer = 2) -> F
     whole -= whole.mean(axis=0)
     whole[:, constant] = 0.0  # and not the rounding of their mean
     return whole
+
+
+def rounding(features: Float[np.ndarray, "n p"]) -> float:
+    """10 eps |X|, eps of the features' own precision and |X|^2 the sum of all squares: smaller singular values may be
+    rounding, which is relative to the features and not to what is left of them without their mean."""
+    return 10 * float(np.finfo(features.dtype).eps) * float(np.linalg.norm(features))
 
 
 def covariance_eigenvalues(features: Float[np.ndarray, "n p"]) -> Float[np.ndarray, "values"]:

@@ -61,23 +61,23 @@ def test_features_of_the_context_are_a_function_of_what_is_in_sight():
     """l fair bits have 2^l values, and so have their features; none are in sight at l = 0."""
     predictor = network()
     for length in (1, 3):
-        features = extract_features(predictor, "layer 1", 200, length)
+        features = extract_features(predictor, "layer 1", 200, length, masked=True)
         assert features.shape == (200, 6)
         assert len(np.unique(features.round(4), axis=0)) == 2**length
-    assert LinearRank()(extract_features(predictor, "layer 1", 200, 1)) == 1
+    assert LinearRank()(extract_features(predictor, "layer 1", 200, 1, masked=True)) == 1
     with pytest.raises(ValueError, match="the 200 samples are all equal"):
-        LinearRank()(extract_features(predictor, "layer 1", 200, 0))
-    own, other = (extract_features(predictor, "layer 1", 20, seed=seed) for seed in (0, 1))
+        LinearRank()(extract_features(predictor, "layer 1", 200, 0, masked=True))
+    own, other = (extract_features(predictor, "layer 1", 200, seed=seed, masked=True) for seed in (0, 1))
     assert not np.allclose(own, other)
 
 
 def test_the_length_is_the_predictors_unless_given():
     predictor = network(length=3)
-    own = extract_features(predictor, "layer 1", 20)
-    np.testing.assert_array_equal(own, extract_features(predictor, "layer 1", 20, 3))
+    own = extract_features(predictor, "layer 1", 200, masked=True)
+    np.testing.assert_array_equal(own, extract_features(predictor, "layer 1", 200, 3, masked=True))
     longer = dataclasses.replace(predictor, context_length=np.int32(8))
-    np.testing.assert_array_equal(extract_features(longer, "layer 1", 20, 3), own)
-    assert not np.allclose(extract_features(longer, "layer 1", 20), own)
+    np.testing.assert_array_equal(extract_features(longer, "layer 1", 200, 3, masked=True), own)
+    assert not np.allclose(extract_features(longer, "layer 1", 200, masked=True), own)
 
 
 @pytest.mark.parametrize(
