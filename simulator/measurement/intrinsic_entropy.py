@@ -104,14 +104,14 @@ def kernel_density_entropy(
         log_volume += float(np.sum(np.log(np.diag(factor))))
         x = scipy.linalg.solve_triangular(factor, x.T, lower=True, overwrite_b=True).T
     x /= h
-    norms, logs = np.sum(x**2, axis=1), np.empty(n)
+    norms, logs = np.einsum("ij,ij->i", x, x), np.empty(n)
     rows = max(1, _BLOCK // n)
     for start in range(0, n, rows):
-        some = np.arange(start, min(start + rows, n))
+        some = slice(start, start + rows)
         exponents = x[some] @ x.T
         exponents -= norms[some, None] / 2
         exponents -= norms / 2
-        exponents[np.arange(len(some)), some] = -np.inf if leave_one_out else 0.0
+        np.fill_diagonal(exponents[:, some], -np.inf if leave_one_out else 0.0)
         largest = exponents.max(axis=1)
         np.exp(np.subtract(exponents, largest[:, None], out=exponents), out=exponents)
         logs[some] = largest + np.log(exponents.sum(axis=1))
@@ -153,7 +153,7 @@ def _factor_of_covariance(features: Float[np.ndarray, "n p"], x: Float[np.ndarra
     n, p = x.shape
     if n <= p:
         raise ValueError(f"{n} samples leave the covariance of {p} features singular: take more than {p} samples")
-    scales = np.sqrt(np.mean(x**2, axis=0) * (n / (n - 1)))
+    scales = np.sqrt(np.einsum("ij,ij->j", x, x) / (n - 1))
     if not scales.all():
         raise ValueError(f"{np.count_nonzero(scales == 0)} of {p} features are constant: leave them out")
     covariance = x.T @ x

@@ -68,7 +68,7 @@ def neighbour_distances(features: Float[np.ndarray, "n p"], neighbours: Integer)
             f"{twins} of {n} samples have an equal twin: nearest neighbours measure continuous features. For discrete "
             "ones take a rank or the covariance's eigenvalues, or leave out the twins"
         )
-    radius = np.sqrt(np.mean(np.sum(x**2, axis=1)))
+    radius = np.linalg.norm(x) / np.sqrt(n)
     first, second = distances[:, 0], distances[:, 1]
     unresolved = np.count_nonzero((first < _RESOLVED * radius) | (second - first < _RESOLVED * second))
     if unresolved > _MAX_UNRESOLVED_SHARE * n:

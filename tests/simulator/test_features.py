@@ -8,45 +8,41 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simulator.learners import GradientDescent, network_predictor
+from simulator.learners import network_predictor
 from simulator.measurement import LinearRank, extract_features, feature_layers
 from simulator.models import Transformer, TwoBranchMLP
 from simulator.models.base import as_prediction
 from simulator.seeds import stream_key
-from simulator.tasks import EveryPosition, MarkovChain, SparseParity
+from simulator.tasks import SparseParity
 
 BRANCHES, TRANSFORMER = TwoBranchMLP(16, 6, 16), Transformer(depth=1, width=16, heads=2)
 PARITY = SparseParity(((2, 1), (4, 2), (7, 3)), 8)
-CHAIN = EveryPosition(MarkovChain.random(order=2, vocabulary_size=3, concentration=0.5, max_context_length=8))
 
 
 @functools.cache
-def network(model=BRANCHES, task=PARITY, length=5):
+def network(model=BRANCHES, length=5):
     """Its parameters have no part in what is claimed here."""
-    return GradientDescent(model=model, steps=1).untrained(task, length)
+    parameters = jax.jit(lambda key: model.init(PARITY, key, length))(jax.random.key(0))
+    return network_predictor.NetworkPredictor(PARITY, model, parameters, np.int32(length))
 
 
 def test_layers_are_those_of_the_model():
     assert set(feature_layers(network())) == {"layer 0", "layer 1", "layer 2"}
-    assert set(feature_layers(network(TRANSFORMER, CHAIN))) == {"embedding", "block 0", "readout"}
+    assert set(feature_layers(network(TRANSFORMER))) == {"embedding", "block 0", "readout"}
 
 
-@pytest.mark.parametrize(("model", "task", "last"), [(BRANCHES, PARITY, 2), (TRANSFORMER, CHAIN, None)])
-def test_the_prediction_is_made_from_them_masked_or_not(model, task, last):
+@pytest.mark.parametrize(("model", "layer"), [(BRANCHES, "layer 2"), (TRANSFORMER, "readout")])
+def test_the_prediction_is_made_from_them_masked_or_not(model, layer):
     """On the test samples of an evaluation: the last layer's values, read out by hand, are the prediction."""
-    predictor = network(model, task)
-    predicted = jax.jit(lambda p: p(task.sample(stream_key(3, "test"), range(30))))(predictor)
-    if task.every_position:
-        predicted = predicted[:, -1]
-    module = model.merged(task, predictor.parameters)
+    predictor = network(model)
+    predicted = jax.jit(lambda p: p(PARITY.sample(stream_key(3, "test"), range(30))))(predictor)
+    module = model.merged(PARITY, predictor.parameters)
+    last = module.readout if model is TRANSFORMER else None
+    kernel, bias = (last.kernel, last.bias) if last is not None else (module.kernels[2], module.biases[2])
     for masked in (True, False):
-        layer = "readout" if last is None else f"layer {last}"
-        values = jnp.asarray(extract_features(predictor, layer, 30, seed=3, masked=masked))
-        if last is None:
-            outputs = module.readout(values, "float32")
-        else:
-            outputs = values @ module.kernels[last][...] + module.biases[last][...][None]
-        np.testing.assert_allclose(as_prediction(task, outputs), predicted, rtol=1e-4, atol=1e-5)
+        values = extract_features(predictor, layer, 30, seed=3, masked=masked)
+        outputs = values @ np.asarray(kernel[...]) + np.asarray(bias[...])
+        np.testing.assert_allclose(as_prediction(PARITY, jnp.asarray(outputs)), predicted, rtol=1e-4, atol=1e-5)
 
 
 def test_pieces_change_nothing(monkeypatch):
