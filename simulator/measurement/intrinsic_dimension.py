@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
-from simulator.measurement.samples import centred, covariance_eigenvalues, neighbour_distances, rounding
+from simulator.measurement.samples import centred, covariance_eigenvalues, from_extra, neighbour_distances, rounding
 from theory.checks import check_integer, check_number, set_fields
 
 PAPER_THRESHOLDS = (
@@ -280,11 +280,7 @@ def _share(name: str, value: float) -> float:
 
 
 def _library() -> ModuleType:
-    try:
-        import skdim.id
-    except ImportError as error:
-        raise ImportError('scikit-dimension is not installed: pip install "context-scaling[dimension]"') from error
-    return skdim.id
+    return from_extra("skdim.id")
 
 
 EXAMPLES: tuple[DimensionEstimator, ...] = (

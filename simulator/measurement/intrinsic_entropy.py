@@ -84,6 +84,8 @@ def kernel_density_entropy(
     eigenvalues. With more and more samples of a normal distribution of covariance C, and B = h^2 C, it becomes
     (p/2) ln(2 pi (1+h^2)) + (1/2) ln |C| + p / (2 (1+h^2)).
 
+    Pairs are taken block by block: 10,000 samples of 4096 features take less than 1 GiB beside themselves.
+
     Args:
         features: one sample a row.
         bandwidth: h; the rules are those of :func:`bandwidth_factor`.

@@ -1,5 +1,6 @@
 """A matrix of features as samples of a random vector: checks, covariance, and distances to nearest neighbours."""
 
+import importlib
 from types import ModuleType
 
 import numpy as np
@@ -59,7 +60,9 @@ def neighbour_distances(features: Float[np.ndarray, "n p"], neighbours: Integer)
     k = check_integer("neighbours", neighbours, 1)
     x = centred(features, max(k, 2) + 1)
     n = len(x)
-    index = _scikit_learn().NearestNeighbors(n_neighbors=max(k, 2)).fit(x).kneighbors(return_distance=False)
+    index = (
+        from_extra("sklearn.neighbors").NearestNeighbors(n_neighbors=max(k, 2)).fit(x).kneighbors(return_distance=False)
+    )
     # In many dimensions the search takes distances from products of matrices, which cannot tell a small one from zero.
     distances = np.sort(np.stack([np.linalg.norm(x - x[column], axis=1) for column in index.T], axis=1), axis=1)
     twins = np.count_nonzero(distances[:, 0] == 0)
@@ -79,9 +82,9 @@ def neighbour_distances(features: Float[np.ndarray, "n p"], neighbours: Integer)
     return distances[:, :k]
 
 
-def _scikit_learn() -> ModuleType:
+def from_extra(module: str) -> ModuleType:
+    """A module that the extra ``dimension`` brings, or an ImportError that says so."""
     try:
-        from sklearn import neighbors
+        return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError('scikit-learn is not installed: pip install "context-scaling[dimension]"') from error
-    return neighbors
+        raise ImportError(f'{module} is not installed: pip install "context-scaling[dimension]"') from error

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from simulator.learners import network_predictor
-from simulator.measurement import LinearRank, extract_features, feature_layers
+from simulator.measurement import LinearRank, extract_features, feature_layers, features
 from simulator.models import Transformer, TwoBranchMLP
 from simulator.models.base import as_prediction
 from simulator.seeds import stream_key
@@ -57,14 +57,26 @@ def test_features_of_the_context_are_a_function_of_what_is_in_sight():
     """l fair bits have 2^l values, and so have their features; none are in sight at l = 0."""
     predictor = network()
     for length in (1, 3):
-        features = extract_features(predictor, "layer 1", 200, length, masked=True)
-        assert features.shape == (200, 6)
-        assert len(np.unique(features.round(4), axis=0)) == 2**length
+        values = extract_features(predictor, "layer 1", 200, length, masked=True)
+        assert values.shape == (200, 6)
+        assert len(np.unique(values.round(4), axis=0)) == 2**length
     assert LinearRank()(extract_features(predictor, "layer 1", 200, 1, masked=True)) == 1
     with pytest.raises(ValueError, match="the 200 samples are all equal"):
         LinearRank()(extract_features(predictor, "layer 1", 200, 0, masked=True))
     own, other = (extract_features(predictor, "layer 1", 200, seed=seed, masked=True) for seed in (0, 1))
     assert not np.allclose(own, other)
+
+
+def test_a_masked_length_is_given_to_the_program_and_another_is_part_of_it(monkeypatch):
+    """So that all masked lengths share one program; the layer's values are stood in for by the length."""
+
+    def length_alone(predictor, key, start, rows):
+        known = isinstance(predictor.context_length, int)
+        return {"layer 0": jnp.full((rows, 1), jnp.asarray(predictor.context_length, jnp.float32) + 100 * known)}
+
+    monkeypatch.setattr(features, "_features", length_alone)
+    assert extract_features(network(), "layer 0", 3, 5, masked=True).tolist() == [[5.0]] * 3
+    assert extract_features(network(), "layer 0", 3, 5).tolist() == [[105.0]] * 3
 
 
 def test_the_length_is_the_predictors_unless_given():

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -116,6 +117,16 @@ def test_neighbours_refuse_discrete_features_and_too_few_samples(estimator, rng)
         estimator(rng.normal(size=(100, 12)))
     with pytest.raises(ValueError, match="two features or more"):
         estimator(rng.normal(size=(100, 1)))
+
+
+@each_neighbour
+def test_a_missing_library_is_named(estimator, monkeypatch, rng):
+    x = rng.normal(size=(100, 2))
+    for module in ("sklearn.neighbors", "skdim.id"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, module, None)
+            with pytest.raises(ImportError, match=rf'{module} is not installed: pip install "context-scaling'):
+                estimator(x)
 
 
 def test_estimators_refuse_a_sample_that_their_answer_saturates(rng):

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.special
 import scipy.stats
 from hypothesis import given
@@ -175,6 +176,17 @@ def test_nearest_neighbours_find_the_entropy_of_what_has_a_density(shape, rng):
         assert abs(np.mean(z)) < 4 * widest / math.sqrt(runs)
 
 
+def test_nearest_neighbours_have_no_bias_in_few_samples_but_that_of_chords(rng):
+    """n points on a circle: the arc a to the nearest is longer than t with probability (1 - t/pi)^(n-1)."""
+    n, runs = 8, 600
+    chords = scipy.integrate.quad(
+        lambda a: (n - 1) / math.pi * (1 - a / math.pi) ** (n - 2) * math.log(2 * math.sin(a / 2) / a), 0, math.pi
+    )[0]
+    found = np.array([nearest_neighbour_entropy(points_on_circles(rng, n, 1), 1, 1) for _ in range(runs)])
+    z = (found.mean() - math.log(2 * math.pi) - chords) / (found.std() / math.sqrt(runs))
+    assert abs(z) < 3
+
+
 def points_on_circles(rng, n, d):
     angles = rng.uniform(0, 2 * np.pi, (n, d))
     return np.hstack([np.cos(angles), np.sin(angles)])
@@ -201,8 +213,11 @@ def test_answers_of_parities_look_like_so_many_normal_variables_to_a_gaussian_es
 def test_what_has_no_entropy_is_refused(rng):
     x = rng.normal(size=(50, 4))
     dependent = np.column_stack([x, x[:, 0] - x[:, 1]])
+    # Rounding is relative to the features, not to their spread; and a pivot that it makes may be negative or not.
+    far = (dependent + 100).astype(np.float32)
+    others = [np.column_stack([y, y @ rng.normal(size=4)]) for y in rng.normal(size=(10, 50, 4))]
     for estimate in (gaussian_entropy, kernel_density_entropy):
-        for features in (dependent, dependent.astype(np.float32), np.column_stack([x, x[:, 0]])):
+        for features in (dependent, dependent.astype(np.float32), far, *others):
             with pytest.raises(ValueError, match="linear functions of others"):
                 estimate(features)
         with pytest.raises(ValueError, match="4 samples leave the covariance of 4 features singular"):
@@ -212,7 +227,7 @@ def test_what_has_no_entropy_is_refused(rng):
         with pytest.raises(ValueError, match="50 of 50 samples hold NaN"):
             estimate(x * np.nan)
     assert np.isfinite(kernel_density_entropy(dependent, kernel="isotropic"))
-    for features in (dependent, dependent.astype(np.float32)):
+    for features in (dependent, dependent.astype(np.float32), far, *others):
         with pytest.raises(ValueError, match=r"eigenvalues of zero: the features have 4"):
             sum_of_log_eigenvalues(features, 5)
 
