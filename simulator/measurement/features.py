@@ -55,9 +55,6 @@ def extract_features(
         0,
         predictor.task.max_context_length,
     )
-    layers = feature_layers(predictor)
-    if layer not in layers:
-        raise ValueError(f"{type(predictor.model).__name__} has the layers {', '.join(layers)}; got {layer!r}")
     key = stream_key(check_integer("seed", seed, 0, 2**31 - 1), "test")
     # A length that is a part of the program leaves out what is out of sight, one that is given to it masks.
     seeing = dataclasses.replace(predictor, context_length=np.int32(length))
@@ -75,7 +72,10 @@ def _layer(
 ) -> Float[Array, "rows F"]:
     if length is not None:
         predictor = dataclasses.replace(predictor, context_length=length)
-    return _features(predictor, key, start, rows)[layer]
+    layers = _features(predictor, key, start, rows)
+    if layer not in layers:
+        raise ValueError(f"{type(predictor.model).__name__} has the layers {', '.join(sorted(layers))}; got {layer!r}")
+    return layers[layer]
 
 
 def _features(predictor: NetworkPredictor, key: Key, start: Any, rows: int) -> dict[str, Float[Array, "rows F"]]:

@@ -168,9 +168,7 @@ def _factor_of_covariance(features: Float[np.ndarray, "n p"], x: Float[np.ndarra
     except np.linalg.LinAlgError:
         raise ValueError(message) from None
     # Its squared diagonal is the share of each feature's variance that those before it leave open.
-    left_open = np.diag(factor)
-    if left_open.min() ** 2 <= _rounding_of_covariance(features) or (left_open * scales).min() <= rounding(
-        features
-    ) / math.sqrt(n - 1):
+    left_open, least = np.diag(factor), rounding(features) / math.sqrt(n - 1)
+    if left_open.min() ** 2 <= _rounding_of_covariance(features) or (left_open * scales).min() <= least:
         raise ValueError(message)
     return factor * scales[:, None]
