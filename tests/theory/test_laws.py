@@ -31,9 +31,11 @@ def test_more_data_never_hurt(law):
 def test_optimum_is_the_argmin_of_the_loss_over_every_length_or_those_given(law):
     for size in SIZES:
         losses = law.loss(LENGTHS, size, truth())
-        assert law.optimal_context_length(size, truth()) == np.argmin(losses)
-        few = np.array([1, 4, 9, 30])
-        assert law.optimal_context_length(size, truth(), few) == few[np.argmin(losses[few])]
+        for few in (LENGTHS, np.array([1, 4, 9, 30])):
+            best = int(np.flatnonzero(few == law.optimal_context_length(size, truth(), few))[0])
+            assert losses[few[best]] == pytest.approx(losses[few].min(), rel=2e-15)
+            # The first of those that tie to rounding, as past a horizon.
+            assert np.all(losses[few[:best]] > losses[few].min() * (1 + 1e-15))
 
 
 @each_law
@@ -53,12 +55,18 @@ def test_a_fit_recovers_the_constants_of_a_noise_free_table(law):
 
 @each_law
 def test_a_fit_does_not_depend_on_the_unit_of_the_loss(law):
-    """Nats or bits: gaps, Bayes risk and so all constants but an amplitude scale together; predictions stay."""
+    """Nats or bits: gaps, Bayes risk and so all constants but an amplitude scale together; predictions stay.
+
+    A law that comes in nats cannot follow, and its fit to losses in bits shows it.
+    """
     table = table_of_law(law, noise=0.1)
     bits = table.copy()
     for name in ("loss", "approximation_loss", "bayes_risk", "bayes_risk_curve"):
         bits[name] = table[name] / np.log(2)
     in_nats, in_bits = fit(law, table), fit(law, bits)
+    if law.in_nats:
+        assert in_bits.rms_residual > 2 * in_nats.rms_residual
+        return
     assert in_bits.rms_residual == pytest.approx(in_nats.rms_residual, rel=1e-4)
     gap = [
         f.law.approximation_loss(np.array([7]), np.array([500.0]), t)

@@ -28,6 +28,8 @@ class PowerLaw(Law):
     rate: float = 1.0
 
     name: ClassVar[str] = "power"
+    equation: ClassVar[str] = "A l^u D^(-alpha)"
+    growth: ClassVar[str] = "(C gamma D^alpha / (A u))^(1/(gamma+u))"
     source: ClassVar[str] = "data term of arXiv 2203.15556 times l^u"
     fitted: ClassVar[tuple[str, ...]] = ("amplitude", "length_exponent", "rate")
     positive: ClassVar[tuple[str, ...]] = ("amplitude",)
