@@ -55,5 +55,5 @@ class CorrelationHorizonLaw(Law):
     ) -> Iterable[Mapping[str, float]]:
         middle_length = float(np.median(np.maximum(context_length, 1)))
         middle_size = float(np.median(dataset_size))
-        for beta, factor in itertools.product((0.5, 1.0, 2.0), (0.1, 1.0, 10.0)):
+        for beta, factor in itertools.product((0.5, 1.5), (0.3, 3.0)):
             yield {"scale": factor * middle_size / middle_length ** (2 * beta), "correlation_exponent": beta}
