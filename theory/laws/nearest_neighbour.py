@@ -24,7 +24,13 @@ def distance_constant(dimension: Scalar | Array) -> Float[Array, "*cells"]:
     d = np.asarray(dimension, np.float64)
     if not np.all(d > 0):
         raise ValueError(f"the dimension must be above 0; got {dimension!r}")
-    return np.asarray(np.exp(gammaln(1 + 2 / d) + 2 / d * gammaln(d / 2 + 1)) / np.pi)
+    return np.asarray(np.exp(log_distance_constant(d)))
+
+
+def log_distance_constant(dimension: Scalar | Array) -> Float[Array, "*cells"]:
+    """The logarithm of :func:`distance_constant`, which overflows at dimensions near zero."""
+    d = np.asarray(dimension, np.float64)
+    return np.asarray(gammaln(1 + 2 / d) + 2 / d * gammaln(d / 2 + 1) - np.log(np.pi))
 
 
 @dataclasses.dataclass(frozen=True)

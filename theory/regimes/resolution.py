@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from theory.checks import check_choice, check_positive, set_fields
-from theory.laws.nearest_neighbour import distance_constant
+from theory.laws.nearest_neighbour import log_distance_constant
 from theory.regimes.base import Regime
 from theory.types import Array, Scalar
 
@@ -89,8 +89,9 @@ class NearestNeighbourLimited(Regime):
 
     def approximation_loss(self, context_length: Array, dataset_size: Scalar) -> Float[Array, "*lengths"]:
         l = np.asarray(context_length, np.float64)
-        constant = distance_constant(l) if self.constant == "exact" else l / (4 * np.pi)
-        return np.asarray(self.amplitude * constant * np.exp(-2 / l * np.log(dataset_size)))
+        log_constant = log_distance_constant(l) if self.constant == "exact" else np.log(l / (4 * np.pi))
+        # Far below one token, where no constant means anything, the exponential must not overflow.
+        return np.asarray(self.amplitude * np.exp(np.minimum(log_constant - 2 / l * np.log(dataset_size), 600.0)))
 
     def leading_order(self, dataset_size: Scalar | Array) -> Float[Array, "*sizes"]:
         log_D = np.log(np.asarray(dataset_size, np.float64))
