@@ -1,15 +1,19 @@
 """One battery over all laws; adding a law to ``theory.laws.EXAMPLES`` tests it."""
 
+import pathlib
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import theory.laws
 from tests.tables import table_of_law, truth
 from theory.fitting import fit
 from theory.laws import EXAMPLES, IntrinsicDimensionLaw, PowerLaw, SaturatingLaw, Truth
 
 each_law = pytest.mark.parametrize("law", EXAMPLES, ids=lambda law: law.name)
+TABLE = pathlib.Path(theory.laws.__file__).parent / "README.md"
 LENGTHS, SIZES = np.arange(33), np.array([32, 100, 1000, 10**6])
 
 
@@ -25,6 +29,38 @@ def test_loss_is_the_bayes_risk_plus_a_gap_that_is_never_negative_and_absent_wit
 def test_more_data_never_hurt(law):
     gap = law.approximation_loss(LENGTHS[:, None], SIZES[None, :].astype(float), truth())
     assert np.all(np.diff(gap, axis=1) <= 0)
+
+
+@each_law
+def test_the_exponent_of_data_is_what_a_bigger_sample_gains_and_never_negative(law):
+    """Exponents between D and 1.02 D average to the drop of ln G; NaN where there is nothing to gain."""
+    l, D = LENGTHS[:, None], SIZES[None, :].astype(float)
+    first, last = (law.approximation_loss(l, D * f, truth()) for f in (1.0, 1.02))
+    exponent = law.data_exponent(l, D * np.sqrt(1.02), truth())
+    defined = (first > 0) & (last > 0) & np.isfinite(first) & np.isfinite(last)
+    assert not np.isinf(exponent).any()
+    assert np.all(exponent[np.isfinite(exponent)] >= -1e-9)
+    smooth = defined & np.isfinite(exponent) & (first < truth().largest_gap(l) * 0.99)
+    drop = np.log(first[smooth] / last[smooth]) / np.log(1.02)
+    assert np.quantile(np.abs(drop - exponent[smooth]) / (1 + exponent[smooth]), 0.95) < 0.02
+
+
+@each_law
+def test_conditions_are_named_and_decided_cell_by_cell(law):
+    for name, holds in law.conditions(LENGTHS[:, None], SIZES[None, :].astype(float), truth()).items():
+        assert name.strip()
+        assert holds.dtype == bool
+        assert holds.shape == (33, 4)
+
+
+def test_names_are_distinct_and_the_table_of_laws_has_a_row_for_each():
+    """Law, equation and growth stand there as the law itself says them."""
+    assert len({law.name for law in EXAMPLES}) == len({type(law) for law in EXAMPLES}) == len(EXAMPLES)
+    rows = [line.split(" | ") for line in TABLE.read_text().splitlines() if line.startswith("| [")]
+    found = {row[0].split("[")[1].split("]")[0]: row[1:3] for row in rows}
+    for law in EXAMPLES:
+        assert found[type(law).__name__] == [f"`{law.equation}`", law.growth.replace("*", "\\*")]
+    assert all(len(row) == 5 for row in rows)
 
 
 @each_law
