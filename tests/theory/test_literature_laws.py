@@ -55,6 +55,10 @@ def gap(law, length, size, truth=TRUTH):
     return law.approximation_loss(np.asarray(length), np.asarray(size, np.float64), truth)
 
 
+def holds(law, condition, length, size, truth=TRUTH):
+    return law.conditions(np.asarray(length), np.asarray(size, np.float64), truth)[condition].tolist()
+
+
 # The main paper's law
 
 
@@ -100,8 +104,8 @@ def test_the_paper_s_law_makes_the_optimum_shrink_with_data_where_its_condition_
     sizes = np.exp([5.0, 8.0])
     assert law.optimal_context_length(sizes[0], truth) == 30
     assert law.optimal_context_length(sizes[1], truth) < 30
-    assert not law.conditions(np.array([30]), sizes, truth)["l* grows with D"].any()
-    assert law.conditions(np.array([30]), np.exp(40.0), truth)["l* grows with D"].all()
+    assert holds(law, "l* grows with D", [30], sizes, truth) == [False, False]
+    assert holds(law, "l* grows with D", 30, np.exp(40.0), truth)
 
 
 # What is solved behind the saturating law
@@ -138,7 +142,7 @@ def test_the_variance_limited_law_is_the_exact_risk_of_least_squares(channels):
     l, D = np.arange(40)[:, None], np.array([20.0, 45.0, 300.0])
     R = TRUTH.bayes_risk[:40, None]
     # Past its singularity least squares is another estimator; the law says infinite.
-    exact = np.nan_to_num(least_squares_risk(R, channels * l, D), nan=np.inf)
+    exact = np.nan_to_num(least_squares_risk(R, channels * l, D), nan=np.inf, posinf=np.inf)
     law = VarianceLimitedLaw(parameters_per_token=channels)
     np.testing.assert_allclose(law.loss(l, D, TRUTH), exact, rtol=1e-14)
     np.testing.assert_array_equal(
@@ -177,7 +181,7 @@ def test_the_distance_constant_is_that_of_the_exact_distances_and_the_published_
 
 def test_the_nearest_of_simulated_points_on_a_torus_is_where_the_law_says():
     """f(x) = x: the squared error of copying the nearest point is r^2."""
-    rng, D, queries = np.random.default_rng(1), 4000, 1500
+    rng, D, queries = np.random.default_rng(1), 2500, 600
     for d in (1, 2, 3):
         difference = np.abs(rng.random((queries, 1, d)) - rng.random((1, D, d)))
         r2 = np.sum(np.minimum(difference, 1 - difference) ** 2, axis=2).min(axis=1)
@@ -185,8 +189,7 @@ def test_the_nearest_of_simulated_points_on_a_torus_is_where_the_law_says():
 
 
 def test_the_nearest_neighbour_law_asks_for_a_sample_within_reach():
-    conditions = NearestNeighbourLaw().conditions(np.array([2, 64]), 1e4, TRUTH)
-    assert conditions["nearest sample within the torus"].tolist() == [True, False]
+    assert holds(NearestNeighbourLaw(), "nearest sample within the torus", [2, 64], 1e4) == [True, False]
 
 
 def test_many_pieces_are_many_least_squares_of_few_samples_each():
@@ -197,7 +200,7 @@ def test_many_pieces_are_many_least_squares_of_few_samples_each():
     coarse = [gap(PiecewiseLinearLaw(3.0, pieces), 6, 1e300) for pieces in (8.0, 64.0)]
     assert coarse[0] == pytest.approx(3 * 36 * 8 ** (-4 / 6) / (4 * np.pi**2))
     assert coarse[1] / coarse[0] == pytest.approx(8 ** (-4 / 6))
-    assert law.conditions(np.array([6]), np.array([299.0, 301.0]), TRUTH)["sufficient data"].tolist() == [False, True]
+    assert holds(law, "sufficient data", [6], [299.0, 301.0]) == [False, True]
 
 
 def test_with_many_pieces_the_optimum_grows_with_the_samples_of_a_piece():
@@ -218,8 +221,7 @@ def test_the_horizon_makes_the_loss_of_a_long_context_fall_as_gamma_over_two_bet
     assert -np.log(losses[1] / losses[0]) / np.log(D[1] / D[0]) == pytest.approx(gamma / (2 * beta), rel=1e-3)
     assert law.optimal_context_length(D * 1.0001, truth).tolist() == [21, 41]
     assert law.optimal_context_length(1e30, truth) == 4000
-    within = law.conditions(np.array([20, 21]), D[0] * 1.0001, truth)["within the horizon"]
-    assert within.tolist() == [True, False]
+    assert holds(law, "within the horizon", [20, 21], D[0] * 1.0001, truth) == [True, False]
 
 
 def test_a_risk_is_interpolated_through_its_values_without_rising():
@@ -232,8 +234,8 @@ def test_a_risk_is_interpolated_through_its_values_without_rising():
 def test_a_state_is_full_where_the_information_passes_what_it_holds():
     """I(l) = 2 sqrt(l) against 0.5 * 16 + 2 = 10 nats: l_s = 25, at any D."""
     law = StateLimitedLaw(0.5, 16.0, log_tokens=2.0, information=2.0, information_exponent=0.5)
-    held = law.conditions(np.array([[25], [26]]), np.array([10.0, 1e9]), TRUTH)["state holds the information"]
-    assert held.tolist() == [[True, True], [False, False]]
+    held = holds(law, "state holds the information", [[25], [26]], np.array([10.0, 1e9]))
+    assert held == [[True, True], [False, False]]
     assert law.optimal_context_length(np.array([10.0, 1e9]), TRUTH).tolist() == [25, 25]
     np.testing.assert_allclose(law.loss(np.array([10, 25, 300]), 1e3, TRUTH), TRUTH.bayes_risk[[10, 25, 25]])
 
@@ -248,10 +250,7 @@ def test_the_table_law_is_the_large_data_excess_of_a_table(rng):
     law = TableLaw(vocabulary=3.0, classes=4)
     excess = table_risk(joint, 10**5) - entropy
     assert gap(law, 3, 1e5) == pytest.approx(excess, rel=0.02)
-    assert law.conditions(np.array([3]), np.array([26.0, 27.1]), TRUTH)["as many samples as contexts"].tolist() == [
-        False,
-        True,
-    ]
+    assert holds(law, "as many samples as contexts", [3], [26.0, 27.1]) == [False, True]
 
 
 def test_a_table_without_samples_is_as_good_as_no_context_and_its_optimum_grows_as_a_logarithm():
@@ -263,20 +262,21 @@ def test_a_table_without_samples_is_as_good_as_no_context_and_its_optimum_grows_
 
 
 def test_ridge_on_all_products_of_two_bits_needs_data_in_proportion_to_their_number():
-    """Noise-free parities: what is left is one curve in D / C(l, 2), and far from one in D / l."""
+    """Noise-free parities, ridge -> 0: 1 - D/C(l, 2) of the signal is left, whatever l; no function of D/l."""
     rng, trials = np.random.default_rng(2), 60
 
     def left(l, n):
         x = rng.choice([-1.0, 1.0], size=(trials, n, l))
         i, j = np.triu_indices(l, 1)
         products = x[:, :, i] * x[:, :, j]
-        kernel = products @ products.transpose(0, 2, 1) + 0.5 * np.eye(n)
+        kernel = products @ products.transpose(0, 2, 1) + 1e-6 * np.eye(n)
         weights = products.transpose(0, 2, 1) @ np.linalg.solve(kernel, products[:, :, :1])
         return float(np.mean(np.sum(weights[..., 0] ** 2, axis=1) - 2 * weights[:, 0, 0] + 1))
 
     for share in (0.4, 0.8):
         few, many = (left(l, round(share * math.comb(l, 2))) for l in (8, 16))
-        assert few == pytest.approx(many, abs=0.06)
+        assert few == pytest.approx(1 - share, abs=0.06)
+        assert many == pytest.approx(1 - share, abs=0.06)
     assert left(16, round(0.8 * 28 * 2)) > left(8, round(0.8 * 28)) + 0.2
     law, D = PolynomialThresholdLaw(1.3, 2.0, degree=2, n_tasks=5), 1000.0
     ratio = [gap(law, l, D * math.comb(l, 2)) / TRUTH.largest_gap(np.array(l)) for l in (8, 16)]
@@ -292,8 +292,8 @@ def test_thresholds_sit_where_the_candidates_are_outnumbered():
     assert gap(bayes, 20, 4 * 2 * math.log2(math.comb(20, 3) - 1)) == pytest.approx(ceiling / 2)
     for law in (kernel, bayes):
         assert gap(law, 2, 1.0) == 0
-        enough = law.conditions(np.array([20]), np.array([10.0, 1e5]), TRUTH)["enough samples for every task"]
-        assert enough.tolist() == [False, True]
+        enough = holds(law, "enough samples for every task", [20], np.array([10.0, 1e5]))
+        assert enough == [False, True]
 
 
 def test_the_logarithmic_threshold_follows_a_simulated_posterior_over_parities():
@@ -310,7 +310,7 @@ def test_the_logarithmic_threshold_follows_a_simulated_posterior_over_parities()
         right = np.sum(survives & agrees[:, 0], axis=1) / survives.sum(axis=1)
         measured.append(-np.log(right).mean())
         predicted.append(float(gap(LogThresholdLaw(), l, n, truth)))
-    assert np.max(np.abs(np.array(measured) - predicted)) < 0.1
+    assert np.max(np.abs(np.array(measured) - predicted)) < 0.12
     half = [np.interp(-np.log(2) / 2, -np.array(curve), np.arange(1, 18)) for curve in (measured, predicted)]
     assert half[0] == pytest.approx(half[1], abs=0.5)
 
@@ -338,10 +338,7 @@ def test_quanta_fall_with_the_exponent_of_their_tail():
     ratio = gap(law, 20, 1e9) / gap(law, 10, 1e9) * TRUTH.largest_gap(np.array(10)) / TRUTH.largest_gap(np.array(20))
     assert ratio == pytest.approx(2 ** (1.5 / 3), rel=1e-3)
     assert gap(law, 10, 1e-3) == pytest.approx(TRUTH.largest_gap(np.array(10)))
-    assert law.conditions(np.array([4]), np.array([100.0, 1e4]), TRUTH)["commonest quantum learned"].tolist() == [
-        False,
-        True,
-    ]
+    assert holds(law, "commonest quantum learned", [4], [100.0, 1e4]) == [False, True]
 
 
 # Model size and data
@@ -479,14 +476,14 @@ def test_a_network_as_deep_as_wide_has_exponent_one_third():
 
 
 def test_performance_saturates_in_compute_and_context_and_breaks_at_the_window():
-    law = MontgomeryLaw(1.0, 1e20, 0.5, 2.0, 100.0, 0.7, window=4096.0, width=50.0)
+    law = MontgomeryLaw(1.0, 1e20, 0.5, 1.0, 2000.0, 0.7, window=4096.0, width=50.0)
     n = np.arange(1, 8000)
     found = law.performance(1e20, n)
     assert 3500 < n[found.argmax()] < 4096
     assert np.all(np.diff(law.performance(np.geomspace(1e15, 1e25, 20), 100.0)) > 0)
-    assert law.performance(1e40, 3000) == pytest.approx(1.0, abs=1e-6)
+    assert law.performance(1e40, 2000) == pytest.approx(1 - np.exp(-1), abs=1e-6)
     assert law.performance(0.0, 3000) == law.performance(1e40, 0.0) == 0
-    assert law.performance(1e20, 4096) == pytest.approx((1 - np.exp(-1)) / 2, rel=1e-6)
+    assert law.performance(1e20, 4096) == pytest.approx((1 - np.exp(-1)) * (1 - np.exp(-(2.048**0.7))) / 2)
 
 
 @pytest.mark.parametrize(

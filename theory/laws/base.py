@@ -32,7 +32,7 @@ class Truth:
 
     def largest_gap(self, context_length: Array) -> Float[Array, "*cells"]:
         """Gmax(l) = R(0) - R(l): the approximation loss of the best predictor that ignores the context."""
-        return self.bayes_risk[0] - self.bayes_risk[context_length]
+        return np.asarray(self.bayes_risk[0] - self.bayes_risk[context_length])
 
     def bayes_risk_between(self, context_length: Array) -> Float[Array, "*cells"]:
         """R at real context lengths in 0..L: monotone cubic interpolation, so that horizons can be fitted.
@@ -88,7 +88,9 @@ class Law(abc.ABC):
     ) -> Float[Array, "*cells"]:
         """-d ln G / d ln D at (l, D), by a symmetric difference in ln D; NaN where G is zero or infinite."""
         length, D = np.asarray(context_length), np.asarray(dataset_size, np.float64)
-        less, more = (self.approximation_loss(length, D * np.exp(h), truth) for h in (-_LOG_STEP, _LOG_STEP))
+        less, more = (
+            self.approximation_loss(length, np.asarray(D * np.exp(h)), truth) for h in (-_LOG_STEP, _LOG_STEP)
+        )
         defined = (less > 0) & (more > 0) & np.isfinite(less) & np.isfinite(more)
         ratio = np.where(defined, less, 1.0) / np.where(defined, more, 1.0)
         return np.where(defined, np.log(ratio) / (2 * _LOG_STEP), np.nan)

@@ -45,7 +45,7 @@ class CorrelationHorizonLaw(Law):
 
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         reached = truth.bayes_risk_between(np.minimum(context_length, self.horizon(dataset_size)))
-        return np.maximum(reached - truth.bayes_risk[context_length], 0.0)
+        return np.asarray(np.maximum(reached - truth.bayes_risk[context_length], 0.0))
 
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
         return {"within the horizon": np.asarray(context_length <= self.horizon(dataset_size))}

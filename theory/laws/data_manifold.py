@@ -62,11 +62,11 @@ class DataManifoldLaw(Law):
         return np.where(something, self.amplitude * (resolution + variance), 0.0)
 
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
-        more_data = np.asarray(dataset_size) > self.model_size
-        more_data = np.broadcast_arrays(more_data, context_length)[0].copy()
+        more_data = np.greater(np.broadcast_arrays(dataset_size, context_length)[0], self.model_size)
+        more, less = np.asarray(more_data), np.asarray(~more_data)
         return {
-            "data resolution-limited": ~more_data,
-            "model variance-limited": ~more_data,
-            "data variance-limited": more_data,
-            "model resolution-limited": more_data.copy(),
+            "data resolution-limited": less,
+            "model variance-limited": less,
+            "data variance-limited": more,
+            "model resolution-limited": more,
         }

@@ -50,7 +50,7 @@ class PolynomialThresholdLaw(Law):
         with np.errstate(divide="ignore"):  # no candidate: the logarithm of zero
             log_candidates = np.log(comb(context_length, self.degree))
         log_ratio = np.log(dataset_size / self.n_tasks) - np.log(self.samples_per_candidate) - log_candidates
-        return truth.largest_gap(context_length) * expit(-self.steepness * log_ratio)
+        return np.asarray(truth.largest_gap(context_length) * expit(-self.steepness * log_ratio))
 
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
         needed = self.n_tasks * self.samples_per_candidate * comb(context_length, self.degree)
@@ -99,7 +99,7 @@ class LogThresholdLaw(Law):
         with np.errstate(divide="ignore"):  # no wrong candidate: the logarithm of zero
             log_wrong = np.log(np.maximum(comb(context_length, self.degree) - 1, 0.0))
         left = log_wrong - dataset_size * np.log(2) / (self.samples_per_bit * self.n_tasks)
-        return truth.largest_gap(context_length) * expit(left)
+        return np.asarray(truth.largest_gap(context_length) * expit(left))
 
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
         bits = np.log2(np.maximum(comb(context_length, self.degree), 1.0))

@@ -89,7 +89,7 @@ class QuantaLaw(Law):
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         exponent = float(np.clip(self.exponent, 1e-3, 30.0))
         unlearned = unlearned_share(dataset_size, exponent, self.threshold(context_length))
-        return truth.largest_gap(context_length) * unlearned
+        return np.asarray(truth.largest_gap(context_length) * unlearned)
 
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
         """Once the commonest quantum is learned, D P_1 > m, the power law begins."""

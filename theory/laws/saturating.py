@@ -50,7 +50,7 @@ class SaturatingLaw(Law):
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         log_length = np.log(np.maximum(context_length, 1))
         log_ratio = np.log(dataset_size) - np.log(self.scale) - self.length_exponent * log_length
-        return truth.largest_gap(context_length) * expit(-self.steepness * log_ratio)
+        return np.asarray(truth.largest_gap(context_length) * expit(-self.steepness * log_ratio))
 
     def starting_points(
         self, context_length: Array, dataset_size: Array, truth: Truth

@@ -45,10 +45,11 @@ class TableLaw(Law):
         log_rows = context_length * np.log(self.vocabulary)
         excess = np.log((self.classes - 1) / 2) + log_rows - np.log(dataset_size)
         # Far above any ceiling the exponential must not overflow.
-        return np.minimum(np.exp(np.minimum(excess, 600.0)), truth.largest_gap(context_length))
+        return np.asarray(np.minimum(np.exp(np.minimum(excess, 600.0)), truth.largest_gap(context_length)))
 
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
-        return {"as many samples as contexts": np.log(dataset_size) >= context_length * np.log(self.vocabulary)}
+        log_rows = context_length * np.log(self.vocabulary)
+        return {"as many samples as contexts": np.asarray(np.log(dataset_size) >= log_rows)}
 
     def starting_points(
         self, context_length: Array, dataset_size: Array, truth: Truth

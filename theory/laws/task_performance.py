@@ -16,8 +16,8 @@ class MontgomeryLaw:
 
     Montgomery et al., "Predicting Task Performance with Context-aware Scaling Laws" (arXiv 2510.14919): both compute
     and context saturate, and a prompt that no longer fits the model's window loses. A share of the best performance,
-    no loss. The width w of the cut is a constant of this form here. Where it is small, P is largest just inside the
-    window.
+    no loss. The width w of the cut is a constant of this form here. P is largest inside the
+    window, the nearer its end the smaller w and the farther from saturation the context is there.
 
     Attributes:
         compute_amplitude: A.
