@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from theory.checks import check_integer
 from theory.fitting import Fit, cell_weights, fit_gap, root_gap
@@ -148,7 +148,7 @@ class _Outcome:
     """What laws made of one set of seeds."""
 
     fits: list[Fit]
-    predicted: Float[Array, "law D"]
+    predicted: Int[Array, "law D"]
     loss_error: Float[Array, "law"]
     log_likelihood: Float[Array, "law"]
     n_judged: int

@@ -44,7 +44,7 @@ NEAR_OPTIMUM = 0.1
 """Excess loss, in units of R(0) - R(L), at which a cell has half its weight."""
 _NO_CHANGE = 1e-6
 """Sizes of change of all residuals together that are rounding."""
-_WIDEST = 64.0
+_WIDEST = 20.0
 """Distance, in a constant or its logarithm, at which a profile counts as open."""
 
 
@@ -132,13 +132,13 @@ def profile_interval(law: Law, results: xr.Dataset, name: str, *, level: Scalar 
             nearby = _from_internal(nearby, (name,), np.array([value]))
             if not others:
                 return float(_cost(nearby, cells) - allowed)
-            solution = _polish(nearby, cells, others, _OF_RESAMPLES)
+            solution = _polish(nearby, cells, others, _FULL_EFFORT)
             nearby = solution.law
             return float(solution.cost - allowed)
 
         inner, outer = 0.0, 1e-3
         while outer < _WIDEST and excess(center + side * outer) < 0:
-            inner, outer = outer, outer + min(outer, 1.0)
+            inner, outer = outer, outer + min(outer, 2.0)
         end = side * np.inf
         if outer < _WIDEST:
             end = brentq(excess, center + side * inner, center + side * outer, xtol=1e-9)
@@ -171,8 +171,11 @@ def fit_gap(
     if not law.fitted:
         residuals = cells.residuals(law)
         return Fit(law, float(np.sqrt(np.mean(residuals**2))), residuals.size)
-    effort = _OF_RESAMPLES if polish_only else _FULL_EFFORT
-    best = min((_polish(start, cells, law.fitted, effort) for start in starts), key=lambda solution: solution.cost)
+    solutions = [_polish(start, cells, law.fitted, _FIRST_LOOK) for start in starts]
+    if not polish_only:
+        promising = sorted(solutions, key=lambda solution: solution.cost)[:_KEPT_STARTS]
+        solutions = [_polish(solution.law, cells, law.fitted, _FULL_EFFORT) for solution in promising]
+    best = min(solutions, key=lambda solution: solution.cost)
     residuals = cells.residuals(best.law)
     return Fit(best.law, float(np.sqrt(np.mean(residuals**2))), residuals.size, _flat_directions(best, residuals))
 
@@ -269,8 +272,10 @@ class _Effort:
 
 
 _FULL_EFFORT = _Effort(1e-12, None)
-_OF_RESAMPLES = _Effort(1e-8, 20)
-"""Starts at a neighbouring optimum; the constants of a resample are noise from the third digit on."""
+_FIRST_LOOK = _Effort(1e-8, 20)
+"""Tells good starts from bad ones, and suffices for a resample: it starts at the optimum of all seeds, and its
+constants are noise from the third digit on."""
+_KEPT_STARTS = 3
 
 
 @dataclasses.dataclass(frozen=True)
