@@ -36,12 +36,11 @@ from theory.checks import check_choice
 from theory.intervals import check_level, jackknife_interval
 from theory.laws.base import AnyLaw, Law, Truth
 from theory.loss_table import LossTableError, check_loss_table, seed_losses, truth_of
+from theory.residual import cell_weights, root_gap
 from theory.types import Array, Scalar
 
 HUBER_DELTA = 0.02
 """Residuals beyond this count linearly."""
-NEAR_OPTIMUM = 0.1
-"""Excess loss, in units of R(0) - R(L), at which a cell has half its weight."""
 _NO_CHANGE = 1e-6
 """Sizes of change of all residuals together that are rounding."""
 _WIDEST = 20.0
@@ -180,27 +179,6 @@ def fit_gap(
     return Fit(best.law, float(np.sqrt(np.mean(residuals**2))), residuals.size, _flat_directions(best, residuals))
 
 
-def unit_of(truth: Truth) -> float:
-    """U = R(0) - R(L): what the whole context is worth."""
-    unit = float(truth.bayes_risk[0] - truth.bayes_risk[-1])
-    if unit <= 0:
-        raise LossTableError("the Bayes risk does not fall with the context length: there is nothing to learn")
-    return unit
-
-
-def cell_weights(truth: Truth, context_lengths: Array, gap: Float[Array, "l D"]) -> Float[Array, "l D"]:
-    """w of every cell; 0 where the gap is not known."""
-    loss = truth.bayes_risk[context_lengths][:, None] + np.where(np.isfinite(gap), gap, np.inf)
-    smallest = loss.min(axis=0)
-    excess = loss - np.where(np.isfinite(smallest), smallest, 0.0)
-    return 1 / (1 + excess / (NEAR_OPTIMUM * unit_of(truth)))
-
-
-def root_gap(gap: Float[Array, "*cells"], context_length: Array, truth: Truth) -> Float[Array, "*cells"]:
-    """sqrt(min(G, Gmax(l)) / U)."""
-    return np.sqrt(np.minimum(gap, truth.largest_gap(context_length)) / unit_of(truth))
-
-
 class _Cells:
     """The measured cells as flat arrays."""
 
@@ -273,15 +251,13 @@ class _Effort:
 
 _FULL_EFFORT = _Effort(1e-12, None)
 _FIRST_LOOK = _Effort(1e-8, 20)
-"""Tells good starts from bad ones, and suffices for a resample: it starts at the optimum of all seeds, and its
-constants are noise from the third digit on."""
+"""Tells good starts from bad ones, and suffices for a resample, which starts at the optimum of all seeds."""
 _KEPT_STARTS = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class _Solution:
-    """A local minimum over the constants ``names``: the Jacobian is that of the residuals, as the Huber loss weighs
-    them."""
+    """A local minimum over the constants ``names``; the Jacobian is that of the residuals as Huber weighs them."""
 
     law: Law
     names: tuple[str, ...]

@@ -5,10 +5,10 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
-from theory.fitting import cell_weights
 from theory.intervals import interval_around, jackknife
 from theory.laws.base import Truth
 from theory.loss_table import LossTableError, check_loss_table, seed_losses, truth_of
+from theory.residual import cell_weights
 from theory.types import Array, Scalar
 
 _POINTS = 1024
