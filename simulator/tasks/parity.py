@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
 from simulator.tasks.randomness import choose, thresholds
@@ -43,6 +43,10 @@ class MultitaskParity(ClassificationTask):
         """f_k, summing to one."""
         weights = self._weights()
         return weights / weights.sum()
+
+    def samples_in_turn(self, dataset_size: int) -> Int[np.ndarray, "tasks"]:
+        """How many of the first D samples ask each task, where tasks have no frequencies and are asked in turn."""
+        return dataset_size // self.n_queries + (np.arange(self.n_queries) < dataset_size % self.n_queries)
 
     def solvable_tasks(self, context_length: Integer) -> int:
         """Number of tasks whose far bit is among the last l."""
