@@ -11,7 +11,7 @@ from theory.checks import check_integer
 from theory.fitting import Fit, fit_gap
 from theory.intervals import check_level
 from theory.laws.base import Law, Truth
-from theory.loss_table import LossTableError, check_loss_table, seed_losses, truth_of
+from theory.loss_table import LossTableError, check_gaps, check_loss_table, seed_losses, truth_of
 from theory.optimum import optimal_context_length
 from theory.residual import cell_weights, root_gap
 from theory.types import Array
@@ -62,7 +62,8 @@ def compare(
         ``rms_residual`` of the fit, ``constants`` and ``flat_directions`` (:class:`theory.fitting.Fit`).
 
     Raises:
-        LossTableError: fewer than one dataset size would be left on either side, or the table lacks what is needed.
+        LossTableError: fewer than one dataset size would be left on either side, the table lacks what is needed, or
+            holds a negative approximation loss.
     """
     check_level(level)
     table = check_loss_table(results, "loss", "approximation_loss")
@@ -90,6 +91,9 @@ def compare(
     mean_loss = seed_losses(table).mean(axis=2)
     gaps = seed_losses(table, "approximation_loss")
     gaps = np.where(np.isfinite(gaps).all(axis=2, keepdims=True), gaps, np.nan)
+    check_gaps(gaps)
+    if not np.isfinite(gaps[:, n_fitted:]).any():
+        raise LossTableError("no held-out cell has a finite approximation loss in every seed: nothing can be scored")
     trial = _Trial(lengths, sizes, n_fitted, truth)
     outcome = trial.play(laws, gaps)
     resampled = _resampled(trial, outcome, gaps, n_bootstrap, seed)

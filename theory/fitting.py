@@ -35,7 +35,7 @@ from scipy.stats import f as fisher
 from theory.checks import check_choice
 from theory.intervals import check_level, jackknife_interval
 from theory.laws.base import AnyLaw, Law, Truth
-from theory.loss_table import LossTableError, check_loss_table, seed_losses, truth_of
+from theory.loss_table import LossTableError, check_gaps, check_loss_table, seed_losses, truth_of
 from theory.residual import cell_weights, root_gap
 from theory.types import Array, Scalar
 
@@ -162,19 +162,18 @@ def fit_gap(
 ) -> Fit:
     """:func:`fit` on bare arrays; ``polish_only`` starts from the law's present constants alone (for resampling)."""
     cells = _Cells(law, context_lengths, dataset_sizes, gap, truth)
-    if polish_only or not law.fitted:
-        starts = [law]
-    else:
-        points = law.starting_points(cells.length, cells.size, truth)
-        starts = [_solve_separable(law.with_constants(point), cells) for point in points]
     if not law.fitted:
         residuals = cells.residuals(law)
         return Fit(law, float(np.sqrt(np.mean(residuals**2))), residuals.size)
-    solutions = [_polish(start, cells, law.fitted, _FIRST_LOOK) for start in starts]
-    if not polish_only:
+    if polish_only:
+        best = _polish(law, cells, law.fitted, _FIRST_LOOK)
+    else:
+        points = law.starting_points(cells.length, cells.size, truth)
+        starts = [_solve_separable(law.with_constants(point), cells) for point in points]
+        solutions = [_polish(start, cells, law.fitted, _FIRST_LOOK) for start in starts]
         promising = sorted(solutions, key=lambda solution: solution.cost)[:_KEPT_STARTS]
         solutions = [_polish(solution.law, cells, law.fitted, _FULL_EFFORT) for solution in promising]
-    best = min(solutions, key=lambda solution: solution.cost)
+        best = min(solutions, key=lambda solution: solution.cost)
     residuals = cells.residuals(best.law)
     return Fit(best.law, float(np.sqrt(np.mean(residuals**2))), residuals.size, _flat_directions(best, residuals))
 
@@ -185,11 +184,7 @@ class _Cells:
     def __init__(self, law: Law, context_lengths: Array, dataset_sizes: Array, gap: Array, truth: Truth):
         length, size = np.meshgrid(context_lengths, dataset_sizes.astype(np.float64), indexing="ij")
         usable = np.isfinite(gap)
-        if np.any(gap[usable] < 0):
-            raise LossTableError(
-                f"an approximation loss is never negative; the table holds {gap[usable].min():.6g}. Measure it against "
-                "the Bayes predictor, not as a difference of two noisy losses"
-            )
+        check_gaps(gap)
         if usable.sum() <= len(law.fitted):
             raise LossTableError(
                 f"{usable.sum()} usable cells cannot fix the {len(law.fitted)} constants of the law {law.name!r}: "

@@ -7,7 +7,7 @@ from scipy.interpolate import PchipInterpolator
 
 from theory.intervals import interval_around, jackknife
 from theory.laws.base import Truth
-from theory.loss_table import LossTableError, check_loss_table, seed_losses, truth_of
+from theory.loss_table import LossTableError, check_gaps, check_loss_table, seed_losses, truth_of
 from theory.residual import cell_weights
 from theory.types import Array, Scalar
 
@@ -48,8 +48,7 @@ def surface_optimum(results: xr.Dataset, *, level: Scalar = 0.9) -> xr.Dataset:
     lengths, sizes = table.indexes["context_length"].to_numpy(), table.indexes["dataset_size"].to_numpy()
     gaps = seed_losses(table, "approximation_loss")
     complete = np.isfinite(gaps).all(axis=2)
-    if np.any(gaps[complete] < 0):
-        raise LossTableError(f"an approximation loss is never negative; the table holds {gaps[complete].min():.6g}")
+    check_gaps(gaps)
     usable = complete & (gaps.mean(axis=2) > 0)
     if min(len(np.unique(axis)) for axis in np.nonzero(usable)) < 3 or usable.sum() < 7:
         raise LossTableError(

@@ -111,9 +111,7 @@ class LeastSquares(Learner):
             risks = minimum_norm_risk(errors, signal, regressors, dataset_size)
         else:
             risks = least_squares_risk(errors, regressors, dataset_size)
-        if task.loss == "log_loss":
-            return task.bayes_risk(context_length) + float(np.mean((risks - errors) / (2 * errors)))
-        return float(np.mean(risks))
+        return mean_loss(task, context_length, errors, risks)
 
     def cost(self, task: Task, runs: Sequence[Run], known_steps: KnownSteps) -> Cost:
         L, n_columns = task.max_context_length, _n_columns(task)
@@ -138,6 +136,15 @@ class LeastSquares(Learner):
                 seconds += per_solve * (1 + beyond)
         group = f"{type(self).__name__} on {L} tokens: one factorisation per seed, {len({r.seed for r in runs})} seeds"
         return Cost((group,), seconds, (seconds, seconds), 16 * _ROWS * n_columns * 4)
+
+
+def mean_loss(
+    task: Task, context_length: Integer, errors: Float[np.ndarray, "steps"], risks: Float[np.ndarray, "steps"]
+) -> float:
+    """The loss of a Gaussian task whose steps have expected squared errors ``risks``, V_s(l) ``errors`` at best."""
+    if task.loss == "log_loss":
+        return task.bayes_risk(context_length) + float(np.mean((risks - errors) / (2 * errors)))
+    return float(np.mean(risks))
 
 
 def _gaussian(task: Task, context_length: Integer) -> tuple[GaussianTask, int]:

@@ -1,7 +1,6 @@
 """The exact posterior over parities: the best that can be learned of a sparse parity from its samples."""
 
 import dataclasses
-import itertools
 import math
 from typing import Any
 
@@ -13,7 +12,7 @@ from scipy.stats import binom
 
 from simulator.learners.closed_form import ClosedForm
 from simulator.tasks.base import Examples, Task
-from simulator.tasks.parity import MultitaskParity
+from simulator.tasks.parity import MultitaskParity, subsets_in_sight
 from theory.checks import check_integer, check_number, set_fields
 from theory.learning_curves import parity_posterior_risk
 from theory.types import Integer
@@ -117,6 +116,7 @@ class ParityPosterior(ClosedForm):
         A task asked in turn has D/n samples, to one; a task of frequency f_k has Binomial(D, f_k) many.
         """
         self.check_task(task)
+        task.check_length(context_length)
         length, D = int(context_length), check_integer("dataset_size", dataset_size, 1)
         n_subsets = math.comb(length, self.size)
         visible = np.array([subset[0] <= length for subset in task.subsets()])
@@ -140,9 +140,7 @@ class ParityPosterior(ClosedForm):
                 f"{task.n_queries} queries with C({context_length}, {self.size}) subsets each have more than "
                 f"{_MOST_ENTRIES} bits between them: take a shorter context length, or fewer tasks"
             )
-        L = task.max_context_length
-        columns = itertools.chain.from_iterable(itertools.combinations(range(L - context_length, L), self.size))
-        return np.fromiter(columns, np.int32, number * self.size).reshape(number, self.size)
+        return subsets_in_sight(task.max_context_length, context_length, self.size)
 
     def _predictor(
         self, survivors: list[np.ndarray], samples: Int[np.ndarray, "queries"], n_subsets: int, context_length: int

@@ -1,7 +1,6 @@
 """Ridge regression on all products of k bits: what a kernel learns of parities, with its learning curve."""
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from scipy.special import comb
 from simulator.learners.base import Cost, KnownSteps, Run
 from simulator.learners.closed_form import ClosedForm
 from simulator.tasks.base import Examples, Task
-from simulator.tasks.parity import MultitaskParity
+from simulator.tasks.parity import MultitaskParity, subsets_in_sight
 from theory.checks import check_integer, check_positive, set_fields
 from theory.learning_curves import parity_ridge_risk
 from theory.types import Integer
@@ -115,15 +114,14 @@ class PolynomialRidge(ClosedForm):
         return PolynomialPredictor(weights, empty.monomials, slope, most, context_length)
 
     def untrained(self, task: Task, context_length: Integer) -> PolynomialPredictor:
-        L, length = task.max_context_length, int(context_length)
+        length = int(context_length)
         n_monomials = math.comb(length, self.degree)
         if task.n_queries * n_monomials > _MOST_WEIGHTS:
             raise ValueError(
                 f"{task.n_queries} queries and {n_monomials} products of {self.degree} of {length} bits are more than "
                 f"{_MOST_WEIGHTS} weights: take context lengths below {length}, or a lower degree"
             )
-        chosen = itertools.chain.from_iterable(itertools.combinations(range(L - length, L), self.degree))
-        monomials = np.fromiter(chosen, np.int32, n_monomials * self.degree).reshape(n_monomials, self.degree)
+        monomials = subsets_in_sight(task.max_context_length, length, self.degree)
         zeros = jnp.zeros(task.n_queries)
         weights = jnp.zeros((task.n_queries, n_monomials))
         return PolynomialPredictor(weights, jnp.asarray(monomials), zeros, zeros, length)

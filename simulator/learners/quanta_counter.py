@@ -67,8 +67,15 @@ class QuantaCounter(ClosedForm):
         counts = np.bincount(samples.query, minlength=task.n_queries)
         return dataclasses.replace(self.untrained(task, context_length), counts=jnp.asarray(counts, jnp.int32))
 
-    def expected_risk(self, task: MultitaskParity, context_length: Integer, dataset_size: Integer) -> float:
-        """Exact expected loss over data sets, in nats."""
+    def expected_risk(self, task: Task, context_length: Integer, dataset_size: Integer) -> float:
+        """Exact expected loss over data sets, in nats.
+
+        Raises:
+            ValueError: a task that is no multitask parity.
+        """
+        if not isinstance(task, MultitaskParity):
+            raise ValueError(f"the expected risk of counting is known for multitask parities; got {task!r:.100}")
+        task.check_length(context_length)
         D = check_integer("dataset_size", dataset_size, 1)
         visible = np.array([subset[0] <= context_length for subset in task.subsets()], np.float64)
         if task.relative_frequencies() is None:

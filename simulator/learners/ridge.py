@@ -6,7 +6,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
-from simulator.learners.least_squares import LeastSquares
+from simulator.learners.least_squares import LeastSquares, mean_loss
 from simulator.tasks.base import Task
 from simulator.tasks.gaussian_task import GaussianTask
 from theory.checks import check_positive, set_fields
@@ -60,9 +60,7 @@ class Ridge(LeastSquares):
         spectrum = np.concatenate([spectrum, np.ones(n_irrelevant)])
         rotated = np.concatenate([basis.T @ weights, np.zeros((n_irrelevant, task.n_steps))])
         risks = [
-            ridge_risk(spectrum, w, error, self.penalty, dataset_size).total
+            float(ridge_risk(spectrum, w, error, self.penalty, dataset_size).total)
             for w, error in zip(rotated.T, errors, strict=True)
         ]
-        if task.loss == "log_loss":
-            return task.bayes_risk(length) + float(np.mean((risks - errors) / (2 * errors)))
-        return float(np.mean(risks))
+        return mean_loss(task, length, errors, np.array(risks))

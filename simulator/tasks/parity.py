@@ -3,6 +3,7 @@
 import abc
 import bisect
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from typing import ClassVar
@@ -15,6 +16,15 @@ from simulator.tasks.base import ClassificationTask, ContextLength, Examples, In
 from simulator.tasks.randomness import choose, thresholds
 from simulator.tasks.threefry import random_words
 from theory.types import Integer
+
+
+def subsets_in_sight(
+    max_context_length: Integer, context_length: Integer, size: Integer
+) -> Int[np.ndarray, "subsets size"]:
+    """Columns of the context, oldest first, of each set of so many of the last l bits."""
+    L, l, k = int(max_context_length), int(context_length), int(size)
+    columns = itertools.chain.from_iterable(itertools.combinations(range(L - l, L), k))
+    return np.fromiter(columns, np.int32, math.comb(l, k) * k).reshape(-1, k)
 
 
 class MultitaskParity(ClassificationTask):

@@ -5,10 +5,8 @@ from jaxtyping import Float
 from scipy.special import xlog1py
 
 from theory.checks import check_number
+from theory.learning_curves.logarithm import STEP, log_integral_nodes
 from theory.types import Array, Scalar
-
-_STEP = 0.2
-"""Of the trapezoidal rule in ln t: the integrand is analytic for |Im ln t| < pi/2, so its error is e^(-pi^2/0.2)."""
 
 _SETTLED = 1000.0
 """Samples beyond which 2^-n would leave float64, and no risk moves any more."""
@@ -57,13 +55,11 @@ def parity_posterior_risk(
     survives = 2.0 ** -np.minimum(n, _SETTLED)
     half_noise = np.where(M == 0, 1.0, M) * survives * pi0 / (1 - pi0) / 2
     wrong, offset = M - known, known + half_noise
-    # Below the first t the integrand is negligible, beyond the last it vanishes.
-    last = 760 / min(float(offset.min(initial=1.0)), 1.0)
-    first = -38 - np.log(1 + 2 * float(offset.max(initial=0.0)) + float(wrong.max(initial=0.0)))
     total = np.zeros(M.shape)
-    for t in np.exp(np.arange(first, np.log(last), _STEP)):
+    largest = 2 * float(offset.max(initial=0.0)) + float(wrong.max(initial=0.0))
+    for t in log_integral_nodes(float(offset.min(initial=1.0)), largest):
         agree = survives / 2 * np.expm1(-t)
         # E e^-t(B + offset) - E e^-t(K + offset + r/2), as a product: the two may be all but equal.
         ratio = xlog1py(wrong, agree / (1 + agree)) - t * half_noise
         total -= np.exp(wrong * np.log1p(agree) - t * offset) * np.expm1(ratio)
-    return np.asarray(_STEP * total)
+    return np.asarray(STEP * total)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from theory.types import Array, Scalar
+from theory.wishart import unresolved_share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,11 +111,7 @@ def isotropic_ridge_risk(
     if not (np.all(w2 >= 0) and np.all(p >= 0)):
         raise ValueError(f"the signal and the number of features must not be negative; got {signal!r}, {n_features!r}")
     w2, p, sigma2, lam, D = np.broadcast_arrays(w2, p, *_checked(noise_variance, penalty, dataset_size))
-    b = 1 - p / D + lam
-    root = np.sqrt(b**2 + 4 * p / D * lam)
-    # penalty m, from whichever of the two forms of the root does not cancel.
-    small, large = b > 0, b <= 0
-    unresolved = np.where(small, 2 * lam / np.where(small, b + root, 1.0), (root - b) / np.where(large, 2 * p / D, 1.0))
+    unresolved = unresolved_share(D, p, D * lam)
     return _risk(np.asarray(w2 * unresolved**2), np.asarray(1 - p / D * (1 - unresolved) ** 2), sigma2)
 
 
