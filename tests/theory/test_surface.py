@@ -90,6 +90,17 @@ def covers(gaps, lengths, sizes, exact):
     return np.mean(within[inside]), float(found["growth_lower"]) <= growth <= float(found["growth_upper"])
 
 
+def test_cells_far_above_a_minimum_hardly_move_it():
+    """Those that lose a fifth of R(0) - R(L) more than the best of their dataset size, all half as large again."""
+    exact = table_of_law(LAW)
+    far = exact["loss"] - exact["loss"].min("context_length") > 0.2 * (truth().bayes_risk[0] - truth().bayes_risk[-1])
+    assert 10 < int(far.any("seed").sum()) < 60
+    gap = exact["approximation_loss"]
+    found = surface_optimum(exact.assign(approximation_loss=gap.where(~far, 1.5 * gap)))
+    middle = slice(2, 6)
+    assert found["optimal_context_length"].values[middle] == pytest.approx(EXACT[middle], rel=0.1)
+
+
 def test_a_surface_that_falls_to_an_end_of_the_grid_has_no_optimum():
     short = table_of_law(SaturatingLaw(20.0, 1.0, 1.5), noise=0.02).sel(context_length=[1, 2, 3])
     found = surface_optimum(short)

@@ -5,7 +5,7 @@ import pytest
 
 from tests.tables import LENGTHS, SIZES, table, table_of_law, truth
 from theory import compare, comparison_as_text, verdict
-from theory.laws import EXAMPLES, OffsetDimensionLaw, PowerLaw, SaturatingLaw
+from theory.laws import EXAMPLES, IntrinsicDimensionLaw, OffsetDimensionLaw, PowerLaw, SaturatingLaw
 from theory.verdict import STAYS
 
 LAW = PowerLaw(2.0, 1.0, 0.8)
@@ -32,8 +32,9 @@ def test_the_generating_law_scores_highest_on_its_own_noisy_table(law):
 
 
 def test_scores_are_those_of_the_residuals_of_held_out_cells():
-    """Written out cell by cell, from the residual's definition in theory/fitting.py, for a law that is not fitted."""
-    law = Off(2.2, 1.0, 0.75)
+    """Written out cell by cell, from the residual's definition in theory/fitting.py, for a law that is not fitted
+    and passes the ceiling R(0) - R(l) in some cells."""
+    law = Off(20.0, 1.0, 0.75)
     scores = compare(NOISY, [law], n_bootstrap=0).isel(law=0)
     R, mean = truth().bayes_risk, NOISY["approximation_loss"].mean("seed").values
     U, spread, squares, likelihood = R[0] - R[-1], float(scores["rms_residual"]), [], []
@@ -45,7 +46,7 @@ def test_scores_are_those_of_the_residuals_of_held_out_cells():
             def root(gap, ceiling=R[0] - R[l]):
                 return np.sqrt(np.minimum(gap, ceiling) / U)
 
-            r = w * (root(2.2 * l * D**-0.75) - root(mean[i, j]))
+            r = w * (root(20.0 * l * D**-0.75) - root(mean[i, j]))
             s = w * np.std(root(NOISY["approximation_loss"].values[i, j]), ddof=1) / 2
             squares.append(r**2)
             likelihood.append(-(r**2) / 2 / (s**2 + spread**2) - np.log(2 * np.pi * (s**2 + spread**2)) / 2)
@@ -62,8 +63,10 @@ def test_wins_are_shares_of_the_resamples_and_the_baseline_takes_no_part():
     assert float(wins.sel(law=LAW.name)) == 1
 
 
-def test_coverage_is_the_share_of_measured_optima_within_the_predicted_intervals():
-    held = COMPARISON.isel(dataset_size=slice(4, None)).sel(law=LAW.name)
+@pytest.mark.parametrize("law", [LAW, IntrinsicDimensionLaw()], ids=lambda law: law.name)
+def test_coverage_is_the_share_of_measured_optima_within_the_predicted_intervals(law):
+    """The paper's form predicts too short contexts here: its intervals end below what is measured."""
+    held = compare(NOISY, [law], n_bootstrap=20).isel(dataset_size=slice(4, None)).sel(law=law.name)
     inside = (held["predicted_lower"] <= held["optimal_context_length"]) & (
         held["optimal_context_length"] <= held["predicted_upper"]
     )
