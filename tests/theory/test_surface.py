@@ -91,14 +91,15 @@ def covers(gaps, lengths, sizes, exact):
 
 
 def test_cells_far_above_a_minimum_hardly_move_it():
-    """Those that lose a fifth of R(0) - R(L) more than the best of their dataset size, all half as large again."""
+    """Those that lose half of R(0) - R(L) more than the best of their dataset size, all made three times as large; if
+    all cells counted alike, the optima would move by 3 to 9 %."""
     exact = table_of_law(LAW)
-    far = exact["loss"] - exact["loss"].min("context_length") > 0.2 * (truth().bayes_risk[0] - truth().bayes_risk[-1])
-    assert 10 < int(far.any("seed").sum()) < 60
+    far = exact["loss"] - exact["loss"].min("context_length") > 0.5 * (truth().bayes_risk[0] - truth().bayes_risk[-1])
+    assert int(far.any("seed").sum()) == 6
     gap = exact["approximation_loss"]
-    found = surface_optimum(exact.assign(approximation_loss=gap.where(~far, 1.5 * gap)))
-    middle = slice(2, 6)
-    assert found["optimal_context_length"].values[middle] == pytest.approx(EXACT[middle], rel=0.1)
+    found = surface_optimum(exact.assign(approximation_loss=gap.where(~far, 3 * gap)))
+    middle = slice(1, 7)
+    assert found["optimal_context_length"].values[middle] == pytest.approx(EXACT[middle], rel=0.01)
 
 
 def test_a_surface_that_falls_to_an_end_of_the_grid_has_no_optimum():
