@@ -4,11 +4,12 @@ best = optimal_context_length(results)      # l*(D) with its interval
 table = compare(results, laws=[...])        # fitted on small dataset sizes, scored on large ones
 """
 
-from theory.comparison import Verdict, best_laws, compare, comparison_as_text, verdict
+from theory.comparison import best_laws, compare, comparison_as_text
 from theory.fitting import Fit, fit, profile_interval
 from theory.loss_table import LossTableError
 from theory.optimum import optimal_context_length
 from theory.surface import surface_optimum
+from theory.verdict import Verdict, verdict
 
 __all__ = [
     "Fit",

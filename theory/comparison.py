@@ -8,15 +8,15 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from theory.checks import check_integer
-from theory.fitting import Fit, cell_weights, fit_gap, root_gap
+from theory.fitting import Fit, fit_gap
 from theory.intervals import check_level
 from theory.laws.base import Law, Truth
-from theory.loss_table import LossTableError, check_loss_table, seed_losses, truth_of
+from theory.loss_table import LossTableError, check_gaps, check_loss_table, seed_losses, truth_of
 from theory.optimum import optimal_context_length
+from theory.residual import cell_weights, root_gap
 from theory.types import Array
+from theory.verdict import STAYS, verdict
 
-STAYS = "l* stays"
-"""Name of the baseline without a theory: l* stays what it was at the largest fitted dataset size."""
 _ROUNDING = 1e-6
 """Residual below which a law is exact: without it the likelihood of a noise-free table is unbounded."""
 
@@ -62,7 +62,8 @@ def compare(
         ``rms_residual`` of the fit, ``constants`` and ``flat_directions`` (:class:`theory.fitting.Fit`).
 
     Raises:
-        LossTableError: fewer than one dataset size would be left on either side, or the table lacks what is needed.
+        LossTableError: fewer than one dataset size would be left on either side, the table lacks what is needed, or
+            holds a negative approximation loss.
     """
     check_level(level)
     table = check_loss_table(results, "loss", "approximation_loss")
@@ -90,6 +91,9 @@ def compare(
     mean_loss = seed_losses(table).mean(axis=2)
     gaps = seed_losses(table, "approximation_loss")
     gaps = np.where(np.isfinite(gaps).all(axis=2, keepdims=True), gaps, np.nan)
+    check_gaps(gaps)
+    if not np.isfinite(gaps[:, n_fitted:]).any():
+        raise LossTableError("no held-out cell has a finite approximation loss in every seed: nothing can be scored")
     trial = _Trial(lengths, sizes, n_fitted, truth)
     outcome = trial.play(laws, gaps)
     resampled = _resampled(trial, outcome, gaps, n_bootstrap, seed)
@@ -220,53 +224,6 @@ def _prediction_intervals(
         intervals[:, :-1] = np.quantile(draws, ends, axis=0, method="closest_observation")
         intervals[:, [i for i, law in enumerate(laws) if not law.fitted]] = np.nan
     return intervals
-
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """Which law a comparison speaks for.
-
-    Attributes:
-        laws: the law, or those that cannot be told apart.
-        decided: whether it is one.
-        reason: the scores behind it, or why it is undecided.
-    """
-
-    laws: tuple[str, ...]
-    decided: bool
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{' or '.join(self.laws)}: {self.reason}" if self.decided else f"undecided: {self.reason}"
-
-
-def verdict(comparison: xr.Dataset) -> Verdict:
-    """The law with the highest score, if seeds drawn again do not change it; or undecided, with the reason.
-
-    Undecided when no law wins in a share ``level`` of the resamples, when there was nothing to resample, when every
-    held-out l* lies at the edge of what was measured, or when the winner's regret is no smaller than that of the
-    baseline without a theory.
-    """
-    laws = comparison.sel(law=comparison["law"] != STAYS)
-    level, wins, score = comparison.attrs["level"], laws["wins"].values, laws["score"].values
-    names = laws["law"].values.tolist()
-    order = np.argsort(-score, kind="stable")
-    best = names[order[0]]
-    second = f"{names[order[1]]} {score[order[1]]:.3f}" if len(order) > 1 else "none"
-    scores = f"score {score[order[0]]:.3f} nats a cell, runner-up {second}"
-    if np.isnan(wins).any():
-        return Verdict(tuple(names), False, f"no resamples of the seeds (one seed, or n_bootstrap = 0); {scores}")
-    if not int(comparison["n_scored"].max()):
-        return Verdict((best,), False, f"every held-out l* lies at an edge of the grid; {best}: {scores}")
-    share = f"first in {wins[order[0]]:.0%} of resamples"
-    if wins[order[0]] < level:
-        rivals = tuple(names[i] for i in order if wins[i] > (1 - level) / 2)
-        return Verdict(rivals, False, f"{best} is {share}, {level:.0%} asked; {scores}")
-    regret, stays = (float(comparison["mean_regret"].sel(law=law)) for law in (best, STAYS))
-    if regret >= stays > 0:
-        reason = f"{best} predicts best, but with regret {regret:.4g}, no smaller than {stays:.4g} without any theory"
-        return Verdict((best,), False, f"{reason}; {scores}")
-    return Verdict((best,), True, f"{scores}; {share}")
 
 
 def _listed(law: Law) -> str:

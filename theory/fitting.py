@@ -35,13 +35,12 @@ from scipy.stats import f as fisher
 from theory.checks import check_choice
 from theory.intervals import check_level, jackknife_interval
 from theory.laws.base import AnyLaw, Law, Truth
-from theory.loss_table import LossTableError, check_loss_table, seed_losses, truth_of
+from theory.loss_table import LossTableError, check_gaps, check_loss_table, seed_losses, truth_of
+from theory.residual import cell_weights, root_gap
 from theory.types import Array, Scalar
 
 HUBER_DELTA = 0.02
 """Residuals beyond this count linearly."""
-NEAR_OPTIMUM = 0.1
-"""Excess loss, in units of R(0) - R(L), at which a cell has half its weight."""
 _NO_CHANGE = 1e-6
 """Sizes of change of all residuals together that are rounding."""
 _WIDEST = 20.0
@@ -163,42 +162,20 @@ def fit_gap(
 ) -> Fit:
     """:func:`fit` on bare arrays; ``polish_only`` starts from the law's present constants alone (for resampling)."""
     cells = _Cells(law, context_lengths, dataset_sizes, gap, truth)
-    if polish_only or not law.fitted:
-        starts = [law]
-    else:
-        points = law.starting_points(cells.length, cells.size, truth)
-        starts = [_solve_separable(law.with_constants(point), cells) for point in points]
     if not law.fitted:
         residuals = cells.residuals(law)
         return Fit(law, float(np.sqrt(np.mean(residuals**2))), residuals.size)
-    solutions = [_polish(start, cells, law.fitted, _FIRST_LOOK) for start in starts]
-    if not polish_only:
+    if polish_only:
+        best = _polish(law, cells, law.fitted, _FIRST_LOOK)
+    else:
+        points = law.starting_points(cells.length, cells.size, truth)
+        starts = [_solve_separable(law.with_constants(point), cells) for point in points]
+        solutions = [_polish(start, cells, law.fitted, _FIRST_LOOK) for start in starts]
         promising = sorted(solutions, key=lambda solution: solution.cost)[:_KEPT_STARTS]
         solutions = [_polish(solution.law, cells, law.fitted, _FULL_EFFORT) for solution in promising]
-    best = min(solutions, key=lambda solution: solution.cost)
+        best = min(solutions, key=lambda solution: solution.cost)
     residuals = cells.residuals(best.law)
     return Fit(best.law, float(np.sqrt(np.mean(residuals**2))), residuals.size, _flat_directions(best, residuals))
-
-
-def unit_of(truth: Truth) -> float:
-    """U = R(0) - R(L): what the whole context is worth."""
-    unit = float(truth.bayes_risk[0] - truth.bayes_risk[-1])
-    if unit <= 0:
-        raise LossTableError("the Bayes risk does not fall with the context length: there is nothing to learn")
-    return unit
-
-
-def cell_weights(truth: Truth, context_lengths: Array, gap: Float[Array, "l D"]) -> Float[Array, "l D"]:
-    """w of every cell; 0 where the gap is not known."""
-    loss = truth.bayes_risk[context_lengths][:, None] + np.where(np.isfinite(gap), gap, np.inf)
-    smallest = loss.min(axis=0)
-    excess = loss - np.where(np.isfinite(smallest), smallest, 0.0)
-    return 1 / (1 + excess / (NEAR_OPTIMUM * unit_of(truth)))
-
-
-def root_gap(gap: Float[Array, "*cells"], context_length: Array, truth: Truth) -> Float[Array, "*cells"]:
-    """sqrt(min(G, Gmax(l)) / U)."""
-    return np.sqrt(np.minimum(gap, truth.largest_gap(context_length)) / unit_of(truth))
 
 
 class _Cells:
@@ -207,11 +184,7 @@ class _Cells:
     def __init__(self, law: Law, context_lengths: Array, dataset_sizes: Array, gap: Array, truth: Truth):
         length, size = np.meshgrid(context_lengths, dataset_sizes.astype(np.float64), indexing="ij")
         usable = np.isfinite(gap)
-        if np.any(gap[usable] < 0):
-            raise LossTableError(
-                f"an approximation loss is never negative; the table holds {gap[usable].min():.6g}. Measure it against "
-                "the Bayes predictor, not as a difference of two noisy losses"
-            )
+        check_gaps(gap)
         if usable.sum() <= len(law.fitted):
             raise LossTableError(
                 f"{usable.sum()} usable cells cannot fix the {len(law.fitted)} constants of the law {law.name!r}: "
@@ -273,15 +246,13 @@ class _Effort:
 
 _FULL_EFFORT = _Effort(1e-12, None)
 _FIRST_LOOK = _Effort(1e-8, 20)
-"""Tells good starts from bad ones, and suffices for a resample: it starts at the optimum of all seeds, and its
-constants are noise from the third digit on."""
+"""Tells good starts from bad ones, and suffices for a resample, which starts at the optimum of all seeds."""
 _KEPT_STARTS = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class _Solution:
-    """A local minimum over the constants ``names``: the Jacobian is that of the residuals, as the Huber loss weighs
-    them."""
+    """A local minimum over the constants ``names``; the Jacobian is that of the residuals as Huber weighs them."""
 
     law: Law
     names: tuple[str, ...]

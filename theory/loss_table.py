@@ -68,3 +68,13 @@ def seed_losses(results: xr.Dataset, variable: str = "loss") -> Float[Array, "l 
     """The losses as a float64 array; NaN or infinite where a run diverged or is missing."""
     table = check_loss_table(results, variable)
     return np.asarray(table[variable].transpose(*AXES).values, np.float64)
+
+
+def check_gaps(gaps: Float[Array, "*cells"]) -> None:
+    """Raise LossTableError if a finite approximation loss is negative."""
+    finite = gaps[np.isfinite(gaps)]
+    if np.any(finite < 0):
+        raise LossTableError(
+            f"an approximation loss is never negative; the table holds {finite.min():.6g}. Measure it against the "
+            "Bayes predictor, not as a difference of two noisy losses"
+        )

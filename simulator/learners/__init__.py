@@ -6,6 +6,10 @@ from simulator.learners.gradient_descent import GradientDescent
 from simulator.learners.least_squares import LeastSquares, LinearPredictor
 from simulator.learners.nearest_neighbour import NearestNeighbour, NeighbourPredictor
 from simulator.learners.network_predictor import NetworkPredictor
+from simulator.learners.parity_posterior import ParityPosterior, PosteriorPredictor
+from simulator.learners.polynomial_ridge import PolynomialPredictor, PolynomialRidge
+from simulator.learners.quanta_counter import QuantaCounter, QuantaPredictor
+from simulator.learners.ridge import Ridge
 from simulator.models.mlp import MLP
 from simulator.training.curriculum import Ramp, RandomContext, ShortContext, Stage
 
@@ -14,6 +18,10 @@ EXAMPLES: tuple[Learner, ...] = (
     GradientDescent(model=MLP(hidden_sizes=(32, 32)), steps=600, validation_size=512),
     NearestNeighbour(),
     ContextTable(),
+    ParityPosterior(),
+    QuantaCounter(threshold=2),
+    Ridge(0.01),
+    PolynomialRidge(degree=2, penalty=0.1),
 )
 """One modest instance of each learner."""
 
@@ -29,9 +37,16 @@ __all__ = [
     "NearestNeighbour",
     "NeighbourPredictor",
     "NetworkPredictor",
+    "ParityPosterior",
+    "PolynomialPredictor",
+    "PolynomialRidge",
+    "PosteriorPredictor",
     "Predictor",
+    "QuantaCounter",
+    "QuantaPredictor",
     "Ramp",
     "RandomContext",
+    "Ridge",
     "Run",
     "ShortContext",
     "Stage",

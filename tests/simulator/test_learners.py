@@ -5,10 +5,21 @@ import numpy as np
 import pytest
 
 from simulator.evaluation import evaluate
-from simulator.learners import EXAMPLES, ContextTable, GradientDescent, LeastSquares, NearestNeighbour, Run
+from simulator.learners import (
+    EXAMPLES,
+    ContextTable,
+    GradientDescent,
+    LeastSquares,
+    NearestNeighbour,
+    ParityPosterior,
+    PolynomialRidge,
+    QuantaCounter,
+    Ridge,
+    Run,
+)
 from simulator.models import MLP
 from simulator.specification import canonical_json, from_json
-from simulator.tasks import GaussianLookBack, ManifoldTeacher, MarkovChain, SparseParity
+from simulator.tasks import GaussianLookBack, ManifoldTeacher, MarkovChain, SparseParity, ZipfQuanta
 
 SERIES = GaussianLookBack.designed(1.0, 3.0, 1.0, 1.0, 8)
 PARITY = SparseParity(((2, 1), (3, 1), (6, 2)), 6)
@@ -16,7 +27,19 @@ CHAIN = MarkovChain.random(3, 2, 0.5, 8)
 MANIFOLD = ManifoldTeacher(
     8, gamma=12.0, noise_variance=0.0, dimension_profile=(1, 1, 1, 1, 2, 2, 2, 2), n_frequencies=1
 )
-TASKS = {LeastSquares: SERIES, GradientDescent: SERIES, NearestNeighbour: MANIFOLD, ContextTable: CHAIN}
+MANY_PARITIES = SparseParity.pareto(40, 8, 2, 1.0)
+QUANTA = ZipfQuanta(60, 8, alpha=0.5, distance_exponent=1.0)
+BITS = SparseParity(((2, 1), (3, 1), (4, 2), (8, 3)), 8)
+TASKS = {
+    LeastSquares: SERIES,
+    GradientDescent: SERIES,
+    NearestNeighbour: MANIFOLD,
+    ContextTable: CHAIN,
+    ParityPosterior: MANY_PARITIES,
+    QuantaCounter: QUANTA,
+    Ridge: SERIES,
+    PolynomialRidge: BITS,
+}
 each_learner = pytest.mark.parametrize(
     ("learner", "task"), [(x, TASKS[type(x)]) for x in EXAMPLES], ids=[type(x).__name__ for x in EXAMPLES]
 )
@@ -117,6 +140,10 @@ def test_least_squares_refuses_a_classification_task_and_says_what_to_use():
     [
         (NearestNeighbour(), PARITY, r"NearestNeighbour needs real-valued tokens.*SparseParity.*Use GradientDescent"),
         (ContextTable(), SERIES, r"ContextTable counts tokens.*GaussianLookBack.*Use GradientDescent"),
+        (ParityPosterior(), SERIES, r"ParityPosterior needs a task of parities.*GaussianLookBack.*Use GradientDescent"),
+        (ParityPosterior(3), PARITY, r"looks for parities of 3 bits, the task's have 2: take size=2"),
+        (ParityPosterior(8), ZipfQuanta(2, 30, 0.4, 1.0, 8, 8), r"2 queries with C\(30, 8\) subsets.*take a shorter"),
+        (QuantaCounter(), SERIES, r"QuantaCounter guesses among the classes.*GaussianLookBack.*Use GradientDescent"),
         (ContextTable(), SparseParity(((2, 1),), 60), r"1 queries, 2\^30 contexts.*take context lengths below 30"),
     ],
 )

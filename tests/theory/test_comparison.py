@@ -5,8 +5,8 @@ import pytest
 
 from tests.tables import SIZES, table_of_law
 from theory import best_laws, compare, comparison_as_text
-from theory.comparison import STAYS
 from theory.laws import EXAMPLES, IntrinsicDimensionLaw, PowerLaw, SaturatingLaw
+from theory.verdict import STAYS
 
 GENERATING = SaturatingLaw(20.0, 1.0, 1.5)
 TABLE = table_of_law(GENERATING, noise=0.02)

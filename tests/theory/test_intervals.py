@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.stats import f as fisher
 from scipy.stats import t as student_t
 
-from tests.tables import LENGTHS, SIZES, table_of_law, truth
+from tests.tables import LENGTHS, SIZES, table, table_of_law, truth
 from theory import fit, profile_interval
 from theory.fitting import fit_gap
 from theory.intervals import jackknife_interval
@@ -57,14 +58,34 @@ def test_a_fit_brings_its_intervals():
     assert np.isnan(fit(law, table_of_law(law, n_seeds=1)).intervals["rate"]).all()
 
 
+class GivenRate(PowerLaw):
+    """The rate is not fitted."""
+
+    fitted = ("amplitude", "length_exponent")
+    separable = fitted
+
+
+def test_a_profile_ends_where_the_squares_have_grown_by_fisher_s_quantile():
+    """The best fit at the end, made by itself: S = S_min (1 + F/(n - p)), no residual being beyond Huber's limit."""
+    law = PowerLaw(2.0, 1.0, 0.8)
+    noisy = table_of_law(law, noise=0.01, n_seeds=1)
+    smallest = fit(law, noisy)
+    n = smallest.n_cells
+    for end in profile_interval(law, noisy, "rate", level=0.8):
+        there = fit(GivenRate(rate=end), noisy)
+        ratio = (there.rms_residual / smallest.rms_residual) ** 2
+        assert ratio == pytest.approx(1 + fisher.ppf(0.8, 1, n - 3) / (n - 3), rel=1e-4)
+
+
 def test_a_profile_agrees_with_the_curvature_where_the_fit_is_nearly_linear():
     """Independent noise: the profile's ends are the least-squares standard error times Fisher's quantile."""
-    law, table = PowerLaw(2.0, 1.0, 0.8), table_of_law(PowerLaw(2.0, 1.0, 0.8), noise=0.01, n_seeds=1)
-    lower, upper = profile_interval(law, table, "rate")
-    best = fit(law, table).law.rate
+    law = PowerLaw(2.0, 1.0, 0.8)
+    noisy = table_of_law(law, noise=0.01, n_seeds=1)
+    lower, upper = profile_interval(law, noisy, "rate")
+    best = fit(law, noisy).law.rate
     assert lower < 0.8 < upper
     assert upper - best == pytest.approx(best - lower, rel=0.05)
-    wider = profile_interval(law, table, "rate", level=0.99)
+    wider = profile_interval(law, noisy, "rate", level=0.99)
     assert (wider[1] - best) / (upper - best) == pytest.approx(2.642 / 1.665, rel=0.02)  # Student's, 77 cells
 
 
@@ -78,6 +99,16 @@ def test_a_profile_is_open_where_the_table_says_nothing():
     assert "rate" in direction
     assert "length_exponent" not in direction
     assert fit(law, table_of_law(law, noise=0.01)).flat_directions == ()
+
+
+def test_what_noise_hides_is_named_too():
+    """Dataset sizes a hair apart fix the rate without noise; with a tenth of noise it is uncertain by more than one."""
+    law = PowerLaw(2.0, 1.0, 0.8)
+    exact = law.approximation_loss(np.array(LENGTHS)[:, None], np.array([64.0, 65.0]), truth())
+    noise = np.exp(0.1 * np.random.default_rng(0).normal(size=exact.shape))
+    assert fit(law, table(exact[:, :, None], sizes=(64, 65))).flat_directions == ()
+    (direction,) = fit(law, table((exact * noise)[:, :, None], sizes=(64, 65))).flat_directions
+    assert "rate" in direction
 
 
 def test_only_a_fitted_constant_has_a_profile():

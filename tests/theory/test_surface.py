@@ -66,7 +66,8 @@ def test_ninety_per_cent_intervals_cover_85_to_95_of_100_studies_of_least_square
     draws, lengths, sizes = least_squares_studies(N_STUDIES * N_SEEDS, rng)
     exact = np.array([continuous_optimum(lambda l, D=D: (1 + 1 / (l + 1)) * l / (D - l - 1)) for D in sizes])
     studies = draws.reshape(*draws.shape[:2], N_STUDIES, N_SEEDS)
-    assert 0.85 <= np.mean([covers(studies[:, :, s], lengths, sizes, exact) for s in range(N_STUDIES)]) <= 0.95
+    covered = np.mean([covers(studies[:, :, s], lengths, sizes, exact) for s in range(N_STUDIES)], axis=0)
+    assert np.all((covered >= 0.85) & (covered <= 0.95)), covered
 
 
 def test_ninety_per_cent_intervals_cover_85_to_95_of_100_studies_of_a_power_law():
@@ -76,16 +77,29 @@ def test_ninety_per_cent_intervals_cover_85_to_95_of_100_studies_of_a_power_law(
         shared, own = rng.normal(size=(1, 1, N_SEEDS)), rng.normal(size=(*gap.shape, N_SEEDS))
         studies = gap[:, :, None] * np.exp(0.1 * shared + 0.1 * own - 0.01)
         covered.append(covers(studies, LENGTHS, SIZES, EXACT))
-    assert 0.85 <= np.mean(covered) <= 0.95
+    share = np.mean(covered, axis=0)
+    assert np.all((share >= 0.85) & (share <= 0.95)), share
 
 
 def covers(gaps, lengths, sizes, exact):
-    """For each dataset size whose optimum is inside the grid, whether the interval holds it."""
+    """The share of optima inside the grid that their intervals hold; whether that of the growth holds the exact one."""
     found = surface_optimum(table(gaps, lengths, sizes))
     inside = ~found["at_edge"].values
-    assert inside.any()
     within = (found["lower"].values <= exact) & (exact <= found["upper"].values)
-    return np.mean(within[inside])
+    growth = np.polyfit(np.log(np.array(sizes)[inside]), np.log(exact[inside]), 1)[0]
+    return np.mean(within[inside]), float(found["growth_lower"]) <= growth <= float(found["growth_upper"])
+
+
+def test_cells_far_above_a_minimum_hardly_move_it():
+    """Those that lose half of R(0) - R(L) more than the best of their dataset size, all made three times as large; if
+    all cells counted alike, the optima would move by 3 to 9 %."""
+    exact = table_of_law(LAW)
+    far = exact["loss"] - exact["loss"].min("context_length") > 0.5 * (truth().bayes_risk[0] - truth().bayes_risk[-1])
+    assert int(far.any("seed").sum()) == 6
+    gap = exact["approximation_loss"]
+    found = surface_optimum(exact.assign(approximation_loss=gap.where(~far, 3 * gap)))
+    middle = slice(1, 7)
+    assert found["optimal_context_length"].values[middle] == pytest.approx(EXACT[middle], rel=0.01)
 
 
 def test_a_surface_that_falls_to_an_end_of_the_grid_has_no_optimum():
