@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import theory.laws
 from tests.tables import table_of_law, truth
 from theory.fitting import fit
-from theory.laws import EXAMPLES, IntrinsicDimensionLaw, PowerLaw, SaturatingLaw, Truth
+from theory.laws import EXAMPLES, ChinchillaContextLaw, IntrinsicDimensionLaw, PowerLaw, SaturatingLaw, Truth
 
 each_law = pytest.mark.parametrize("law", EXAMPLES, ids=lambda law: law.name)
 TABLE = pathlib.Path(theory.laws.__file__).parent / "README.md"
@@ -190,3 +190,12 @@ def test_the_weight_lets_cells_near_the_optimum_decide(monkeypatch):
     weighted = move()
     monkeypatch.setattr("theory.residual.NEAR_OPTIMUM", 1e9)
     assert weighted > 2 * move()
+
+
+@pytest.mark.parametrize("law", [PowerLaw(1e-300, 300.0, 300.0), IntrinsicDimensionLaw(1e-300, 300.0, 300.0),
+                                 ChinchillaContextLaw(1e-300, 300.0, 300.0, model_size=1e4)],
+                         ids=lambda law: law.name)  # fmt: skip
+def test_a_wild_step_of_an_optimiser_gives_a_loss_all_the_same(law):
+    with np.errstate(all="raise", under="ignore"):
+        gap = law.approximation_loss(LENGTHS[:, None], np.array([2.0, 1e6, 1e30]), truth())
+    assert np.all(np.isfinite(gap) & (gap >= 0))

@@ -18,6 +18,21 @@ _ROUNDING = 8 * np.finfo(np.float64).eps
 """Relative difference below which two losses count as equal."""
 
 
+_LARGEST_LOG = 600.0
+"""Of a term of a loss: far above any loss, and no wild step of an optimiser overflows."""
+
+
+def power_product(amplitude: Scalar, *powers: tuple[Scalar | Array, Scalar | Array]) -> Float[Array, "*cells"]:
+    """A x^a y^b ... by its logarithm, so that one huge and one tiny factor are no 0 times infinity.
+
+    Args:
+        amplitude: A > 0.
+        powers: pairs of a base above 0 and its exponent.
+    """
+    log = np.log(amplitude) + sum(exponent * np.log(base) for base, exponent in powers)
+    return np.asarray(np.exp(np.minimum(log, _LARGEST_LOG)))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Truth:
     """What is known exactly of a task at every context length l = 0..L, and what laws may use without fitting.

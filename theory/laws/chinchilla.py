@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from theory.checks import check_non_negative, check_number, check_positive, set_fields
-from theory.laws.base import Law, Truth
+from theory.laws.base import Law, Truth, power_product
 from theory.types import Array, Scalar
 
 
@@ -136,8 +136,12 @@ class ChinchillaContextLaw(Law):
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         visible = np.asarray(context_length) > 0
         length = np.where(visible, context_length, 1).astype(np.float64)
-        of_model = self.model_amplitude * self.model_size**-self.model_rate * length**self.model_length_exponent
-        of_data = self.data_amplitude * dataset_size**-self.data_rate * length**self.data_length_exponent
+        of_model = power_product(
+            self.model_amplitude, (self.model_size, -self.model_rate), (length, self.model_length_exponent)
+        )
+        of_data = power_product(
+            self.data_amplitude, (dataset_size, -self.data_rate), (length, self.data_length_exponent)
+        )
         return np.where(visible, of_model + of_data, 0.0)
 
     def starting_points(

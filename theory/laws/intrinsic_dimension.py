@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool, Float
 
-from theory.laws.base import Law, Truth
+from theory.laws.base import Law, Truth, power_product
 from theory.types import Array
 
 
@@ -53,7 +53,7 @@ class IntrinsicDimensionLaw(Law):
         something = (truth.intrinsic_dimension[context_length] > 0) & (context_length > 0)
         dimension = np.where(something, self.dimension(context_length, truth), 1.0)
         length = np.where(something, context_length, 1)
-        gap = self.amplitude * length**self.amplitude_exponent * dataset_size ** (-self.rate / dimension)
+        gap = power_product(self.amplitude, (length, self.amplitude_exponent), (dataset_size, -self.rate / dimension))
         return np.where(something, gap, 0.0)
 
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
