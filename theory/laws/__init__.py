@@ -38,7 +38,7 @@ EXAMPLES: tuple[Law, ...] = (
     PolynomialThresholdLaw(samples_per_candidate=8.0, steepness=1.5, degree=2),
     LogThresholdLaw(samples_per_bit=60.0, degree=2),
     QuantaLaw(exponent=0.5, observations=3.0, length_exponent=1.0),
-    ChinchillaContextLaw(data_amplitude=2.0, data_rate=0.8, model_size=1e4, model_amplitude=20.0),
+    ChinchillaContextLaw(data_amplitude=2.0, data_rate=0.8, model_size=2e3, model_amplitude=20.0),
     DataManifoldLaw(amplitude=0.5, model_size=4096.0),
     HavrillaLiaoLaw(amplitude=0.5, model_size=4096.0),
     StateLimitedLaw(capacity=0.6, state_size=16.0),
