@@ -11,7 +11,7 @@ from theory.checks import check_integer
 from theory.fitting import Fit, fit_gap
 from theory.intervals import check_level
 from theory.laws.base import Law, Truth
-from theory.loss_table import LossTableError, check_gaps, check_loss_table, seed_losses, truth_of
+from theory.loss_table import LossTableError, check_gaps, check_loss_table, check_unit, seed_losses, truth_of
 from theory.optimum import optimal_context_length
 from theory.residual import cell_weights, root_gap
 from theory.types import Array
@@ -62,8 +62,8 @@ def compare(
         ``rms_residual`` of the fit, ``constants`` and ``flat_directions`` (:class:`theory.fitting.Fit`).
 
     Raises:
-        LossTableError: fewer than one dataset size would be left on either side, the table lacks what is needed, or
-            holds a negative approximation loss.
+        LossTableError: fewer than one dataset size would be left on either side, the table lacks what is needed, holds
+            a negative approximation loss, or another unit than a law.
     """
     check_level(level)
     table = check_loss_table(results, "loss", "approximation_loss")
@@ -77,6 +77,8 @@ def compare(
     if not 0.0 < fit_fraction < 1.0:
         raise ValueError(f"fit_fraction must lie in (0, 1), as in 0.5; got {fit_fraction!r}")
     check_integer("n_bootstrap", n_bootstrap, 0)
+    for law in laws:
+        check_unit(table, law)
     measured = optimal_context_length(table, level=level, seed=seed)
     usable = measured["best_on_grid"].values >= 0
     table, measured = table.isel(dataset_size=usable), measured.isel(dataset_size=usable)

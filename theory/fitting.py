@@ -35,7 +35,7 @@ from scipy.stats import f as fisher
 from theory.checks import check_choice
 from theory.intervals import check_level, jackknife_interval
 from theory.laws.base import AnyLaw, Law, Truth
-from theory.loss_table import LossTableError, check_gaps, check_loss_table, seed_losses, truth_of
+from theory.loss_table import LossTableError, check_gaps, check_loss_table, check_unit, seed_losses, truth_of
 from theory.residual import cell_weights, root_gap
 from theory.types import Array, Scalar
 
@@ -78,10 +78,10 @@ def fit(law: Law, results: xr.Dataset, *, level: Scalar = 0.9) -> Fit:
         level: confidence level of the intervals.
 
     Raises:
-        LossTableError: the table lacks what is needed, or has too few usable cells.
+        LossTableError: the table lacks what is needed, has too few usable cells, or another unit than the law.
     """
     check_level(level)
-    lengths, sizes, gaps, truth = _measured(results)
+    lengths, sizes, gaps, truth = _measured(law, results)
     best = fit_gap(law, lengths, sizes, gaps.mean(axis=2), truth)
 
     def constants(mean_gap: Float[Array, "l D"]) -> Float[Array, "p"]:
@@ -113,7 +113,7 @@ def profile_interval(law: Law, results: xr.Dataset, name: str, *, level: Scalar 
     """
     check_choice("name", name, law.fitted)
     check_level(level)
-    lengths, sizes, gaps, truth = _measured(results)
+    lengths, sizes, gaps, truth = _measured(law, results)
     best = fit_gap(law, lengths, sizes, gaps.mean(axis=2), truth)
     cells = _Cells(law, lengths, sizes, gaps.mean(axis=2), truth)
     others = tuple(other for other in law.fitted if other != name)
@@ -145,7 +145,8 @@ def profile_interval(law: Law, results: xr.Dataset, name: str, *, level: Scalar 
     return ends[0], ends[1]
 
 
-def _measured(results: xr.Dataset) -> tuple[Array, Array, Float[Array, "l D seed"], Truth]:
+def _measured(law: Law, results: xr.Dataset) -> tuple[Array, Array, Float[Array, "l D seed"], Truth]:
+    check_unit(results, law)
     table = check_loss_table(results, "approximation_loss")
     lengths, sizes = table.indexes["context_length"].to_numpy(), table.indexes["dataset_size"].to_numpy()
     return lengths, sizes, seed_losses(table, "approximation_loss"), truth_of(table)

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from theory.laws.base import Truth
+from theory.laws.base import Law, Truth
 from theory.types import Array
 
 AXES = ("context_length", "dataset_size", "seed")
@@ -78,3 +78,10 @@ def check_gaps(gaps: Float[Array, "*cells"]) -> None:
             f"an approximation loss is never negative; the table holds {finite.min():.6g}. Measure it against the "
             "Bayes predictor, not as a difference of two noisy losses"
         )
+
+
+def check_unit(results: xr.Dataset, law: Law) -> None:
+    """Raise LossTableError if the table says that its losses are not in nats, and the law gives nats only."""
+    unit = results.attrs.get("unit", "nats")
+    if law.in_nats and unit != "nats":
+        raise LossTableError(f"the law {law.name!r} gives losses in nats; the table holds {unit!r}: leave this law out")
