@@ -2,6 +2,7 @@
 
 from simulator.learners.base import Cost, FittedRun, Learner, Predictor, Run
 from simulator.learners.context_table import ContextTable, TablePredictor
+from simulator.learners.correlation_screening import CorrelationScreening
 from simulator.learners.gradient_descent import GradientDescent
 from simulator.learners.least_squares import LeastSquares, LinearPredictor
 from simulator.learners.nearest_neighbour import NearestNeighbour, NeighbourPredictor
@@ -22,12 +23,14 @@ EXAMPLES: tuple[Learner, ...] = (
     QuantaCounter(threshold=2),
     Ridge(0.01),
     PolynomialRidge(degree=2, penalty=0.1),
+    CorrelationScreening(),
 )
 """One modest instance of each learner."""
 
 __all__ = [
     "EXAMPLES",
     "ContextTable",
+    "CorrelationScreening",
     "Cost",
     "FittedRun",
     "GradientDescent",

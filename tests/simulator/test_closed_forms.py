@@ -1,6 +1,7 @@
 """Learners in closed form against their exact learning curves."""
 
 import functools
+import itertools
 import math
 
 import jax
@@ -9,9 +10,17 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from simulator.learners import ContextTable, NearestNeighbour, ParityPosterior, QuantaCounter, Run
+from simulator.learners import (
+    ContextTable,
+    CorrelationScreening,
+    LeastSquares,
+    NearestNeighbour,
+    ParityPosterior,
+    QuantaCounter,
+    Run,
+)
 from simulator.learners.closed_form import training_samples
-from simulator.tasks import Examples, ManifoldTeacher, MarkovChain, SparseParity, ZipfQuanta
+from simulator.tasks import Examples, GaussianLookBack, ManifoldTeacher, MarkovChain, SparseParity, ZipfQuanta
 from theory.learning_curves import nearest_neighbour_distance, parity_posterior_risk
 
 CHAIN = MarkovChain.random(4, 2, 0.7, 7)
@@ -79,15 +88,46 @@ def test_the_nearest_neighbour_learns_with_exponent_two_over_dimension(dimension
         return teacher.bayes_prediction(examples, dimension)[0]
 
     slopes = jax.vmap(jax.grad(answer))(test.context)
-    noiseless = samples._replace(target=np.asarray(jax.vmap(answer)(jnp.asarray(samples.context))))
+    learner = NearestNeighbour(labels="bayes")
     sizes, errors = np.array([2000.0, 8000.0, 16_000.0]), []
     for size in sizes:
-        few = Examples(*(field[: int(size)] for field in noiseless))
-        predictor = NearestNeighbour().learn(teacher, few, dimension)
+        few = Examples(*(field[: int(size)] for field in samples))
+        predictor = learner.learn(teacher, few, dimension)
         errors.append(float(np.mean((predictor(test) - jax.vmap(answer)(test.context)) ** 2)))
     predicted = float(np.mean(np.sum(slopes**2, axis=1))) / dimension * 4 * nearest_neighbour_distance(dimension, sizes)
     assert errors == pytest.approx(predicted, rel=0.12)
     assert np.polyfit(np.log(sizes), np.log(errors), 1)[0] == pytest.approx(-2 / dimension, rel=0.05)
+
+
+def test_screening_loses_what_its_learning_curve_says():
+    """64 cells of 16 data sets each, none shared; with white tokens the loss is a sum over weights, without a test
+    set."""
+    task = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 32)
+    weights, z, seeds = task.process.weights(32)[::-1], [], itertools.count()
+    cells = itertools.product((1.0, 2.0, 3.0, 5.0), (1, 3, 10, 32), (512, 1024, 2048, 4096))
+    for threshold, length, size in cells:
+        learner = CorrelationScreening(threshold)
+        runs = [Run(length, size, next(seeds)) for _ in range(16)]
+        errors = [np.sum((f.predictor.weights - weights) ** 2) for f in learner.fit_runs(task, runs)]
+        expected = learner.expected_risk(task, length, size) - task.bayes_risk(32)
+        z.append((np.mean(errors) - expected) / (np.std(errors, ddof=1) / 4))
+    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
+
+
+def test_screening_has_a_horizon_beyond_which_context_does_no_harm():
+    """Least squares pays for every token in sight; and the horizon grows as D^(1/(2 beta)), beta = (gamma + 1)/2."""
+    task, learner = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 2048), CorrelationScreening(4.0)
+    near, far = (learner.expected_risk(task, length, 1024) for length in (64, 1024))
+    assert 0 < far - near < 0.04 * task.bayes_risk(64)
+    assert LeastSquares().expected_risk(task, 512, 1024) > near + 0.2
+    sizes, lengths = 256 * 8 ** np.arange(3), np.arange(1, 2049)
+    weights = task.process.weights(2048)
+    # The last token whose weight is four standard errors.
+    horizons = [lengths[weights > 4 * np.sqrt(task.bayes_risk(0) / size)][-1] for size in sizes]
+    assert np.polyfit(np.log(sizes), np.log(horizons), 1)[0] == pytest.approx(1 / 1.5, abs=0.1)
+    for horizon, size in zip(horizons, sizes, strict=True):
+        risks = [learner.expected_risk(task, length, size) for length in (horizon // 4, horizon, 4 * horizon)]
+        assert risks[0] - risks[1] > 4 * abs(risks[1] - risks[2])
 
 
 def test_what_is_learned_of_parities_loses_what_its_learning_curve_says():

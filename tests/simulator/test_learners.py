@@ -8,6 +8,7 @@ from simulator.evaluation import evaluate
 from simulator.learners import (
     EXAMPLES,
     ContextTable,
+    CorrelationScreening,
     GradientDescent,
     LeastSquares,
     NearestNeighbour,
@@ -27,6 +28,7 @@ CHAIN = MarkovChain.random(3, 2, 0.5, 8)
 MANIFOLD = ManifoldTeacher(
     8, gamma=12.0, noise_variance=0.0, dimension_profile=(1, 1, 1, 1, 2, 2, 2, 2), n_frequencies=1
 )
+FOLDED = ManifoldTeacher(3, ambient_dimension=2)
 MANY_PARITIES = SparseParity.pareto(40, 8, 2, 1.0)
 QUANTA = ZipfQuanta(60, 8, alpha=0.5, distance_exponent=1.0)
 BITS = SparseParity(((2, 1), (3, 1), (4, 2), (8, 3)), 8)
@@ -39,6 +41,7 @@ TASKS = {
     QuantaCounter: QUANTA,
     Ridge: SERIES,
     PolynomialRidge: BITS,
+    CorrelationScreening: GaussianLookBack.independent(C0=0.5, C=1.0, gamma=1.0, b=1.0, max_context_length=8),
 }
 each_learner = pytest.mark.parametrize(
     ("learner", "task"), [(x, TASKS[type(x)]) for x in EXAMPLES], ids=[type(x).__name__ for x in EXAMPLES]
@@ -139,6 +142,8 @@ def test_least_squares_refuses_a_classification_task_and_says_what_to_use():
     ("learner", "task", "message"),
     [
         (NearestNeighbour(), PARITY, r"NearestNeighbour needs real-valued tokens.*SparseParity.*Use GradientDescent"),
+        (CorrelationScreening(), PARITY, r"needs tokens and one answer that are one real number each.*SparseParity"),
+        (CorrelationScreening(), FOLDED, r"needs tokens and one answer that are one real number each.*ManifoldTeacher"),
         (ContextTable(), SERIES, r"ContextTable counts tokens.*GaussianLookBack.*Use GradientDescent"),
         (ParityPosterior(), SERIES, r"ParityPosterior needs a task of parities.*GaussianLookBack.*Use GradientDescent"),
         (ParityPosterior(3), PARITY, r"looks for parities of 3 bits, the task's have 2: take size=2"),

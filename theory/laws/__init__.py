@@ -35,7 +35,7 @@ EXAMPLES: tuple[Law, ...] = (
     PiecewiseLinearLaw(squared_curvature=0.003, pieces=4.0),
     CorrelationHorizonLaw(scale=30.0, correlation_exponent=1.0),
     TableLaw(vocabulary=1.5, classes=4),
-    PolynomialThresholdLaw(samples_per_candidate=8.0, steepness=1.5, degree=2),
+    PolynomialThresholdLaw(samples_per_candidate=30.0, degree=2),
     LogThresholdLaw(samples_per_bit=60.0, degree=2),
     QuantaLaw(exponent=0.5, observations=3.0, length_exponent=1.0),
     ChinchillaContextLaw(data_amplitude=2.0, data_rate=0.8, model_size=2e3, model_amplitude=20.0),
