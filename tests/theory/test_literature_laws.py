@@ -38,7 +38,12 @@ from theory.laws import (
     distance_constant,
     unlearned_share,
 )
-from theory.learning_curves import least_squares_risk, nearest_neighbour_distance, table_risk
+from theory.learning_curves import (
+    least_squares_risk,
+    nearest_neighbour_distance,
+    parity_posterior_risk,
+    table_risk,
+)
 from theory.wishart import expected_resolvent_trace
 
 
@@ -290,7 +295,7 @@ def test_thresholds_sit_where_the_candidates_are_outnumbered():
     assert gap(kernel, 20, 4 * math.comb(20, 3)) == pytest.approx(ceiling / 2)
     assert gap(kernel, 20, 4 * 2 * math.comb(20, 3)) == 0
     bayes = LogThresholdLaw(2.0, degree=3, n_tasks=4)
-    assert gap(bayes, 20, 4 * 2 * math.log2(math.comb(20, 3) - 1)) == pytest.approx(ceiling / 2)
+    assert gap(bayes, 20, 4 * 2 * math.log2((math.comb(20, 3) - 1) / math.sqrt(2))) == pytest.approx(ceiling / 2)
     for law in (kernel, bayes):
         assert gap(law, 2, 1.0) == 0
         enough = holds(law, "enough samples for every task", [20], np.array([10.0, 1e5]))
@@ -311,9 +316,19 @@ def test_the_logarithmic_threshold_follows_a_simulated_posterior_over_parities()
         right = np.sum(survives & agrees[:, 0], axis=1) / survives.sum(axis=1)
         measured.append(-np.log(right).mean())
         predicted.append(float(gap(LogThresholdLaw(), l, n, truth)))
-    assert np.max(np.abs(np.array(measured) - predicted)) < 0.12
+    assert np.max(np.abs(np.array(measured) - predicted)) < 0.08
     half = [np.interp(-np.log(2) / 2, -np.array(curve), np.arange(1, 18)) for curve in (measured, predicted)]
     assert half[0] == pytest.approx(half[1], abs=1.0)
+
+
+@pytest.mark.parametrize(("noise_prior", "error"), [(1e-9, 0.072), (0.5, 0.022), (0.9, 0.003)])
+def test_the_logarithmic_threshold_is_near_the_exact_risk_of_the_posterior(noise_prior, error):
+    truth = Truth(np.where(np.arange(129) < 3, np.log(2), 0.0), np.arange(129.0))
+    law = LogThresholdLaw(n_tasks=5, noise_prior=noise_prior)
+    for l in (3, 10, 24, 128):
+        n = np.arange(0, 40)
+        exact = parity_posterior_risk(math.comb(l, 2), n, True, noise_prior)
+        assert np.max(np.abs(gap(law, l, 5 * n.astype(float), truth) - exact)) < error
 
 
 @pytest.mark.parametrize(("alpha", "D", "m"), [(0.4, 1e4, 1), (0.4, 1e4, 5), (1.0, 300.0, 3), (1.5, 2e4, 40)])
