@@ -9,5 +9,6 @@ from figures.loss_against_context_length import loss_against_context_length
 from figures.optimal_context_length import optimal_context_length
 from figures.style import save
 from figures.tasks import task_gallery
+from figures.tournament import tournament
 
-__all__ = ["curves", "loss_against_context_length", "optimal_context_length", "save", "task_gallery"]
+__all__ = ["curves", "loss_against_context_length", "optimal_context_length", "save", "task_gallery", "tournament"]

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 
 from paper_reproduction import (
     cache_compression,
+    data_exponents,
     enough_data,
     gallery,
+    irrelevant_context,
     length_generalisation,
     look_back,
     models_compared,
+    optimal_context_laws,
     parity_mlp,
     state_limits,
+    statistical_gap,
 )
 from paper_reproduction.experiment import make_experiment
 from paper_reproduction.reproduce import REFUSALS, Scale, reproduce
@@ -24,13 +28,16 @@ STUDIES = {"look_back": look_back.REPRODUCTION, "parity_mlp": parity_mlp.REPRODU
 MAIN = ("gallery", *STUDIES)
 """Made if nothing is named."""
 EXPERIMENTS = {
+    "data_exponents": data_exponents.EXPERIMENT,
+    "irrelevant_context": irrelevant_context.EXPERIMENT,
+    "statistical_gap": statistical_gap.EXPERIMENT,
     "enough_data": enough_data.EXPERIMENT,
     "models_compared": models_compared.EXPERIMENT,
     "state_limits": state_limits.EXPERIMENT,
     "length_generalisation": length_generalisation.EXPERIMENT,
     "cache_compression": cache_compression.EXPERIMENT,
 }
-NAMES = (*MAIN, *EXPERIMENTS)
+NAMES = (*MAIN, "optimal_context_laws", *EXPERIMENTS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,6 +79,8 @@ def chosen(wanted: Sequence[str]) -> list[str]:
 def _make(name: str, scale: Scale, out: pathlib.Path, workers: int) -> None:
     if name == "gallery":
         gallery.draw_gallery(scale, out / scale / name)
+    elif name == "optimal_context_laws":
+        optimal_context_laws.tournament(scale, out / scale / name, workers)
     elif name in EXPERIMENTS:
         make_experiment(name, EXPERIMENTS[name], scale, out, workers)
     else:

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
+import xarray as xr
+
 import figures
 from paper_reproduction.reproduce import REFUSALS, draw
 from simulator import Stopped, Study, load_results, plan, run, run_on_slurm, save_results
@@ -77,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     drawing = command(_figure, "draw loss against context length, and l* against dataset size")
     for sub in (comparing, drawing):
         sub.add_argument("results", type=pathlib.Path, metavar="RESULTS", help="a table that run wrote")
-        sub.add_argument("--laws", nargs="+", choices=_LAWS, default=list(_LAWS), help="default: all")
+        sub.add_argument("--laws", nargs="+", choices=_LAWS, help="default: all that know the unit of the losses")
         sub.add_argument("--fit-fraction", type=float, default=0.5, help="share of the dataset sizes to fit on (0.5)")
     comparing.add_argument("--out", type=pathlib.Path, help="also write the comparison as CSV")
     drawing.add_argument("--out", type=pathlib.Path, default=pathlib.Path("figures_out"), help="folder (figures_out)")
@@ -122,9 +124,16 @@ def _slurm_settings(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _compare(options: argparse.Namespace) -> None:
+def _compared(options: argparse.Namespace) -> tuple[xr.Dataset, xr.Dataset]:
+    """The results, and their comparison with the laws asked for."""
     results = load_results(options.results)
-    comparison = compare(results, [_LAWS[name] for name in options.laws], fit_fraction=options.fit_fraction)
+    in_nats = results.attrs.get("unit") == "nats"
+    names = options.laws or [name for name, law in _LAWS.items() if in_nats or not law.in_nats]
+    return results, compare(results, [_LAWS[name] for name in names], fit_fraction=options.fit_fraction)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    results, comparison = _compared(options)
     print(comparison_as_text(comparison, f"({results.attrs.get('unit', '')})"))
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -133,8 +142,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _figure(options: argparse.Namespace) -> None:
-    results = load_results(options.results)
-    comparison = compare(results, [_LAWS[name] for name in options.laws], fit_fraction=options.fit_fraction)
+    results, comparison = _compared(options)
     print(*draw(results, comparison, options.out), sep="\n")
 
 

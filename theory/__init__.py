@@ -5,16 +5,22 @@ table = compare(results, laws=[...])        # fitted on small dataset sizes, sco
 """
 
 from theory.comparison import best_laws, compare, comparison_as_text
-from theory.fitting import Fit, fit
+from theory.fitting import Fit, fit, profile_interval
 from theory.loss_table import LossTableError
 from theory.optimum import optimal_context_length
+from theory.surface import surface_optimum
+from theory.verdict import Verdict, verdict
 
 __all__ = [
     "Fit",
     "LossTableError",
+    "Verdict",
     "best_laws",
     "compare",
     "comparison_as_text",
     "fit",
     "optimal_context_length",
+    "profile_interval",
+    "surface_optimum",
+    "verdict",
 ]

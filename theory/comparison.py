@@ -1,18 +1,24 @@
 """Measured l*(D) against what laws predict for dataset sizes their fit has not seen."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float, Int
 
 from theory.checks import check_integer
-from theory.fitting import fit, fit_gap
+from theory.fitting import Fit, fit_gap
+from theory.intervals import check_level
 from theory.laws.base import Law, Truth
-from theory.loss_table import LossTableError, check_loss_table, seed_losses, truth_of
+from theory.loss_table import LossTableError, check_gaps, check_loss_table, check_unit, seed_losses, truth_of
 from theory.optimum import optimal_context_length
+from theory.residual import cell_weights, root_gap
+from theory.types import Array
+from theory.verdict import STAYS, verdict
 
-STAYS = "l* stays"
-"""Name of the baseline without a theory: l* stays what it was at the largest fitted dataset size."""
+_ROUNDING = 1e-6
+"""Residual below which a law is exact: without it the likelihood of a noise-free table is unbounded."""
 
 
 def compare(
@@ -24,11 +30,18 @@ def compare(
     n_bootstrap: int = 100,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Fit each law on the small dataset sizes, let it predict l* on the large ones, and score it there.
+    """Fit each law on the small dataset sizes, let it predict the large ones, and score it there.
 
-    Predictions are restricted to the measured context lengths, so that a perfect law scores zero. Two scores:
-    the error ``|log2(l*_predicted / l*_measured)|``, where l* was measured (not at an edge), and the regret: the
-    measured loss at the predicted length minus the smallest measured loss, in the unit of the loss, never negative.
+    Predictions of l* are restricted to the measured context lengths, so that a perfect law scores zero. The scores, all
+    on dataset sizes the fit has not seen:
+
+    - the error ``|log2(l*_predicted / l*_measured)|``, where l* was measured (not at an edge);
+    - the regret: the measured loss at the predicted length minus the smallest measured loss, never negative;
+    - the error of the loss: the root mean square of r = w [sqrt(G_law / U) - sqrt(G_measured / U)], the residual of the
+      fit (:mod:`theory.fitting`), which counts cells near a minimum most;
+    - the predictive log-likelihood: the mean over cells of ln N(r; 0, s^2 + t^2), s the standard error of the measured
+      mean over seeds and t the rms residual of the fitted cells. Only this one asks a law to know how wrong it is;
+    - the coverage: the share of measured l* within the law's prediction interval.
 
     Args:
         results: a table from :func:`simulator.run`, or of the same shape.
@@ -36,18 +49,23 @@ def compare(
         laws: laws to fit; those without fitted constants are scored as they are. The baseline "l* stays" is added.
         fit_fraction: share of the dataset sizes, smallest first, that the fit sees.
         level: level of all intervals.
-        n_bootstrap: resamples of the seeds behind each law's prediction interval; 0 for none.
+        n_bootstrap: resamples of the seeds behind each law's prediction interval and the share of wins; 0 for none.
         seed: seed of the resampling.
 
     Returns:
         A Dataset over (law, dataset_size): ``predicted``, its interval ``predicted_lower`` and ``predicted_upper``,
         ``ratio`` (predicted / measured), ``log2_error``, ``regret``, ``predicted_loss``; over dataset_size what
         :func:`optimal_context_length` measured and ``held_out``; over law the held-out means ``mean_log2_error`` and
-        ``mean_regret``, ``n_scored`` (held-out sizes with a measured l*), ``rms_residual`` of the fit, ``constants``.
+        ``mean_regret``, ``n_scored`` (held-out sizes with a measured l*), ``loss_error``, ``log_likelihood``,
+        ``coverage``, ``score`` (log-likelihood less a nat for each fitted constant, as in Akaike's criterion, so that a
+        law does not lose to one that contains it), ``wins`` (share of resamples in which its score is the highest),
+        ``rms_residual`` of the fit, ``constants`` and ``flat_directions`` (:class:`theory.fitting.Fit`).
 
     Raises:
-        LossTableError: fewer than one dataset size would be left on either side, or the table lacks what is needed.
+        LossTableError: fewer than one dataset size would be left on either side, the table lacks what is needed, holds
+            a negative approximation loss, or another unit than a law.
     """
+    check_level(level)
     table = check_loss_table(results, "loss", "approximation_loss")
     truth = truth_of(table)
     laws = list(laws) if isinstance(laws, Sequence) else [laws]
@@ -59,6 +77,8 @@ def compare(
     if not 0.0 < fit_fraction < 1.0:
         raise ValueError(f"fit_fraction must lie in (0, 1), as in 0.5; got {fit_fraction!r}")
     check_integer("n_bootstrap", n_bootstrap, 0)
+    for law in laws:
+        check_unit(table, law)
     measured = optimal_context_length(table, level=level, seed=seed)
     usable = measured["best_on_grid"].values >= 0
     table, measured = table.isel(dataset_size=usable), measured.isel(dataset_size=usable)
@@ -69,21 +89,20 @@ def compare(
             f"{len(sizes)} usable dataset sizes cannot be split at fit_fraction = {fit_fraction}: at least one must be "
             "fitted and one held out"
         )
-    seen = table.isel(dataset_size=slice(0, n_fitted))
-    fits = [fit(law, seen) for law in laws]
     lengths = table.indexes["context_length"].to_numpy()
     mean_loss = seed_losses(table).mean(axis=2)
+    gaps = seed_losses(table, "approximation_loss")
+    gaps = np.where(np.isfinite(gaps).all(axis=2, keepdims=True), gaps, np.nan)
+    check_gaps(gaps)
+    if not np.isfinite(gaps[:, n_fitted:]).any():
+        raise LossTableError("no held-out cell has a finite approximation loss in every seed: nothing can be scored")
+    trial = _Trial(lengths, sizes, n_fitted, truth)
+    outcome = trial.play(laws, gaps)
+    resampled = _resampled(trial, outcome, gaps, n_bootstrap, seed)
 
-    rows = [fitted.law.optimal_context_length(sizes, truth, lengths) for fitted in fits]
-    rows.append(np.full(len(sizes), measured["best_on_grid"].values[n_fitted - 1]))
-    predicted = np.stack(rows)
-    intervals = [
-        _bootstrap_predictions(f.law, seen, sizes, truth, lengths, level, n_bootstrap, np.random.default_rng([seed, i]))
-        for i, f in enumerate(fits)
-    ]
-    intervals.append(np.full((2, len(sizes)), np.nan))
-    lower, upper = np.stack(intervals, axis=1)
-
+    stays = np.full((1, len(sizes)), measured["best_on_grid"].values[n_fitted - 1])
+    predicted = np.concatenate([outcome.predicted, stays])
+    lower, upper = _prediction_intervals(resampled, laws, level, len(sizes))
     at = np.searchsorted(lengths, predicted)
     columns = np.arange(len(sizes))[None, :]
     # A law that picks a context length with a diverged run is not let off: its regret there is infinite.
@@ -92,63 +111,121 @@ def compare(
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = predicted / optimum
         log2_error = np.abs(np.log2(ratio))
-    predicted_loss = np.stack(
-        [f.law.loss(row, sizes, truth) for f, row in zip(fits, predicted, strict=False)] + [np.full(len(sizes), np.nan)]
-    )
+    predicted_loss = np.stack([f.law.loss(row, sizes, truth) for f, row in zip(outcome.fits, predicted, strict=False)])
     held_out = np.arange(len(sizes)) >= n_fitted
+    covered = np.where(np.isfinite(lower) & np.isfinite(optimum), (lower <= optimum) & (optimum <= upper), np.nan)
+    wins = np.full(len(laws), np.nan)
+    if resampled:
+        best = np.argmax([r.score for r in resampled], axis=1)
+        wins = np.bincount(best, minlength=len(laws)) / len(resampled)
+    none = [np.nan]
     over = ("law", "dataset_size")
     comparison = xr.Dataset(
         {
             "predicted": (over, predicted),
             "predicted_lower": (over, lower),
             "predicted_upper": (over, upper),
-            "predicted_loss": (over, predicted_loss),
+            "predicted_loss": (over, np.concatenate([predicted_loss, np.full((1, len(sizes)), np.nan)])),
             "ratio": (over, ratio),
             "log2_error": (over, log2_error),
             "regret": (over, regret),
             "held_out": ("dataset_size", held_out),
-            "rms_residual": ("law", [f.rms_residual for f in fits] + [np.nan]),
-            "constants": ("law", [_listed(f.law) for f in fits] + [""]),
+            "loss_error": ("law", [*outcome.loss_error, *none]),
+            "log_likelihood": ("law", [*outcome.log_likelihood, *none]),
+            "score": ("law", [*outcome.score, *none]),
+            "wins": ("law", [*wins, *none]),
+            "rms_residual": ("law", [*(f.rms_residual for f in outcome.fits), *none]),
+            "constants": ("law", [*(_listed(f.law) for f in outcome.fits), ""]),
+            "flat_directions": ("law", [*("; ".join(f.flat_directions) for f in outcome.fits), ""]),
         },
         coords={"law": [*names, STAYS], "dataset_size": sizes},
-        attrs={"level": level, "fit_fraction": fit_fraction},
+        attrs={"level": level, "fit_fraction": fit_fraction, "n_seeds": gaps.shape[2], "n_bootstrap": n_bootstrap},
     )
     judged = comparison.isel(dataset_size=held_out)
     comparison["mean_log2_error"] = judged["log2_error"].mean("dataset_size")
     comparison["mean_regret"] = judged["regret"].mean("dataset_size")
     comparison["n_scored"] = judged["log2_error"].notnull().sum("dataset_size")
+    comparison["coverage"] = xr.DataArray(covered, dims=over)[:, held_out].mean("dataset_size")
     return comparison.merge(measured, combine_attrs="drop_conflicts")
 
 
-def _bootstrap_predictions(
-    law: Law,
-    seen: xr.Dataset,
-    sizes: np.ndarray,
-    truth: Truth,
-    lengths: np.ndarray,
-    level: float,
-    n_bootstrap: int,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Interval of the predicted l*(D) when the seeds behind the fit are drawn again; shape (2, D)."""
-    gaps = seed_losses(seen, "approximation_loss")
-    gaps = np.where(np.isfinite(gaps).all(axis=2, keepdims=True), gaps, np.nan)
+@dataclasses.dataclass(frozen=True)
+class _Outcome:
+    """What laws made of one set of seeds."""
+
+    fits: list[Fit]
+    predicted: Int[Array, "law D"]
+    loss_error: Float[Array, "law"]
+    log_likelihood: Float[Array, "law"]
+    n_judged: int
+    """Held-out cells."""
+
+    @property
+    def score(self) -> Float[Array, "law"]:
+        return self.log_likelihood - np.array([len(f.law.fitted) for f in self.fits]) / self.n_judged
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trial:
+    """The split: the first ``n_fitted`` dataset sizes are seen, the others judged."""
+
+    lengths: Array
+    sizes: Array
+    n_fitted: int
+    truth: Truth
+
+    def play(self, laws: Sequence[Law], gaps: Float[Array, "l D seed"], *, polish_only: bool = False) -> _Outcome:
+        """Fit on what is seen, predict everything, score on what is held out."""
+        mean = gaps.mean(axis=2)
+        seen = self.sizes[: self.n_fitted]
+        fits = [
+            fit_gap(law, self.lengths, seen, mean[:, : self.n_fitted], self.truth, polish_only=polish_only)
+            for law in laws
+        ]
+        weight = cell_weights(self.truth, self.lengths, mean)
+        measured = root_gap(mean, self.lengths[:, None], self.truth)
+        spread = weight * _standard_error(root_gap(gaps, self.lengths[:, None, None], self.truth))
+        judged = np.isfinite(mean) & (np.arange(len(self.sizes)) >= self.n_fitted)[None, :]
+        errors, likelihoods = [], []
+        for f in fits:
+            gap = f.law.approximation_loss(self.lengths[:, None], self.sizes[None, :].astype(np.float64), self.truth)
+            residual = weight * (root_gap(gap, self.lengths[:, None], self.truth) - measured)
+            variance = (f.rms_residual**2 + spread**2 + _ROUNDING**2)[judged]
+            errors.append(np.sqrt(np.mean(residual[judged] ** 2)))
+            likelihoods.append(np.mean(-(residual[judged] ** 2) / (2 * variance) - np.log(2 * np.pi * variance) / 2))
+        predicted = [f.law.optimal_context_length(self.sizes, self.truth, self.lengths) for f in fits]
+        return _Outcome(fits, np.stack(predicted), np.array(errors), np.array(likelihoods), int(judged.sum()))
+
+
+def _standard_error(samples: Float[Array, "l D seed"]) -> Float[Array, "l D"]:
+    n_seeds = samples.shape[2]
+    return samples.std(axis=2, ddof=1) / np.sqrt(n_seeds) if n_seeds > 1 else np.zeros(samples.shape[:2])
+
+
+def _resampled(
+    trial: _Trial, outcome: _Outcome, gaps: Float[Array, "l D seed"], n_bootstrap: int, seed: int
+) -> list[_Outcome]:
+    """The trial again with seeds drawn with replacement, every law meeting the same seeds."""
     n_seeds = gaps.shape[2]
-    if not law.fitted or n_bootstrap == 0 or n_seeds == 1:
-        return np.full((2, len(sizes)), np.nan)
-    fitted_lengths, fitted_sizes = (seen.indexes[a].to_numpy() for a in ("context_length", "dataset_size"))
-    draws = [
-        fit_gap(
-            law,
-            fitted_lengths,
-            fitted_sizes,
-            gaps[:, :, rng.integers(n_seeds, size=n_seeds)].mean(axis=2),
-            truth,
-            polish_only=True,
-        ).law.optimal_context_length(sizes, truth, lengths)
+    if n_seeds == 1:
+        return []
+    rng, fitted = np.random.default_rng(seed), [f.law for f in outcome.fits]
+    return [
+        trial.play(fitted, gaps[:, :, rng.integers(n_seeds, size=n_seeds)], polish_only=True)
         for _ in range(n_bootstrap)
     ]
-    return np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0, method="closest_observation")
+
+
+def _prediction_intervals(
+    resampled: Sequence[_Outcome], laws: Sequence[Law], level: float, n_sizes: int
+) -> Float[Array, "2 laws D"]:
+    """Of the predicted l*(D), when the seeds behind the fit are drawn again; NaN for what is not fitted."""
+    intervals = np.full((2, len(laws) + 1, n_sizes), np.nan)
+    if resampled:
+        draws, ends = [r.predicted for r in resampled], [(1 - level) / 2, (1 + level) / 2]
+        intervals[:, :-1] = np.quantile(draws, ends, axis=0, method="closest_observation")
+        intervals[:, [i for i, law in enumerate(laws) if not law.fitted]] = np.nan
+    return intervals
 
 
 def _listed(law: Law) -> str:
@@ -177,11 +254,19 @@ def comparison_as_text(comparison: xr.Dataset, unit: str = "") -> str:
             left = f"{int(D):>10}  {measured:>20}" if i == 0 else " " * 32
             ratio = f"{float(row['ratio']):6.2f}" if np.isfinite(row["ratio"]) else "     -"
             lines.append(f"{left}  {law:<{width}}  {int(row['predicted']):>9}  {ratio}  {float(row['regret']):.4f}")
-    lines += ["", f"{'law':<{width}}  mean |log2 error|  mean regret  fit residual  constants"]
+    lines += [
+        "",
+        f"{'law':<{width}}  mean |log2 error|  mean regret  loss error  log-likelihood   score  wins  coverage  "
+        "fit residual  constants",
+    ]
     for law in comparison["law"].values:
         row = comparison.sel(law=law)
         lines.append(
             f"{law:<{width}}  {float(row['mean_log2_error']):>17.3f}  {float(row['mean_regret']):>11.4f}  "
-            f"{float(row['rms_residual']):>12.4f}  {row['constants'].item()}"
+            f"{float(row['loss_error']):>10.4f}  {float(row['log_likelihood']):>14.3f}  "
+            f"{float(row['score']):>6.3f}  {float(row['wins']):>4.2f}  "
+            f"{float(row['coverage']):>8.2f}  {float(row['rms_residual']):>12.4f}  {row['constants'].item()}"
+            + (f"  (not fixed: {row['flat_directions'].item()})" if row["flat_directions"].item() else "")
         )
+    lines += ["", f"verdict: {verdict(comparison)}"]
     return "\n".join(lines)

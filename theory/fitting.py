@@ -28,16 +28,23 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
-from scipy.optimize import least_squares
+from scipy.optimize import brentq, least_squares
+from scipy.special import huber
+from scipy.stats import f as fisher
 
-from theory.laws.base import Law, Truth
-from theory.loss_table import LossTableError, check_loss_table, seed_losses, truth_of
-from theory.types import Array
+from theory.checks import check_choice
+from theory.intervals import check_level, jackknife_interval
+from theory.laws.base import AnyLaw, Law, Truth
+from theory.loss_table import LossTableError, check_gaps, check_loss_table, check_unit, seed_losses, truth_of
+from theory.residual import cell_weights, root_gap
+from theory.types import Array, Scalar
 
 HUBER_DELTA = 0.02
 """Residuals beyond this count linearly."""
-NEAR_OPTIMUM = 0.1
-"""Excess loss, in units of R(0) - R(L), at which a cell has half its weight."""
+_NO_CHANGE = 1e-6
+"""Sizes of change of all residuals together that are rounding."""
+_WIDEST = 20.0
+"""Distance, in a constant or its logarithm, at which a profile counts as open."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,28 +55,101 @@ class Fit:
         law: the law with its fitted constants.
         rms_residual: root mean square of the weighted residual above, over the cells.
         n_cells: number of (l, D) cells used.
+        flat_directions: combinations of the constants (of their logarithms where they are positive) that the table
+            does not fix to better than one unit (a factor e); empty if all are fixed.
+        intervals: lower and upper end of each fitted constant, by the jackknife over seeds
+            (:func:`theory.intervals.jackknife_interval`); NaN with a single seed.
     """
 
     law: Law
     rms_residual: float
     n_cells: int
+    flat_directions: tuple[str, ...] = ()
+    intervals: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
 
-def fit(law: Law, results: xr.Dataset) -> Fit:
+def fit(law: Law, results: xr.Dataset, *, level: Scalar = 0.9) -> Fit:
     """The law with the constants that best describe the seed-mean approximation loss of a table.
 
     Args:
         law: its fields named in ``law.fitted`` are adjusted, the others kept. A law with none is scored as it is.
         results: a table with ``approximation_loss`` over (context_length, dataset_size, seed) and the truth curves.
             Cells with a diverged or missing run are left out.
+        level: confidence level of the intervals.
 
     Raises:
-        LossTableError: the table lacks what is needed, or has too few usable cells.
+        LossTableError: the table lacks what is needed, has too few usable cells, or another unit than the law.
     """
+    check_level(level)
+    lengths, sizes, gaps, truth = _measured(law, results)
+    best = fit_gap(law, lengths, sizes, gaps.mean(axis=2), truth)
+
+    def constants(mean_gap: Float[Array, "l D"]) -> Float[Array, "p"]:
+        again = fit_gap(best.law, lengths, sizes, mean_gap, truth, polish_only=True)
+        return _to_internal(again.law, law.fitted)
+
+    _, *ends = jackknife_interval(constants, gaps, level)
+    lower, upper = (_from_internal_values(law, law.fitted, end) for end in ends)
+    return dataclasses.replace(best, intervals={name: (lower[name], upper[name]) for name in law.fitted})
+
+
+def profile_interval(law: Law, results: xr.Dataset, name: str, *, level: Scalar = 0.9) -> tuple[float, float]:
+    """Values of one constant at which the best fit of all others is not much worse.
+
+    The ends solve S(value) = S_min (1 + F / (n - p)), S twice the Huber cost of n cells, F the quantile of Fisher's
+    distribution with (1, n - p) degrees of freedom. It sees curvature that a standard error does not, and an end that
+    is open is infinite (0 for a positive constant); but it takes the cells' residuals for independent, where cells of
+    one seed share data.
+
+    Args:
+        law: the law; fitted anew.
+        results: as for :func:`fit`.
+        name: one of ``law.fitted``.
+        level: confidence level.
+
+    Raises:
+        ValueError: the law has no such constant to fit.
+        LossTableError: as :func:`fit`.
+    """
+    check_choice("name", name, law.fitted)
+    check_level(level)
+    lengths, sizes, gaps, truth = _measured(law, results)
+    best = fit_gap(law, lengths, sizes, gaps.mean(axis=2), truth)
+    cells = _Cells(law, lengths, sizes, gaps.mean(axis=2), truth)
+    others = tuple(other for other in law.fitted if other != name)
+    center, smallest = _to_internal(best.law, (name,))[0], _cost(best.law, cells)
+    freedom = best.n_cells - len(law.fitted)
+    allowed = smallest * (1 + fisher.ppf(level, 1, freedom) / freedom) + 1e-16
+
+    ends = []
+    for side in (-1.0, 1.0):
+        # Each fit starts where the last one ended: from afar all cells may lie at the ceiling, and say nothing.
+        nearby = best.law
+
+        def excess(value: float) -> float:
+            nonlocal nearby
+            nearby = _from_internal(nearby, (name,), np.array([value]))
+            if not others:
+                return float(_cost(nearby, cells) - allowed)
+            solution = _polish(nearby, cells, others, _FULL_EFFORT)
+            nearby = solution.law
+            return float(solution.cost - allowed)
+
+        inner, outer = 0.0, 1e-3
+        while outer < _WIDEST and excess(center + side * outer) < 0:
+            inner, outer = outer, outer + min(outer, 2.0)
+        end = side * np.inf
+        if outer < _WIDEST:
+            end = brentq(excess, center + side * inner, center + side * outer, xtol=1e-9)
+        ends.append(_from_internal_values(law, (name,), np.array([end]))[name])
+    return ends[0], ends[1]
+
+
+def _measured(law: Law, results: xr.Dataset) -> tuple[Array, Array, Float[Array, "l D seed"], Truth]:
+    check_unit(results, law)
     table = check_loss_table(results, "approximation_loss")
-    gap = seed_losses(table, "approximation_loss").mean(axis=2)
     lengths, sizes = table.indexes["context_length"].to_numpy(), table.indexes["dataset_size"].to_numpy()
-    return fit_gap(law, lengths, sizes, gap, truth_of(table))
+    return lengths, sizes, seed_losses(table, "approximation_loss"), truth_of(table)
 
 
 def fit_gap(
@@ -83,15 +163,20 @@ def fit_gap(
 ) -> Fit:
     """:func:`fit` on bare arrays; ``polish_only`` starts from the law's present constants alone (for resampling)."""
     cells = _Cells(law, context_lengths, dataset_sizes, gap, truth)
-    if polish_only or not law.fitted:
-        starts = [law]
+    if not law.fitted:
+        residuals = cells.residuals(law)
+        return Fit(law, float(np.sqrt(np.mean(residuals**2))), residuals.size)
+    if polish_only:
+        best = _polish(law, cells, law.fitted, _FIRST_LOOK)
     else:
         points = law.starting_points(cells.length, cells.size, truth)
         starts = [_solve_separable(law.with_constants(point), cells) for point in points]
-    fits = [_polish(start, cells) for start in starts] if law.fitted else [(law, 0.0)]
-    best = min(fits, key=lambda pair: pair[1])[0]
-    residuals = cells.residuals(best)
-    return Fit(best, float(np.sqrt(np.mean(residuals**2))), residuals.size)
+        solutions = [_polish(start, cells, law.fitted, _FIRST_LOOK) for start in starts]
+        promising = sorted(solutions, key=lambda solution: solution.cost)[:_KEPT_STARTS]
+        solutions = [_polish(solution.law, cells, law.fitted, _FULL_EFFORT) for solution in promising]
+        best = min(solutions, key=lambda solution: solution.cost)
+    residuals = cells.residuals(best.law)
+    return Fit(best.law, float(np.sqrt(np.mean(residuals**2))), residuals.size, _flat_directions(best, residuals))
 
 
 class _Cells:
@@ -100,11 +185,7 @@ class _Cells:
     def __init__(self, law: Law, context_lengths: Array, dataset_sizes: Array, gap: Array, truth: Truth):
         length, size = np.meshgrid(context_lengths, dataset_sizes.astype(np.float64), indexing="ij")
         usable = np.isfinite(gap)
-        if np.any(gap[usable] < 0):
-            raise LossTableError(
-                f"an approximation loss is never negative; the table holds {gap[usable].min():.6g}. Measure it against "
-                "the Bayes predictor, not as a difference of two noisy losses"
-            )
+        check_gaps(gap)
         if usable.sum() <= len(law.fitted):
             raise LossTableError(
                 f"{usable.sum()} usable cells cannot fix the {len(law.fitted)} constants of the law {law.name!r}: "
@@ -112,18 +193,13 @@ class _Cells:
             )
         self.truth = truth
         self.length, self.size, self.gap = length[usable], size[usable], gap[usable]
+        self.root = root_gap(self.gap, self.length, truth)
         self.ceiling = truth.largest_gap(self.length)
-        self.unit = float(truth.bayes_risk[0] - truth.bayes_risk[-1])
-        if self.unit <= 0:
-            raise LossTableError("the Bayes risk does not fall with the context length: there is nothing to learn")
-        loss = truth.bayes_risk[length] + np.where(usable, gap, np.inf)
-        excess = (loss - loss.min(axis=0))[usable]
-        self.weight = 1 / (1 + excess / (NEAR_OPTIMUM * self.unit))
+        self.weight = cell_weights(truth, context_lengths, gap)[usable]
 
     def residuals(self, law: Law) -> Float[Array, "cells"]:
         predicted = law.approximation_loss(self.length, self.size, self.truth)
-        roots = [np.sqrt(np.minimum(gap, self.ceiling) / self.unit) for gap in (predicted, self.gap)]
-        return self.weight * (roots[0] - roots[1])
+        return self.weight * (root_gap(predicted, self.length, self.truth) - self.root)
 
     def log_gap(self, law: Law, chosen: Bool[Array, "cells"]) -> Float[Array, "chosen"]:
         return np.log(law.approximation_loss(self.length[chosen], self.size[chosen], self.truth))
@@ -133,13 +209,16 @@ def _to_internal(law: Law, names: tuple[str, ...]) -> Float[Array, "p"]:
     return np.array([np.log(getattr(law, n)) if n in law.positive else getattr(law, n) for n in names])
 
 
-def _from_internal(law: Law, names: tuple[str, ...], values: Array) -> Law:
+def _from_internal_values(law: Law, names: tuple[str, ...], values: Array) -> dict[str, float]:
     # The bound of the logarithm only keeps a wild step of the optimiser from overflowing.
-    constants: Mapping[str, float] = {
-        n: float(np.exp(np.clip(v, -600.0, 600.0))) if n in law.positive else float(v)
+    return {
+        n: float(np.exp(np.clip(v, -600.0, 600.0) if np.isfinite(v) else v)) if n in law.positive else float(v)
         for n, v in zip(names, values, strict=True)
     }
-    return law.with_constants(constants)
+
+
+def _from_internal(law: AnyLaw, names: tuple[str, ...], values: Array) -> AnyLaw:
+    return law.with_constants(_from_internal_values(law, names, values))
 
 
 def _solve_separable(law: Law, cells: _Cells) -> Law:
@@ -158,16 +237,60 @@ def _solve_separable(law: Law, cells: _Cells) -> Law:
     return _from_internal(law, names, solution)
 
 
-def _polish(law: Law, cells: _Cells) -> tuple[Law, float]:
+@dataclasses.dataclass(frozen=True)
+class _Effort:
+    """Relative tolerance of the optimiser, and the steps after which it stops; None for a hundred a constant."""
+
+    tolerance: float
+    most_steps: int | None
+
+
+_FULL_EFFORT = _Effort(1e-12, None)
+_FIRST_LOOK = _Effort(1e-8, 20)
+"""Tells good starts from bad ones, and suffices for a resample, which starts at the optimum of all seeds."""
+_KEPT_STARTS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class _Solution:
+    """A local minimum over the constants ``names``; the Jacobian is that of the residuals as Huber weighs them."""
+
+    law: Law
+    names: tuple[str, ...]
+    cost: float
+    jacobian: Float[Array, "cells p"]
+
+
+def _polish(law: Law, cells: _Cells, names: tuple[str, ...], effort: _Effort) -> _Solution:
     with np.errstate(over="ignore", under="ignore"):
         solution = least_squares(
-            lambda x: cells.residuals(_from_internal(law, law.fitted, x)),
-            _to_internal(law, law.fitted),
+            lambda x: cells.residuals(_from_internal(law, names, x)),
+            _to_internal(law, names),
             loss="huber",
             f_scale=HUBER_DELTA,
             x_scale="jac",
-            xtol=1e-12,
-            ftol=1e-12,
-            gtol=1e-12,
+            xtol=effort.tolerance,
+            ftol=effort.tolerance,
+            gtol=effort.tolerance,
+            max_nfev=effort.most_steps,
         )
-    return _from_internal(law, law.fitted, solution.x), float(solution.cost)
+    return _Solution(_from_internal(law, names, solution.x), names, float(solution.cost), solution.jac)
+
+
+def _cost(law: Law, cells: _Cells) -> float:
+    """Half the sum of Huber losses, as the optimiser counts it."""
+    return float(np.sum(huber(HUBER_DELTA, cells.residuals(law))))
+
+
+def _flat_directions(solution: _Solution, residuals: Float[Array, "cells"]) -> tuple[str, ...]:
+    """Right singular vectors of the Jacobian along which one unit changes the residuals by less than their noise."""
+    if not np.all(np.isfinite(solution.jacobian)):
+        return ()
+    _, sizes, directions = np.linalg.svd(solution.jacobian, full_matrices=False)
+    noise = np.sqrt(np.sum(residuals**2) / max(residuals.size - len(solution.names), 1))
+    flat = directions[sizes < max(float(noise), _NO_CHANGE)]
+    labels = [f"ln {name}" if name in solution.law.positive else name for name in solution.names]
+    return tuple(
+        " ".join(f"{part:+.2f} {label}" for part, label in zip(row, labels, strict=True) if abs(part) > 0.1)
+        for row in flat
+    )

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from theory.laws.base import Truth
+from theory.laws.base import Law, Truth
 from theory.types import Array
 
 AXES = ("context_length", "dataset_size", "seed")
@@ -68,3 +68,20 @@ def seed_losses(results: xr.Dataset, variable: str = "loss") -> Float[Array, "l 
     """The losses as a float64 array; NaN or infinite where a run diverged or is missing."""
     table = check_loss_table(results, variable)
     return np.asarray(table[variable].transpose(*AXES).values, np.float64)
+
+
+def check_gaps(gaps: Float[Array, "*cells"]) -> None:
+    """Raise LossTableError if a finite approximation loss is negative."""
+    finite = gaps[np.isfinite(gaps)]
+    if np.any(finite < 0):
+        raise LossTableError(
+            f"an approximation loss is never negative; the table holds {finite.min():.6g}. Measure it against the "
+            "Bayes predictor, not as a difference of two noisy losses"
+        )
+
+
+def check_unit(results: xr.Dataset, law: Law) -> None:
+    """Raise LossTableError if the table says that its losses are not in nats, and the law gives nats only."""
+    unit = results.attrs.get("unit", "nats")
+    if law.in_nats and unit != "nats":
+        raise LossTableError(f"the law {law.name!r} gives losses in nats; the table holds {unit!r}: leave this law out")

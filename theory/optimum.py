@@ -8,6 +8,7 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from theory.checks import check_integer
+from theory.intervals import check_level
 from theory.loss_table import check_loss_table, seed_losses
 from theory.types import Array
 
@@ -40,8 +41,7 @@ def optimal_context_length(
         LossTableError: dimensions are missing, or named otherwise.
         ValueError: the level is outside (0, 1).
     """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level must lie in (0, 1), as in 0.9; got {level!r}")
+    check_level(level)
     check_integer("n_bootstrap", n_bootstrap, 1)
     table = check_loss_table(results, "loss")
     losses = seed_losses(table)

@@ -59,11 +59,21 @@ def marchenko_pastur_resolvent_trace(n_rows: Integer, n_columns: Integer, ridge:
     m = [-(1-g+lam) + sqrt((1-g+lam)^2 + 4 g lam)] / (2 g lam) (Marchenko & Pastur 1967).
     """
     n, p = check_integer("n_rows", n_rows, 0), check_integer("n_columns", n_columns, 1)
-    ridge = check_positive("ridge", ridge)
-    # Times n, and free of the cancellation at n > p: t = p lam m solves t^2 + (n - p + ridge) t = p ridge.
-    b = n - p + ridge
-    root = np.hypot(b, 2 * np.sqrt(p * ridge))
-    return float(2 * p * ridge / (b + root) if b > 0 else (root - b) / 2)
+    return float(p * unresolved_share(n, p, check_positive("ridge", ridge)))
+
+
+def unresolved_share(
+    n_rows: Scalar | Array, n_columns: Scalar | Array, ridge: Scalar | Array
+) -> Float[Array, "*cells"]:
+    """u = lam m(lam), the share of p directions that n rows leave to the ridge, in the same limit; they broadcast.
+
+    p u^2 + (n - p + ridge) u = ridge, of whose root the form is taken that does not cancel.
+    """
+    n, p, s2 = np.broadcast_arrays(*(np.asarray(x, np.float64) for x in (n_rows, n_columns, ridge)))
+    b = n - p + s2
+    root = np.hypot(b, 2 * np.sqrt(p * s2))
+    few = b <= 0
+    return np.where(few, (root - b) / np.where(few, 2 * p, 1.0), 2 * s2 / np.where(few, 1.0, b + root))
 
 
 def expected_linear_statistic(

@@ -60,11 +60,13 @@ class LeastSquares(Learner):
     def check_task(self, task: Task) -> None:
         if task.n_classes is not None or task.vocabulary_size is not None:
             raise ValueError(
-                f"LeastSquares needs real-valued tokens and a real target; {type(task).__name__} has "
+                f"{type(self).__name__} needs real-valued tokens and a real target; {type(task).__name__} has "
                 f"{task.n_classes} classes. Use GradientDescent for classification"
             )
         if task.every_position:
-            raise ValueError(f"LeastSquares answers once, at the end of a context: give the bare task of {task!r:.100}")
+            raise ValueError(
+                f"{type(self).__name__} answers once, at the end of a context: give the bare task of {task!r:.100}"
+            )
 
     def groups(self, runs: Sequence[Run]) -> list[list[Run]]:
         return [of_seed for _, of_seed in _grouped(runs, lambda run: run.seed)]
@@ -76,11 +78,18 @@ class LeastSquares(Learner):
                 for size, of_size in _grouped(of_seed, lambda run: run.dataset_size):
                     lengths = sorted({run.context_length for run in of_size})
                     columns = [length * task.n_channels for length in lengths]
-                    weights = _nested_weights(triangles.at(size), columns, task.n_steps)
+                    triangle = self.penalised(triangles.at(size), size, task.n_steps)
+                    weights = _nested_weights(triangle, columns, task.n_steps)
                     for run in of_size:
                         nearest_first = weights[run.context_length * task.n_channels]
                         yield FittedRun(run, _predictor(task, run.context_length, nearest_first))
                     stop_if_asked()
+
+    def penalised(
+        self, triangle: Float[np.ndarray, "rows columns"], dataset_size: int, n_steps: int
+    ) -> Float[np.ndarray, "rows2 columns"]:
+        """The triangular factor whose nested solutions are the weights: of the bare data, here."""
+        return triangle
 
     def untrained(self, task: Task, context_length: Integer) -> LinearPredictor:
         return _predictor(task, context_length, np.zeros((context_length * task.n_channels, task.n_steps)))
@@ -102,9 +111,7 @@ class LeastSquares(Learner):
             risks = minimum_norm_risk(errors, signal, regressors, dataset_size)
         else:
             risks = least_squares_risk(errors, regressors, dataset_size)
-        if task.loss == "log_loss":
-            return task.bayes_risk(context_length) + float(np.mean((risks - errors) / (2 * errors)))
-        return float(np.mean(risks))
+        return mean_loss(task, context_length, errors, risks)
 
     def cost(self, task: Task, runs: Sequence[Run], known_steps: KnownSteps) -> Cost:
         L, n_columns = task.max_context_length, _n_columns(task)
@@ -115,7 +122,7 @@ class LeastSquares(Learner):
         per_row = (time.perf_counter() - start) / _ROWS
         triangle = triangles.at(n_columns)
         start = time.perf_counter()
-        _nested_weights(triangle, [n_columns - task.n_steps], task.n_steps)
+        _nested_weights(self.penalised(triangle, n_columns, task.n_steps), [n_columns - task.n_steps], task.n_steps)
         per_solve = time.perf_counter() - start
         seconds = 0.0
         for _, of_seed in _grouped(runs, lambda run: run.seed):
@@ -127,8 +134,17 @@ class LeastSquares(Learner):
                     run.dataset_size == size and run.context_length * task.n_channels > size for run in of_seed
                 )
                 seconds += per_solve * (1 + beyond)
-        group = f"least squares on {L} tokens: one factorisation per seed, {len({r.seed for r in runs})} seeds"
+        group = f"{type(self).__name__} on {L} tokens: one factorisation per seed, {len({r.seed for r in runs})} seeds"
         return Cost((group,), seconds, (seconds, seconds), 16 * _ROWS * n_columns * 4)
+
+
+def mean_loss(
+    task: Task, context_length: Integer, errors: Float[np.ndarray, "steps"], risks: Float[np.ndarray, "steps"]
+) -> float:
+    """The loss of a Gaussian task whose steps have expected squared errors ``risks``, V_s(l) ``errors`` at best."""
+    if task.loss == "log_loss":
+        return task.bayes_risk(context_length) + float(np.mean((risks - errors) / (2 * errors)))
+    return float(np.mean(risks))
 
 
 def _gaussian(task: Task, context_length: Integer) -> tuple[GaussianTask, int]:

@@ -34,6 +34,10 @@ class ManifoldTeacher(RegressionTask):
     construction in which dimension sets the exponent of learning (arXiv 2004.10802, 2102.06701): a learner of smooth
     functions of d variables is expected to lose D^(-c/d).
 
+    With ``equal_slopes`` all v_ik are 0 and term i turns round(a_1/a_i) times as fast: a sum of functions of one latent
+    each, all about equally steep. Then E|grad m_l|^2 grows as dim(l), where otherwise it grows as the variance of m_l
+    does, and soon no more.
+
     ``dimension_profile`` gives dim(l) after l = 1..L tokens, rising by 0 or 1; where it does not rise, the token
     repeats the latent revealed last, through another embedding. A token is a vector of ``ambient_dimension`` numbers, a
     rotation, fixed for each distance, of (z, cos(w_2 z + f_2), ..., cos(w_A z + f_A)): a smooth curve that never meets
@@ -55,6 +59,7 @@ class ManifoldTeacher(RegressionTask):
         noise_variance: s2, 0 or above.
         n_frequencies: K.
         smoothness: s, 0 or above; the answer has square-integrable derivatives below this order at any K.
+        equal_slopes: whether every latent bears alike on the slope of the answer.
         dimension_profile: dim(1), ..., dim(L), from 1 on; None for dim(l) = l.
         ambient_dimension: numbers in one token.
         seed: of the teacher and the embeddings.
@@ -66,6 +71,7 @@ class ManifoldTeacher(RegressionTask):
     noise_variance: float = 0.01
     n_frequencies: int = 2
     smoothness: float = 1.0
+    equal_slopes: bool = False
     dimension_profile: Sequence[int] | None = None
     ambient_dimension: int = 1
     seed: int = 0
@@ -206,14 +212,17 @@ def _teacher(task: ManifoldTeacher) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     n, K = task._dimensions()[-1], task.n_frequencies
     k = np.arange(1.0, K + 1)
     frequencies, phases = np.zeros((n, K, n)), np.empty((n, K))
+    increments = np.array([task._unseen(i) - task._unseen(i + 1) for i in range(n)])
     for i in range(n):
         rng = np.random.default_rng([task.seed, 0, i])
         phases[i] = rng.uniform(0, 2 * np.pi, K)
         frequencies[i, :, :i] = rng.normal(size=(K, i)) / math.sqrt(max(i, 1))
         frequencies[i, :, i] = 1
+        if task.equal_slopes:
+            frequencies[i, :, :i] = 0
+            frequencies[i] *= np.round(np.sqrt(increments[0] / increments[i]))
     frequencies *= np.pi * k[None, :, None]
     c2 = k ** -(2 * task.smoothness + 1)
-    increments = np.array([task._unseen(i) - task._unseen(i + 1) for i in range(n)])
     weights = np.sqrt(2 * increments[:, None] * c2[None, :] / c2.sum())
     number = np.repeat(np.arange(1, n + 1), K)
     return frequencies.reshape(n * K, n), phases.reshape(-1), weights.reshape(-1), number

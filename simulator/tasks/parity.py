@@ -3,18 +3,28 @@
 import abc
 import bisect
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
 from simulator.tasks.randomness import choose, thresholds
 from simulator.tasks.threefry import random_words
 from theory.types import Integer
+
+
+def subsets_in_sight(
+    max_context_length: Integer, context_length: Integer, size: Integer
+) -> Int[np.ndarray, "subsets size"]:
+    """Columns of the context, oldest first, of each set of so many of the last l bits."""
+    L, l, k = int(max_context_length), int(context_length), int(size)
+    columns = itertools.chain.from_iterable(itertools.combinations(range(L - l, L), k))
+    return np.fromiter(columns, np.int32, math.comb(l, k) * k).reshape(-1, k)
 
 
 class MultitaskParity(ClassificationTask):
@@ -43,6 +53,10 @@ class MultitaskParity(ClassificationTask):
         """f_k, summing to one."""
         weights = self._weights()
         return weights / weights.sum()
+
+    def samples_in_turn(self, dataset_size: int) -> Int[np.ndarray, "tasks"]:
+        """How many of the first D samples ask each task, where tasks have no frequencies and are asked in turn."""
+        return dataset_size // self.n_queries + (np.arange(self.n_queries) < dataset_size % self.n_queries)
 
     def solvable_tasks(self, context_length: Integer) -> int:
         """Number of tasks whose far bit is among the last l."""

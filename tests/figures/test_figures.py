@@ -9,10 +9,10 @@ import figures
 import figures.tasks
 from tests.tables import SIZES, table_of_law
 from theory import compare, optimal_context_length
-from theory.laws import EXAMPLES, SaturatingLaw
+from theory.laws import IntrinsicDimensionLaw, PowerLaw, SaturatingLaw
 
 RESULTS = table_of_law(SaturatingLaw(20.0, 1.0, 1.5), noise=0.05)
-COMPARISON = compare(RESULTS, EXAMPLES, n_bootstrap=5)
+COMPARISON = compare(RESULTS, [IntrinsicDimensionLaw(), PowerLaw(), SaturatingLaw()], n_bootstrap=5)
 
 
 def test_loss_curves_show_every_cell_and_the_bayes_risk():

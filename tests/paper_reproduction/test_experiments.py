@@ -37,7 +37,7 @@ def test_an_experiment_leaves_a_figure_and_a_table_of_each_thing_measured_and_a_
         assert len(pd.read_csv(path.with_suffix(".csv"))) == table["value"].size
     text = (folder / "report.txt").read_text()
     assert text in smoke[1]
-    assert text.count("(nats)") + text.count("(tokens)") >= len(tables)
+    assert sum(text.count(unit) for unit in ("(nats)", "(tokens)", "(no unit)")) >= len(tables)
 
 
 def test_parts_are_made_once(tmp_path):

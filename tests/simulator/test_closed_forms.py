@@ -1,14 +1,27 @@
 """Learners in closed form against their exact learning curves."""
 
+import functools
+import itertools
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import binom
 
-from simulator.learners import ContextTable, NearestNeighbour, Run
+from simulator.learners import (
+    ContextTable,
+    CorrelationScreening,
+    LeastSquares,
+    NearestNeighbour,
+    ParityPosterior,
+    QuantaCounter,
+    Run,
+)
 from simulator.learners.closed_form import training_samples
-from simulator.tasks import Examples, ManifoldTeacher, MarkovChain
-from theory.learning_curves import nearest_neighbour_distance
+from simulator.tasks import Examples, GaussianLookBack, ManifoldTeacher, MarkovChain, SparseParity, ZipfQuanta
+from theory.learning_curves import nearest_neighbour_distance, parity_posterior_risk
 
 CHAIN = MarkovChain.random(4, 2, 0.7, 7)
 
@@ -75,12 +88,124 @@ def test_the_nearest_neighbour_learns_with_exponent_two_over_dimension(dimension
         return teacher.bayes_prediction(examples, dimension)[0]
 
     slopes = jax.vmap(jax.grad(answer))(test.context)
-    noiseless = samples._replace(target=np.asarray(jax.vmap(answer)(jnp.asarray(samples.context))))
+    learner = NearestNeighbour(labels="bayes")
     sizes, errors = np.array([2000.0, 8000.0, 16_000.0]), []
     for size in sizes:
-        few = Examples(*(field[: int(size)] for field in noiseless))
-        predictor = NearestNeighbour().learn(teacher, few, dimension)
+        few = Examples(*(field[: int(size)] for field in samples))
+        predictor = learner.learn(teacher, few, dimension)
         errors.append(float(np.mean((predictor(test) - jax.vmap(answer)(test.context)) ** 2)))
     predicted = float(np.mean(np.sum(slopes**2, axis=1))) / dimension * 4 * nearest_neighbour_distance(dimension, sizes)
     assert errors == pytest.approx(predicted, rel=0.12)
     assert np.polyfit(np.log(sizes), np.log(errors), 1)[0] == pytest.approx(-2 / dimension, rel=0.05)
+
+
+def test_screening_loses_what_its_learning_curve_says():
+    """64 cells of 16 data sets each, none shared; with white tokens the loss is a sum over weights, without a test
+    set."""
+    task = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 32)
+    weights, z, seeds = task.process.weights(32)[::-1], [], itertools.count()
+    cells = itertools.product((1.0, 2.0, 3.0, 5.0), (1, 3, 10, 32), (512, 1024, 2048, 4096))
+    for threshold, length, size in cells:
+        learner = CorrelationScreening(threshold)
+        runs = [Run(length, size, next(seeds)) for _ in range(16)]
+        errors = [np.sum((f.predictor.weights - weights) ** 2) for f in learner.fit_runs(task, runs)]
+        expected = learner.expected_risk(task, length, size) - task.bayes_risk(32)
+        z.append((np.mean(errors) - expected) / (np.std(errors, ddof=1) / 4))
+    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
+
+
+def test_screening_has_a_horizon_beyond_which_context_does_no_harm():
+    """Least squares pays for every token in sight; and the horizon grows as D^(1/(2 beta)), beta = (gamma + 1)/2."""
+    task, learner = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 2048), CorrelationScreening(4.0)
+    near, far = (learner.expected_risk(task, length, 1024) for length in (64, 1024))
+    assert 0 < far - near < 0.04 * task.bayes_risk(64)
+    assert LeastSquares().expected_risk(task, 512, 1024) > near + 0.2
+    sizes, lengths = 256 * 8 ** np.arange(3), np.arange(1, 2049)
+    weights = task.process.weights(2048)
+    # The last token whose weight is four standard errors.
+    horizons = [lengths[weights > 4 * np.sqrt(task.bayes_risk(0) / size)][-1] for size in sizes]
+    assert np.polyfit(np.log(sizes), np.log(horizons), 1)[0] == pytest.approx(1 / 1.5, abs=0.1)
+    for horizon, size in zip(horizons, sizes, strict=True):
+        risks = [learner.expected_risk(task, length, size) for length in (horizon // 4, horizon, 4 * horizon)]
+        assert risks[0] - risks[1] > 4 * abs(risks[1] - risks[2])
+
+
+def test_what_is_learned_of_parities_loses_what_its_learning_curve_says():
+    """Pairs asked in turn and triples asked by frequency, 28 cells (l, D) each of 16 data sets, each with a test set of
+    its own; the cells share nothing."""
+    in_turn = z_scores(ParityPosterior(), SparseParity.pareto(6, 14, 3, 1.0), (8, 10, 12, 14))
+    by_frequency = z_scores(ParityPosterior(3, 0.2), ZipfQuanta(6, 10, alpha=0.3, distance_exponent=0.8), (4, 6, 8, 10))
+    assert 0.8 < np.sqrt(np.mean(np.square(in_turn + by_frequency))) < 1.25
+
+
+def z_scores(learner, task, lengths, n_sets=16):
+    cells, z = [(length, size) for length in lengths for size in (6, 12, 18, 23, 28, 35, 43)], []
+    drawn = training_samples(task, 0, len(cells) * n_sets * 96)
+    # Of every 96 samples the first D are seen and the last 48 asked: turns begin anew with either half.
+    sets = jax.tree.map(lambda field: field.reshape(len(cells), n_sets, 96, *field.shape[1:]), drawn)
+    for i, (length, size) in enumerate(cells):
+        seen = [Examples(*(field[i, j, :size] for field in sets)) for j in range(n_sets)]
+        asked = [Examples(*(field[i, j, 48:] for field in sets)) for j in range(n_sets)]
+        learned = [answer(learner.learn(task, x, length), y) for x, y in zip(seen, asked, strict=True)]
+        together = jax.tree.map(lambda *fields: np.concatenate(fields), *asked)
+        excess = divergence(task, np.concatenate(learned), together, length).reshape(n_sets, -1).mean(axis=1)
+        expected = learner.expected_risk(task, length, size) - task.bayes_risk(length)
+        z.append((np.mean(excess) - expected) / (np.std(excess, ddof=1) / np.sqrt(n_sets)))
+    return z
+
+
+@pytest.mark.parametrize("size", [40, 1000])
+def test_a_task_asked_by_frequency_has_the_risk_of_its_random_number_of_samples(size):
+    """The sum over every n up to D, of which most make no difference."""
+    task, n = ZipfQuanta(3, 12, alpha=0.5, distance_exponent=0.8), np.arange(size + 1)
+    direct = 0.0
+    for f, subset in zip(task.task_frequencies(), task.subsets(), strict=True):
+        direct += f * binom.pmf(n, size, f) @ parity_posterior_risk(math.comb(9, 3), n, subset[0] <= 9)
+    assert ParityPosterior(3).expected_risk(task, 9, size) == pytest.approx(direct, abs=1e-12)
+
+
+def test_the_published_tasks_ask_for_more_context_as_data_grow():
+    task, lengths = SparseParity.paper_v1(), (27, 43, 63, 94)
+    risks = np.array([[ParityPosterior().expected_risk(task, x, size) for x in lengths] for size in (250, 600, 1500)])
+    known = [[0.6899, 0.6865, 0.6890, 0.6909], [0.5448, 0.3981, 0.3973, 0.4696], [0.4713, 0.2634, 0.1664, 0.0970]]
+    np.testing.assert_allclose(risks, known, atol=5e-4)
+    assert [lengths[i] for i in np.argmin(risks, axis=1)] == [43, 63, 94]
+
+
+@jax.jit
+def answer(predictor, examples):
+    return predictor(examples)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def divergence(task, prediction, examples, length):
+    bayes = task.bayes_prediction(examples, length)
+    return task.pointwise_divergence(bayes, prediction, examples, length)
+
+
+def test_counting_quanta_loses_what_its_learning_curve_says():
+    """56 cells (l, D) of 20 data sets each, which no two cells share; one example of each quantum tells its loss."""
+    task, learner = ZipfQuanta(20, 24, alpha=0.5, distance_exponent=0.8), QuantaCounter(threshold=2)
+    lengths, sizes, n_sets = range(6, 25, 3), (6, 12, 24, 48, 80, 120, 160, 200), 20
+    samples = training_samples(task, 0, len(lengths) * n_sets * sum(sizes))
+    examples = training_samples(task, 1, 20)._replace(query=np.arange(20, dtype=np.int32))
+    start, z, f = 0, [], task.task_frequencies()
+    for length in lengths:
+        for size in sizes:
+            excess = []
+            for begin in range(start, start + n_sets * size, size):
+                predictor = learner.learn(task, Examples(*(field[begin : begin + size] for field in samples)), length)
+                excess.append(f @ divergence(task, answer(predictor, examples), examples, length))
+            start += n_sets * size
+            expected = learner.expected_risk(task, length, size) - task.bayes_risk(length)
+            z.append((np.mean(excess) - expected) / (np.std(excess, ddof=1) / np.sqrt(n_sets)))
+    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
+
+
+def test_quanta_asked_in_turn_are_learned_in_turn():
+    """Sample i asks task i mod n: of 4 tasks, 6 samples ask two twice and two once."""
+    task = SparseParity(((2, 1), (3, 1), (4, 1), (9, 1)), 8)
+    for length, learned in ((8, 2), (2, 1), (1, 0)):
+        assert QuantaCounter(2).expected_risk(task, length, 6) == pytest.approx(np.log(2) * (1 - learned / 4))
+    predictor = QuantaCounter(2).learn(task, training_samples(task, 0, 6), 8)
+    assert predictor.counts.tolist() == task.samples_in_turn(6).tolist() == [2, 2, 1, 1]

@@ -5,10 +5,22 @@ import numpy as np
 import pytest
 
 from simulator.evaluation import evaluate
-from simulator.learners import EXAMPLES, ContextTable, GradientDescent, LeastSquares, NearestNeighbour, Run
+from simulator.learners import (
+    EXAMPLES,
+    ContextTable,
+    CorrelationScreening,
+    GradientDescent,
+    LeastSquares,
+    NearestNeighbour,
+    ParityPosterior,
+    PolynomialRidge,
+    QuantaCounter,
+    Ridge,
+    Run,
+)
 from simulator.models import MLP
 from simulator.specification import canonical_json, from_json
-from simulator.tasks import GaussianLookBack, ManifoldTeacher, MarkovChain, SparseParity
+from simulator.tasks import GaussianLookBack, ManifoldTeacher, MarkovChain, SparseParity, ZipfQuanta
 
 SERIES = GaussianLookBack.designed(1.0, 3.0, 1.0, 1.0, 8)
 PARITY = SparseParity(((2, 1), (3, 1), (6, 2)), 6)
@@ -16,7 +28,21 @@ CHAIN = MarkovChain.random(3, 2, 0.5, 8)
 MANIFOLD = ManifoldTeacher(
     8, gamma=12.0, noise_variance=0.0, dimension_profile=(1, 1, 1, 1, 2, 2, 2, 2), n_frequencies=1
 )
-TASKS = {LeastSquares: SERIES, GradientDescent: SERIES, NearestNeighbour: MANIFOLD, ContextTable: CHAIN}
+FOLDED = ManifoldTeacher(3, ambient_dimension=2)
+MANY_PARITIES = SparseParity.pareto(40, 8, 2, 1.0)
+QUANTA = ZipfQuanta(60, 8, alpha=0.5, distance_exponent=1.0)
+BITS = SparseParity(((2, 1), (3, 1), (4, 2), (8, 3)), 8)
+TASKS = {
+    LeastSquares: SERIES,
+    GradientDescent: SERIES,
+    NearestNeighbour: MANIFOLD,
+    ContextTable: CHAIN,
+    ParityPosterior: MANY_PARITIES,
+    QuantaCounter: QUANTA,
+    Ridge: SERIES,
+    PolynomialRidge: BITS,
+    CorrelationScreening: GaussianLookBack.independent(C0=0.5, C=1.0, gamma=1.0, b=1.0, max_context_length=8),
+}
 each_learner = pytest.mark.parametrize(
     ("learner", "task"), [(x, TASKS[type(x)]) for x in EXAMPLES], ids=[type(x).__name__ for x in EXAMPLES]
 )
@@ -116,7 +142,13 @@ def test_least_squares_refuses_a_classification_task_and_says_what_to_use():
     ("learner", "task", "message"),
     [
         (NearestNeighbour(), PARITY, r"NearestNeighbour needs real-valued tokens.*SparseParity.*Use GradientDescent"),
+        (CorrelationScreening(), PARITY, r"needs tokens and one answer that are one real number each.*SparseParity"),
+        (CorrelationScreening(), FOLDED, r"needs tokens and one answer that are one real number each.*ManifoldTeacher"),
         (ContextTable(), SERIES, r"ContextTable counts tokens.*GaussianLookBack.*Use GradientDescent"),
+        (ParityPosterior(), SERIES, r"ParityPosterior needs a task of parities.*GaussianLookBack.*Use GradientDescent"),
+        (ParityPosterior(3), PARITY, r"looks for parities of 3 bits, the task's have 2: take size=2"),
+        (ParityPosterior(8), ZipfQuanta(2, 30, 0.4, 1.0, 8, 8), r"2 queries with C\(30, 8\) subsets.*take a shorter"),
+        (QuantaCounter(), SERIES, r"QuantaCounter guesses among the classes.*GaussianLookBack.*Use GradientDescent"),
         (ContextTable(), SparseParity(((2, 1),), 60), r"1 queries, 2\^30 contexts.*take context lengths below 30"),
     ],
 )

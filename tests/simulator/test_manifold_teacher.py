@@ -11,7 +11,8 @@ from simulator.tasks.manifold_teacher import ManifoldTeacher, _teacher
 
 TASK = ManifoldTeacher(8, gamma=0.5, n_frequencies=3, smoothness=0.5)
 FOLDED = ManifoldTeacher(9, dimension_profile=(1, 2, 2, 3, 3, 3, 4, 5, 5), ambient_dimension=3)
-each_task = pytest.mark.parametrize("task", [TASK, FOLDED], ids=["plain", "folded"])
+STEEP = ManifoldTeacher(6, n_frequencies=1, equal_slopes=True)
+each_task = pytest.mark.parametrize("task", [TASK, FOLDED, STEEP], ids=["plain", "folded", "steep"])
 
 
 def told(task, latents):
@@ -35,6 +36,7 @@ def teachers(draw, longest=6):
         noise_variance=draw(st.floats(0, 1)),
         n_frequencies=draw(st.integers(1, 4)),
         smoothness=draw(st.floats(0, 3)),
+        equal_slopes=draw(st.booleans()),
         dimension_profile=draw(st.sampled_from([None, tuple(np.cumsum([1, *rises]).tolist())])),
         ambient_dimension=draw(st.integers(1, 4)),
         seed=draw(st.integers(0, 9)),
@@ -175,3 +177,18 @@ def test_noise_that_is_no_power_of_two_is_rounded_alike_inside_jit_and_outside(n
     together = jax.jit(task.sample)(jax.random.key(0), jnp.arange(1000))
     for a, b in zip(task.sample(jax.random.key(0), range(1000)), together, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_with_equal_slopes_the_squared_gradient_grows_as_the_dimension_and_otherwise_as_the_variance():
+    """Exactly, by the frequencies: E|grad m_l|^2 = sum of a^2 |frequency|^2 over the terms seen."""
+
+    def squared_gradient(task):
+        frequencies, _, weights, number = _teacher(task)
+        terms = weights**2 / 2 * np.sum(frequencies**2, axis=1)
+        return np.array([terms[number <= d].sum() for d in range(1, task.max_context_length + 1)])
+
+    dimension = np.arange(1, 41)
+    steep = squared_gradient(ManifoldTeacher(40, n_frequencies=1, equal_slopes=True)) / dimension
+    np.testing.assert_allclose(steep, steep[-1], rtol=0.17)
+    plain = squared_gradient(ManifoldTeacher(40, n_frequencies=1))
+    assert plain[-1] / plain[9] == pytest.approx((1 - 1 / 41) / (1 - 1 / 11), rel=0.1)

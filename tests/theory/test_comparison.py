@@ -5,8 +5,10 @@ import pytest
 
 from tests.tables import SIZES, table_of_law
 from theory import best_laws, compare, comparison_as_text
-from theory.comparison import STAYS
-from theory.laws import EXAMPLES, IntrinsicDimensionLaw, PowerLaw, SaturatingLaw
+from theory.fitting import fit
+from theory.laws import EXAMPLES, IntrinsicDimensionLaw, PowerLaw, SaturatingLaw, TableLaw
+from theory.loss_table import LossTableError
+from theory.verdict import STAYS
 
 GENERATING = SaturatingLaw(20.0, 1.0, 1.5)
 TABLE = table_of_law(GENERATING, noise=0.02)
@@ -115,3 +117,10 @@ def test_one_seed_or_none_can_be_compared():
 def test_what_is_no_law_is_refused(laws):
     with pytest.raises(TypeError, match=r"instances of Law|laws"):
         compare(TABLE, laws)
+
+
+def test_a_law_in_nats_is_not_asked_of_squared_errors():
+    results = TABLE.assign_attrs(unit="squared error")
+    for judge in (lambda: compare(results, [TableLaw()]), lambda: fit(TableLaw(), results)):
+        with pytest.raises(LossTableError, match="'table' gives losses in nats; the table holds 'squared error'"):
+            judge()

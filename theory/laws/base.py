@@ -6,10 +6,31 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from scipy.interpolate import PchipInterpolator
 
 from theory.checks import check_number, check_positive, set_fields
 from theory.types import Array, Scalar
+
+_LOG_STEP = 1e-4
+"""Of the symmetric difference in ln D: its error is about 1e-9 of the third derivative."""
+_ROUNDING = 8 * np.finfo(np.float64).eps
+"""Relative difference below which two losses count as equal."""
+
+
+_LARGEST_LOG = 600.0
+"""Of a term of a loss: far above any loss, and no wild step of an optimiser overflows."""
+
+
+def power_product(amplitude: Scalar, *powers: tuple[Scalar | Array, Scalar | Array]) -> Float[Array, "*cells"]:
+    """A x^a y^b ... by its logarithm, so that one huge and one tiny factor are no 0 times infinity.
+
+    Args:
+        amplitude: A > 0.
+        powers: pairs of a base above 0 and its exponent.
+    """
+    log = np.log(amplitude) + sum(exponent * np.log(base) for base, exponent in powers)
+    return np.asarray(np.exp(np.minimum(log, _LARGEST_LOG)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,7 +47,16 @@ class Truth:
 
     def largest_gap(self, context_length: Array) -> Float[Array, "*cells"]:
         """Gmax(l) = R(0) - R(l): the approximation loss of the best predictor that ignores the context."""
-        return self.bayes_risk[0] - self.bayes_risk[context_length]
+        return np.asarray(self.bayes_risk[0] - self.bayes_risk[context_length])
+
+    def bayes_risk_between(self, context_length: Array) -> Float[Array, "*cells"]:
+        """R at real context lengths in 0..L: monotone cubic interpolation, so that horizons can be fitted.
+
+        It passes through every R(l), has a continuous derivative and rises nowhere where R falls (Fritsch & Carlson
+        1980).
+        """
+        curve = PchipInterpolator(np.arange(len(self.bayes_risk)), self.bayes_risk)
+        return np.asarray(curve(context_length))
 
 
 AnyLaw = TypeVar("AnyLaw", bound="Law")
@@ -41,6 +71,10 @@ class Law(abc.ABC):
     """
 
     name: ClassVar[str]
+    equation: ClassVar[str]
+    """G(l, D) in plain characters."""
+    growth: ClassVar[str]
+    """What the law predicts for l*(D)."""
     source: ClassVar[str]
     fitted: ClassVar[tuple[str, ...]]
     """Fields that are fitted."""
@@ -48,6 +82,8 @@ class Law(abc.ABC):
     """Those of them that must stay above zero; they are fitted through their logarithm."""
     separable: ClassVar[tuple[str, ...]] = ()
     """Those in which (or in whose logarithm) ln G is affine, so that a linear solve finds them."""
+    in_nats: ClassVar[bool] = False
+    """G comes out in nats whatever the unit of R: the law can be asked of losses in nats alone."""
 
     def __post_init__(self) -> None:
         for name in self.fitted:
@@ -57,6 +93,22 @@ class Law(abc.ABC):
     @abc.abstractmethod
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         """G(l, D) for integer l and D that broadcast together."""
+
+    def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
+        """What must hold at (l, D) for the law, or for one of its statements, to apply: by name, cell by cell."""
+        return {}
+
+    def data_exponent(
+        self, context_length: Scalar | Array, dataset_size: Scalar | Array, truth: Truth
+    ) -> Float[Array, "*cells"]:
+        """-d ln G / d ln D at (l, D), by a symmetric difference in ln D; NaN where G is zero or infinite."""
+        length, D = np.asarray(context_length), np.asarray(dataset_size, np.float64)
+        less, more = (
+            self.approximation_loss(length, np.asarray(D * np.exp(h)), truth) for h in (-_LOG_STEP, _LOG_STEP)
+        )
+        defined = (less > 0) & (more > 0) & np.isfinite(less) & np.isfinite(more)
+        ratio = np.where(defined, less, 1.0) / np.where(defined, more, 1.0)
+        return np.where(defined, np.log(ratio) / (2 * _LOG_STEP), np.nan)
 
     def starting_points(
         self, context_length: Array, dataset_size: Array, truth: Truth
@@ -81,11 +133,16 @@ class Law(abc.ABC):
     def optimal_context_length(
         self, dataset_size: Scalar | Array, truth: Truth, context_lengths: Array | None = None
     ) -> Int[Array, "*sizes"]:
-        """l*(D): the argmin of the loss over the given context lengths, by default every one from 0 to L."""
+        """l*(D): the argmin of the loss over the given context lengths, by default every one from 0 to L.
+
+        Of lengths whose losses differ by rounding alone the first: past a horizon the loss is flat.
+        """
         L = len(truth.bayes_risk) - 1
         lengths = np.arange(L + 1) if context_lengths is None else np.asarray(context_lengths)
         D = np.asarray(dataset_size, np.float64)
-        return np.asarray(lengths[np.argmin(self.loss(lengths, D[..., None], truth), axis=-1)])
+        losses = self.loss(lengths, D[..., None], truth)
+        smallest = losses.min(axis=-1, keepdims=True)
+        return np.asarray(lengths[np.argmax(losses <= smallest + _ROUNDING * np.abs(smallest), axis=-1)])
 
     def with_constants(self: AnyLaw, constants: Mapping[str, float]) -> AnyLaw:
         """The same law with some of its constants changed."""

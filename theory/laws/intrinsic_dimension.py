@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from theory.laws.base import Law, Truth
+from theory.laws.base import Law, Truth, power_product
 from theory.types import Array
 
 
@@ -20,6 +20,13 @@ class IntrinsicDimensionLaw(Law):
     The paper leaves A(l) open; here A(l) = A l^u. dim(l) is the task's own and exact. Where dim(l) = 0 there is
     nothing to learn and G = 0.
 
+    The optimum moves with -(d2G/dl dD) / (d2loss/dl2), so it grows with D exactly where
+
+        ln D > 1/alpha - A' / (A |alpha'|)
+
+    (:meth:`conditions`; derivatives in l). At smaller D the same form makes l* shrink. Read at a fixed D with the
+    visible length in place of l, it is the paper's inference view: G grows with the visible length of a trained model.
+
     Attributes:
         amplitude: A.
         amplitude_exponent: u.
@@ -31,6 +38,8 @@ class IntrinsicDimensionLaw(Law):
     rate: float = 4.0
 
     name: ClassVar[str] = "intrinsic dimension"
+    equation: ClassVar[str] = "A l^u D^(-c/dim(l))"
+    growth: ClassVar[str] = "about (c/(e gamma)) ln D / ln ln D for dim(l) = e l"
     source: ClassVar[str] = "arXiv 2502.01481, L_approx = A(l) D^(-c/dim(l))"
     fitted: ClassVar[tuple[str, ...]] = ("amplitude", "amplitude_exponent", "rate")
     positive: ClassVar[tuple[str, ...]] = ("amplitude",)
@@ -44,8 +53,18 @@ class IntrinsicDimensionLaw(Law):
         something = (truth.intrinsic_dimension[context_length] > 0) & (context_length > 0)
         dimension = np.where(something, self.dimension(context_length, truth), 1.0)
         length = np.where(something, context_length, 1)
-        gap = self.amplitude * length**self.amplitude_exponent * dataset_size ** (-self.rate / dimension)
+        gap = power_product(self.amplitude, (length, self.amplitude_exponent), (dataset_size, -self.rate / dimension))
         return np.where(something, gap, 0.0)
+
+    def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
+        every_length = np.arange(1, len(truth.bayes_risk))
+        dimension = np.maximum(self.dimension(every_length, truth), np.finfo(np.float64).tiny)
+        slope = np.gradient(dimension) if len(every_length) > 1 else np.zeros(1)
+        length, at = np.maximum(context_length, 1), np.maximum(context_length, 1) - 1
+        # The condition times alpha |alpha'|, so that it also decides where alpha does not change.
+        alpha, change = self.rate / dimension[at], self.rate * slope[at] / dimension[at] ** 2
+        grows = alpha * (self.amplitude_exponent / length + change * np.log(dataset_size)) > change
+        return {"l* grows with D": np.asarray(grows & (np.asarray(context_length) > 0))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +78,8 @@ class OffsetDimensionLaw(IntrinsicDimensionLaw):
     offset: float = 1.0
 
     name: ClassVar[str] = "intrinsic dimension, offset"
+    equation: ClassVar[str] = "A l^u D^(-c/(dim(l) + d0))"
+    growth: ClassVar[str] = "as the law without d0, later"
     source: ClassVar[str] = "arXiv 2502.01481 with dim(l) + d0 in place of dim(l)"
     fitted: ClassVar[tuple[str, ...]] = (*IntrinsicDimensionLaw.fitted, "offset")
     positive: ClassVar[tuple[str, ...]] = ("amplitude", "offset")

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from theory.laws.base import Law, Truth
+from theory.laws.base import Law, Truth, power_product
 from theory.types import Array
 
 
@@ -28,6 +28,8 @@ class PowerLaw(Law):
     rate: float = 1.0
 
     name: ClassVar[str] = "power"
+    equation: ClassVar[str] = "A l^u D^(-alpha)"
+    growth: ClassVar[str] = "(C gamma D^alpha / (A u))^(1/(gamma+u))"
     source: ClassVar[str] = "data term of arXiv 2203.15556 times l^u"
     fitted: ClassVar[tuple[str, ...]] = ("amplitude", "length_exponent", "rate")
     positive: ClassVar[tuple[str, ...]] = ("amplitude",)
@@ -36,4 +38,5 @@ class PowerLaw(Law):
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         visible = context_length > 0
         length = np.where(visible, context_length, 1)
-        return np.where(visible, self.amplitude * length**self.length_exponent * dataset_size ** (-self.rate), 0.0)
+        gap = power_product(self.amplitude, (length, self.length_exponent), (dataset_size, -self.rate))
+        return np.where(visible, gap, 0.0)

@@ -21,6 +21,15 @@ class SaturatingLaw(Law):
     D of about k l^p on the gap falls as D^(-q). Two limits are laws of their own: D >> k l^p with Gmax flat is
     :class:`PowerLaw` with u = p q; q -> infinity is a threshold, the emergence of arXiv 2303.13506.
 
+    Where a learner is solved, its constants follow:
+
+    - Ridge with the right prior (weights of variance Gmax/l on l independent tokens, noise R(l)) leaves, where the D
+      samples determine the tokens' covariance (D >> l), l / (l/Gmax + D/R) = Gmax / (1 + D Gmax/(l R)): p = q = 1 and
+      k = R/Gmax.
+    - Least squares has the same tail R l/D, so p = q = 1, but no ceiling: near D = l it is worse than no context.
+    - Ridge on the C(l, j) ~ l^j/j! products of j tokens: the same with C(l, j) for l, so p = j, q = 1, k = R/(j! Gmax).
+    - Nearest neighbours, D^(-2/dim(l)): not of this form, since the exponent of D depends on l and q does not.
+
     Attributes:
         scale: k, in samples.
         length_exponent: p.
@@ -32,6 +41,8 @@ class SaturatingLaw(Law):
     steepness: float = 1.0
 
     name: ClassVar[str] = "saturating"
+    equation: ClassVar[str] = "Gmax(l) / (1 + (D / (k l^p))^q)"
+    growth: ClassVar[str] = "D^(q/(gamma + p q)); D^(1/p) as q -> infinity"
     source: ClassVar[str] = "this project; the ceiling Gmax(l) = R(0) - R(l) is exact"
     fitted: ClassVar[tuple[str, ...]] = ("scale", "length_exponent", "steepness")
     positive: ClassVar[tuple[str, ...]] = ("scale", "length_exponent", "steepness")
@@ -39,7 +50,7 @@ class SaturatingLaw(Law):
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         log_length = np.log(np.maximum(context_length, 1))
         log_ratio = np.log(dataset_size) - np.log(self.scale) - self.length_exponent * log_length
-        return truth.largest_gap(context_length) * expit(-self.steepness * log_ratio)
+        return np.asarray(truth.largest_gap(context_length) * expit(-self.steepness * log_ratio))
 
     def starting_points(
         self, context_length: Array, dataset_size: Array, truth: Truth

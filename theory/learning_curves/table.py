@@ -4,10 +4,8 @@ import numpy as np
 from jaxtyping import Float
 
 from theory.checks import check_integer, check_positive
+from theory.learning_curves.logarithm import STEP, log_integral_nodes
 from theory.types import Array, Integer, Scalar
-
-_STEP = 0.2
-"""Of the trapezoidal rule in ln t: the integrand is analytic for |Im ln t| < pi/2, so its error is e^(-pi^2/0.2)."""
 
 
 def table_risk(
@@ -53,10 +51,8 @@ def expected_log_count(n_draws: Integer, probability: Float[Array, "*cells"], of
     """
     a, N = check_positive("offset", offset), check_integer("n_draws", n_draws, 1)
     p = np.clip(np.asarray(probability, np.float64), 0.0, 1.0)  # a sum of probabilities may pass 1 by rounding
-    # Below the first t both exponentials are 1 to rounding, beyond the last both vanish.
-    t = np.exp(np.arange(-38 - np.log(N + a + 1), np.log(760 / min(a, 1.0)), _STEP))
     total = np.zeros_like(p)
     with np.errstate(divide="ignore"):  # p = 1 at large t: the logarithm of zero
-        for node in t:
-            total += np.exp(-node) - np.exp(N * np.log1p(p * np.expm1(-node)) - node * a)
-    return np.asarray(_STEP * total)
+        for t in log_integral_nodes(a, N + a):
+            total += np.exp(-t) - np.exp(N * np.log1p(p * np.expm1(-t)) - t * a)
+    return np.asarray(STEP * total)

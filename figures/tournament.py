@@ -1,0 +1,73 @@
+"""l*(D) of several studies side by side: measured, exact where it is known, and as each law predicts it."""
+
+import itertools
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures.style import STYLE
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A", "#777777")
+_COLUMNS = 4
+
+
+def tournament(
+    comparisons: Mapping[str, xr.Dataset], own_laws: Mapping[str, str], title: str = ""
+) -> tuple[Figure, pd.DataFrame]:
+    """Draw a panel for each study: its own law heavy, the others light, what the fits have not seen shaded.
+
+    Args:
+        comparisons: from a study's name to the result of :func:`theory.compare`, with the exact l* as ``exact`` (NaN
+            where it is not known) beside it.
+        own_laws: from a study's name to the law of its mechanism, where there is one.
+        title: put above the panels.
+
+    Returns:
+        The figure, and its numbers: a row for each study, law and dataset size.
+    """
+    laws = list(dict.fromkeys(law for table in comparisons.values() for law in table["law"].values))
+    colours = dict(zip(laws, itertools.cycle(_COLOURS)))
+    n_rows = -(-len(comparisons) // _COLUMNS)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.0 * _COLUMNS + 2.2, 2.6 * n_rows), layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+        panels = figure.subplots(n_rows, _COLUMNS, squeeze=False).ravel()
+        for axes, (name, table) in itertools.zip_longest(panels, comparisons.items(), fillvalue=(None, None)):
+            if table is None:
+                axes.set_visible(False)
+            else:
+                _draw(axes, str(name), table, own_laws.get(str(name)), colours)
+        handles = {h.get_label(): h for axes in panels for h in axes.get_legend_handles_labels()[0]}
+        figure.legend(handles.values(), handles.keys(), loc="outside right upper")
+    numbers = [table.to_dataframe().reset_index().assign(study=name) for name, table in comparisons.items()]
+    return figure, pd.concat(numbers)
+
+
+def _draw(axes: Axes, name: str, table: xr.Dataset, own: str | None, colours: Mapping[str, str]) -> None:
+    sizes, held_out = table["dataset_size"].values, table["held_out"].values
+    measured, edge = table["best_on_grid"].values.astype(float), table["at_edge"].values
+    bars = np.nan_to_num(np.abs(np.stack([table["lower"].values, table["upper"].values]) - measured))
+    axes.axvspan(float(np.sqrt(sizes[~held_out][-1] * sizes[held_out][0])), sizes[-1] * 1.3, color="0.93", zorder=0)
+    for law in table["law"].values:
+        heavy = {"linewidth": 2.4, "zorder": 3} if law == own else {"linewidth": 0.9, "linestyle": "--"}
+        axes.plot(sizes, table["predicted"].sel(law=law), color=colours[law], label=law, **heavy)
+    axes.plot(sizes, table["exact"], "x", color="black", markersize=7, zorder=6, label="exact optimum")
+    axes.errorbar(
+        sizes[~edge], measured[~edge], bars[:, ~edge], fmt="o", color="black", capsize=2, zorder=5, label="measured"
+    )
+    axes.plot(
+        sizes[edge], measured[edge], "o", color="black", markerfacecolor="white", zorder=5, label="at the grid's edge"
+    )
+    axes.set_xscale("log")
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:.0f}"))
+    axes.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.3)
+    axes.set_title(name + (f"\nown law: {own}" if own else "\nown law unknown"), fontsize=8)
+    axes.set_xlabel("dataset size $D$ (samples)")
+    axes.set_ylabel("$l^*$ (tokens)")

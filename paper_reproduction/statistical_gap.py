@@ -1,0 +1,65 @@
+"""What can be learned of the paper's 50 pairs, and what is: Bayes' rule, a kernel of pairs, and a network.
+
+Bayes' rule over all pairs (:class:`simulator.learners.ParityPosterior`) needs some log2 C(l, 2) samples a task, ridge
+regression on all products of two bits some C(l, 2); the gap between them is computational. The network stands on one
+side of it or the other.
+"""
+
+import pathlib
+
+import numpy as np
+import xarray as xr
+
+from paper_reproduction.experiment import Experiment, labelled
+from paper_reproduction.reproduce import Scale
+from simulator import Study, run
+from simulator.learners import GradientDescent, Learner, ParityPosterior, PolynomialRidge
+from simulator.models import MLP
+from simulator.tasks import SparseParity
+
+
+def learners(scale: Scale) -> dict[str, tuple[Learner, tuple[int, ...], int]]:
+    """Each with its dataset sizes and number of seeds; the network is the paper's at scale ``paper``."""
+    few = ParityPosterior(noise_prior=0.9)
+    if scale == "smoke":
+        return {"Bayes' rule": (few, (250, 1000), 1), "ridge on pairs": (PolynomialRidge(2, 0.1), (250, 1000), 1)}
+    network = GradientDescent(
+        MLP((128, 128)), steps=20_000, learning_rate=5e-3, batch_size=64, weight_decay=0.3, patience=10,
+        validation_size=2048, precision="mixed",
+    )  # fmt: skip
+    sizes = (*(250 * 2**i for i in range(10)), 200_000, 400_000)
+    seeds = 2 if scale == "laptop" else 8
+    return {
+        "Bayes' rule": (few, sizes, seeds),
+        "ridge on pairs": (PolynomialRidge(2, 0.1), sizes, seeds),
+        "MLP": (GradientDescent.paper_v1() if scale == "paper" else network, sizes[4:], seeds),
+    }
+
+
+def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
+    """Smallest loss over the context lengths, and the length of it, against D."""
+    task, lengths = SparseParity.paper_v1(), (21, 27, 36, 43, 63, 94)[: 2 if scale == "smoke" else None]
+    losses, best = {}, {}
+    for name, (learner, sizes, seeds) in learners(scale).items():
+        study = Study(task, learner, lengths, sizes, seeds, 1024 if scale == "smoke" else 8192)
+        results = run(study, folder / "runs" / name.replace(" ", "_").replace("'", ""), workers=workers)
+        loss = results["loss"].mean("seed")
+        losses[name] = results["loss"].isel(context_length=loss.argmin("context_length")).drop_vars("context_length")
+        best[name] = loss["context_length"][loss.argmin("context_length")].drop_vars("context_length")
+    names = list(losses)
+    smallest = xr.concat(list(losses.values()), "learner", join="outer").assign_coords(learner=names)
+    mean = smallest.mean("seed")
+    error = smallest.std("seed") / np.sqrt(np.maximum(smallest.count("seed"), 1))
+    loss_table = xr.Dataset({"value": mean, "lower": mean - error, "upper": mean + error})
+    chosen = xr.concat(list(best.values()), "learner", join="outer").assign_coords(learner=names)
+    length_table = xr.Dataset({"value": chosen, "lower": chosen, "upper": chosen})
+    labels = {"dataset_size": "dataset size $D$ (samples)", "learner": "learner"}
+    return {
+        "smallest_loss": labelled(loss_table, labels | {"value": "smallest loss over $l$ (nats)"}),
+        "optimal_context_length": labelled(
+            length_table, labels | {"value": "$l^*$ of lengths 21, 27, 36, 43, 63, 94 (tokens)"}, scale="log2"
+        ),
+    }
+
+
+EXPERIMENT = Experiment("Statistical against computational gap on the 50 published pairs", measure)

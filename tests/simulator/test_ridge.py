@@ -1,0 +1,100 @@
+"""The ridge learner against textbook solvers and against its expected risk."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from simulator.learners import LeastSquares, Ridge, Run
+from simulator.learners.closed_form import training_samples
+from simulator.tasks import GaussianLookBack, IrrelevantTokens
+from theory.learning_curves import best_isotropic_penalty
+
+DESIGNED = GaussianLookBack.designed(1.0, 1.0, 1.0, 1.0, 48)
+INDEPENDENT = GaussianLookBack.independent(1.0, 3.0, 0.6, 1.0, 48)
+WIDE = GaussianLookBack.designed(1.0, 1.0, 1.0, 1.0, 16, n_steps=3, n_irrelevant_channels=1)
+
+
+def population_risk(task, covariance, fitted):
+    """mean_s of V_s(l) + (b - a)' Sigma (b - a), in exact arithmetic of the fitted weights: no test set."""
+    L, l = task.max_context_length, fitted.run.context_length
+    errors = np.asarray(fitted.predictor.weights, float).reshape(L, task.n_channels, task.n_steps)
+    errors[L - l :, 0] -= task.prediction_weights(l)[::-1]
+    lost = np.einsum("is,ij,js->s", errors[:, 0], covariance[:L, :L], errors[:, 0])
+    return float(np.mean(task.prediction_errors(l) + lost + np.sum(errors[:, 1:] ** 2, axis=(0, 1))))
+
+
+@pytest.mark.parametrize("size", [1, 20, 200])
+@pytest.mark.parametrize("task", [DESIGNED, WIDE], ids=["tokens", "channels and steps"])
+def test_weights_solve_the_penalised_normal_equations(task, size):
+    """(X'X + D penalty) b = X'y on the very samples, each context length on its own."""
+    L, samples = task.max_context_length, training_samples(task, 0, size)
+    X, y = np.asarray(samples.context, float), np.asarray(samples.target, float).reshape(size, -1)
+    for penalty in (1e-3, 0.1, 10.0):
+        for fitted in Ridge(penalty).fit_runs(task, [Run(length, size, 0) for length in (0, 1, 7, L)]):
+            length = fitted.run.context_length
+            visible = X[:, L - length :].reshape(size, -1)
+            gram = visible.T @ visible + size * penalty * np.eye(visible.shape[1])
+            weights = np.asarray(fitted.predictor.weights, float).reshape(L, -1, y.shape[1])
+            assert not weights[: L - length].any()
+            expected = np.linalg.solve(gram, visible.T @ y)
+            np.testing.assert_allclose(weights[L - length :].reshape(expected.shape), expected, atol=1e-6)
+
+
+def test_the_mean_risk_agrees_with_the_curve_over_many_cells():
+    """64 cells, 24 data sets, fewer weights than samples and nearly as many: z-scores have a root mean square near one.
+
+    The equivalent's own error, of order 1/D, is below the noise of so few data sets.
+    """
+    z, sizes, seeds = [], (50, 100, 200, 400), range(24)
+    for task, lengths in ((DESIGNED, (1, 4, 16, 48)), (WIDE, (2, 6, 11, 16))):
+        covariance = task.joint_covariance()
+        for penalty in (0.05, 0.5):
+            learner = Ridge(penalty)
+            runs = [Run(length, size, seed) for length in lengths for size in sizes for seed in seeds]
+            risks = {fitted.run: population_risk(task, covariance, fitted) for fitted in learner.fit_runs(task, runs)}
+            for length, size in itertools.product(lengths, sizes):
+                cell = np.array([risks[Run(length, size, seed)] for seed in seeds])
+                exact = learner.expected_risk(task, length, size)
+                z.append((cell.mean() - exact) / (cell.std(ddof=1) / np.sqrt(cell.size)))
+    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
+
+
+def test_a_small_penalty_is_least_squares_and_a_vast_one_predicts_nothing():
+    for length, size in ((5, 40), (40, 60), (48, 20)):
+        free = np.asarray(LeastSquares().fit(DESIGNED, length, size, 0).weights)
+        np.testing.assert_allclose(Ridge(1e-9).fit(DESIGNED, length, size, 0).weights, free, atol=1e-5)
+        assert np.abs(Ridge(1e9).fit(DESIGNED, length, size, 0).weights).max() < 1e-8
+    assert Ridge(1e-9).expected_risk(DESIGNED, 12, 2000) == pytest.approx(
+        LeastSquares().expected_risk(DESIGNED, 12, 2000), rel=1e-4
+    )
+
+
+def test_the_best_penalty_lets_a_context_be_longer_than_least_squares_can_use():
+    """Without penalty the risk is infinite at l = D; with it l* is longer, and the loss there lower."""
+    size, lengths = 30, range(49)
+    free = [LeastSquares().expected_risk(INDEPENDENT, length, size) for length in lengths]
+    shrunken = []
+    for length in lengths:
+        noise = INDEPENDENT.bayes_risk(length)
+        signal = max(INDEPENDENT.bayes_risk(0) - noise, 1e-12)
+        penalty = float(best_isotropic_penalty(signal, noise, max(length, 1), size))
+        shrunken.append(Ridge(penalty).expected_risk(INDEPENDENT, length, size))
+    assert np.argmin(shrunken) > np.argmin(free)
+    assert np.min(shrunken) < np.min(free)
+    assert np.all(np.isfinite(shrunken))
+
+
+def test_expected_log_loss_is_the_scaled_expected_squared_error():
+    squared, logarithmic = (GaussianLookBack.arfima(0.4, 16, loss=loss) for loss in ("squared_error", "log_loss"))
+    excess = Ridge(0.2).expected_risk(squared, 4, 100) - squared.bayes_risk(4)
+    expected = logarithmic.bayes_risk(4) + excess / (2 * squared.bayes_risk(4))
+    assert Ridge(0.2).expected_risk(logarithmic, 4, 100) == pytest.approx(expected)
+
+
+def test_a_penalty_must_be_above_zero_and_the_covariance_known():
+    for penalty in (0.0, -1.0):
+        with pytest.raises(ValueError, match=f"penalty must be a finite number above 0; got {penalty}"):
+            Ridge(penalty)
+    with pytest.raises(ValueError, match="known for Gaussian tasks"):
+        Ridge(0.1).expected_risk(IrrelevantTokens(DESIGNED, 0.5), 2, 50)

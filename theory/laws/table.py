@@ -1,0 +1,57 @@
+"""A table of contexts: exponentially many rows to fill."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from theory.checks import check_integer, set_fields
+from theory.laws.base import Law, Truth
+from theory.types import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class TableLaw(Law):
+    """G(l, D) = min((K-1) v^l / (2 D), Gmax(l)), in nats: half a parameter a sample, K-1 parameters a context.
+
+    The large-D excess of any regular model (:func:`theory.learning_curves.table_risk` is exact at finite D), never
+    above that of a learner that ignores the context. v is the growth rate of the number of contexts that occur: the
+    vocabulary if all do. With R = C0 + C/l^gamma the optimum solves l ln v + (gamma+1) ln l =
+    ln(2 D C gamma / ((K-1) ln v)).
+
+    Attributes:
+        vocabulary: v.
+        classes: K >= 2, the number of answers, given.
+    """
+
+    vocabulary: float = 2.0
+    classes: int = 2
+
+    name: ClassVar[str] = "table"
+    equation: ClassVar[str] = "min((K-1) v^l / (2 D), Gmax(l))"
+    growth: ClassVar[str] = "about ln D / ln v"
+    source: ClassVar[str] = "excess of a regular model, (number of parameters) / (2 D)"
+    fitted: ClassVar[tuple[str, ...]] = ("vocabulary",)
+    positive: ClassVar[tuple[str, ...]] = ("vocabulary",)
+    in_nats: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(self, classes=check_integer("classes", self.classes, 2))
+
+    def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
+        log_rows = context_length * np.log(self.vocabulary)
+        excess = np.log((self.classes - 1) / 2) + log_rows - np.log(dataset_size)
+        # Far above any ceiling the exponential must not overflow.
+        return np.asarray(np.minimum(np.exp(np.minimum(excess, 600.0)), truth.largest_gap(context_length)))
+
+    def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
+        log_rows = context_length * np.log(self.vocabulary)
+        return {"as many samples as contexts": np.asarray(np.log(dataset_size) >= log_rows)}
+
+    def starting_points(
+        self, context_length: Array, dataset_size: Array, truth: Truth
+    ) -> Iterable[Mapping[str, float]]:
+        return ({"vocabulary": v} for v in (1.1, 1.5, 2.0, 4.0, 16.0))

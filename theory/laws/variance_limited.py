@@ -1,0 +1,46 @@
+"""Least squares: every visible token costs parameters, and every parameter costs variance."""
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from theory.checks import check_positive, set_fields
+from theory.laws.base import Law, Truth
+from theory.types import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class VarianceLimitedLaw(Law):
+    """G(l, D) = R(l) p / (D-p-1), p = c l: unseen tokens act as noise of variance R(l); nothing is fitted.
+
+    Exact for Gaussian tokens, a squared loss and c = 1 (:func:`theory.learning_curves.least_squares_risk`), infinite
+    for D <= p+1. Bahri et al. (arXiv 2102.06701) call its large-D form, exponent 1 in D, variance-limited.
+    With R = C0 + C/l^gamma its optimum tends to l* = (C gamma D / (c C0))^(1/(1+gamma)).
+
+    Attributes:
+        parameters_per_token: c, the number of channels of a token.
+    """
+
+    parameters_per_token: float = 1.0
+
+    name: ClassVar[str] = "variance-limited"
+    equation: ClassVar[str] = "R(l) p / (D - p - 1), p = c l"
+    growth: ClassVar[str] = "(C gamma D / (c C0))^(1/(1+gamma))"
+    source: ClassVar[str] = "Wishart moments of least squares; regime of arXiv 2102.06701 and 2405.15124"
+    fitted: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(self, parameters_per_token=check_positive("parameters_per_token", self.parameters_per_token))
+
+    def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
+        parameters = self.parameters_per_token * np.asarray(context_length)
+        freedom = dataset_size - parameters - 1
+        gap = truth.bayes_risk[context_length] * parameters / np.where(freedom > 0, freedom, 1.0)
+        return np.where(parameters == 0, 0.0, np.where(freedom > 0, gap, np.inf))
+
+    def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
+        parameters = self.parameters_per_token * np.asarray(context_length)
+        return {"more samples than parameters": np.asarray(dataset_size > parameters + 1)}
