@@ -95,7 +95,9 @@ def _bayes_answers(task: Task, samples: Examples, context_length: int) -> np.nda
     n = len(samples.query)
     starts = range(0, n, _BLOCK)
     # Past the last sample the first ones fill the block.
-    blocks = [Examples(*(field.take(range(i, i + _BLOCK), axis=0, mode="wrap") for field in samples)) for i in starts]
+    blocks = [
+        Examples(*(field.take(np.arange(i, i + _BLOCK), axis=0, mode="wrap") for field in samples)) for i in starts
+    ]
     return np.concatenate([np.asarray(_bayes_block(task, block, context_length)) for block in blocks])[:n]
 
 

@@ -24,9 +24,13 @@ class NetworkPredictor:
     parameters: Parameters
     context_length: Any
 
+    @property
+    def rows_at_a_time(self) -> int:
+        """Samples that pass the network together."""
+        return max(1, _PREDICTED_ACTIVATIONS // self.model.activations(self.task, self.task.max_context_length))
+
     def __call__(self, examples: Examples) -> Float[Array, "B *outputs"]:
-        batch = examples.context.shape[0]
-        rows = max(1, _PREDICTED_ACTIVATIONS // self.model.activations(self.task, self.task.max_context_length))
+        batch, rows = examples.context.shape[0], self.rows_at_a_time
         if batch <= rows:
             return self._predict(examples)
         missing = -batch % rows

@@ -1,0 +1,84 @@
+"""What the layers of a trained network say of fresh samples, one sample a row."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from simulator.learners.base import MAX_DATASET_SIZE
+from simulator.learners.network_predictor import NetworkPredictor
+from simulator.seeds import stream_key
+from simulator.tasks.base import Key
+from theory.checks import check_integer
+from theory.types import Integer
+
+
+def feature_layers(predictor: NetworkPredictor) -> tuple[str, ...]:
+    """Names of the layers whose features can be had."""
+    return tuple(jax.eval_shape(lambda p, key: _features(p, key, 0, 1), predictor, jax.random.key(0)))
+
+
+def extract_features(
+    predictor: NetworkPredictor,
+    layer: str,
+    n_samples: Integer,
+    context_length: Integer | None = None,
+    seed: Integer = 0,
+    masked: bool = False,
+) -> Float[np.ndarray, "n F"]:
+    """Features of one layer at the last token, on the first samples of the seed's test stream.
+
+    Args:
+        predictor: what a learner returned.
+        layer: one of :func:`feature_layers`; of a :class:`simulator.models.TwoBranchMLP` ``"layer 1"`` is the feature
+            vector of arXiv 2502.01481 v1-v3.
+        n_samples: n. They pass the network in pieces: memory is that of the result.
+        context_length: l in 0..L; None for that of the predictor.
+        seed: of the samples: the same ones at every context length, and of every predictor.
+        masked: the tokens out of sight enter the network and are made to count for nothing, as in training. Otherwise
+            they are left out, which takes less time and gives the same up to rounding.
+
+    Returns:
+        The features in float32, shape (n, F).
+
+    Raises:
+        ValueError: a layer that the network does not have, or a number out of range.
+    """
+    n = check_integer("n_samples", n_samples, 1, MAX_DATASET_SIZE)
+    length = check_integer(
+        "context_length",
+        predictor.context_length if context_length is None else context_length,
+        0,
+        predictor.task.max_context_length,
+    )
+    key = stream_key(check_integer("seed", seed, 0, 2**31 - 1), "test")
+    # A length that is a part of the program leaves out what is out of sight, one that is given to it masks.
+    seeing = dataclasses.replace(predictor, context_length=np.int32(length))
+    rows = min(n, predictor.rows_at_a_time)
+    pieces = [
+        np.asarray(_layer(seeing, key, np.int32(start), rows, layer, None if masked else length))
+        for start in range(0, n, rows)
+    ]
+    return np.concatenate(pieces)[:n]
+
+
+@functools.partial(jax.jit, static_argnames=("rows", "layer", "length"))
+def _layer(
+    predictor: NetworkPredictor, key: Key, start: Any, rows: int, layer: str, length: int | None
+) -> Float[Array, "rows F"]:
+    if length is not None:
+        predictor = dataclasses.replace(predictor, context_length=length)
+    layers = _features(predictor, key, start, rows)
+    if layer not in layers:
+        raise ValueError(f"{type(predictor.model).__name__} has the layers {', '.join(sorted(layers))}; got {layer!r}")
+    return layers[layer]
+
+
+def _features(predictor: NetworkPredictor, key: Key, start: Any, rows: int) -> dict[str, Float[Array, "rows F"]]:
+    examples = predictor.task.sample(key, start + jnp.arange(rows, dtype=jnp.int32))
+    with jax.default_matmul_precision("highest"):
+        return predictor.model.features(predictor.task, predictor.parameters, examples, predictor.context_length)
