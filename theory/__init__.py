@@ -2,9 +2,12 @@
 
 best = optimal_context_length(results)      # l*(D) with its interval
 table = compare(results, laws=[...])        # fitted on small dataset sizes, scored on large ones
+results = read_loss_table("losses.csv")     # losses measured elsewhere
 """
 
+from theory.bayes_risk import BayesRiskEstimate, estimate_bayes_risk
 from theory.comparison import best_laws, compare, comparison_as_text
+from theory.csv_table import read_loss_table
 from theory.fitting import Fit, fit, profile_interval
 from theory.loss_table import LossTableError
 from theory.optimum import optimal_context_length
@@ -12,15 +15,18 @@ from theory.surface import surface_optimum
 from theory.verdict import Verdict, verdict
 
 __all__ = [
+    "BayesRiskEstimate",
     "Fit",
     "LossTableError",
     "Verdict",
     "best_laws",
     "compare",
     "comparison_as_text",
+    "estimate_bayes_risk",
     "fit",
     "optimal_context_length",
     "profile_interval",
+    "read_loss_table",
     "surface_optimum",
     "verdict",
 ]
