@@ -6,6 +6,7 @@ results = read_loss_table("losses.csv")     # losses measured elsewhere
 """
 
 from theory.bayes_risk import BayesRiskEstimate, estimate_bayes_risk
+from theory.chinchilla_fit import ChinchillaFit, fit_chinchilla
 from theory.comparison import best_laws, compare, comparison_as_text
 from theory.csv_table import read_loss_table
 from theory.fitting import Fit, fit, profile_interval
@@ -16,6 +17,7 @@ from theory.verdict import Verdict, verdict
 
 __all__ = [
     "BayesRiskEstimate",
+    "ChinchillaFit",
     "Fit",
     "LossTableError",
     "Verdict",
@@ -24,6 +26,7 @@ __all__ = [
     "comparison_as_text",
     "estimate_bayes_risk",
     "fit",
+    "fit_chinchilla",
     "optimal_context_length",
     "profile_interval",
     "read_loss_table",
