@@ -41,7 +41,7 @@ def objective(x, N, D, L):
 @pytest.mark.parametrize("law", [ChinchillaLaw.besiroglu(), ChinchillaLaw(0.5, 9.0, 80.0, 0.2, 0.6)])
 def test_the_constants_of_a_table_without_noise_come_back(law):
     """Every loss is met exactly, so the minimum is at the constants themselves. In the second table the term of the
-    data is at most 1/2000 of the loss: starts that are alike all end beside it."""
+    data is below 1/1800 of the loss: starts that are alike all end beside it."""
     fit = fitted(law)
     np.testing.assert_allclose(constants(fit.law), constants(law), rtol=1e-6)
     assert fit.objective < 1e-20

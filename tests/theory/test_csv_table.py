@@ -90,6 +90,7 @@ def test_standard_errors_are_the_scatter_of_repeated_measurements(rng):
         ((1, 2, 4), (3.0, 2.0, 1.0), LossTableError, "3 context lengths cannot fix C0, C, gamma"),
         ((1, 2, 4, 8), (2.0, 2.0, 2.0, 2.0), LossTableError, "do not fall with l, or do not level off"),
         ((1, 2, 4, 8, 16), (1.0, 1.4, 1.8, 1.9, 2.0), LossTableError, "do not fall with l"),
+        ((1, 2, 4, 8, 16), (3.0, 2.5, 2.1, 1.5, 1.0), LossTableError, "or do not level off"),
         ((0, 2, 4, 8), (3.0, 2.0, 1.0, 0.5), ValueError, "context lengths must be at least 1"),
         ((1, 2, 4, 4), (3.0, 2.0, 1.0, 1.0), ValueError, "must be distinct"),
         ((1, 2, 4), (3.0, 2.0), ValueError, r"got shapes \(3,\) and \(2,\)"),
@@ -123,7 +124,7 @@ def test_a_table_written_as_csv_comes_back(tmp_path):
 
 def test_a_given_bayes_risk_is_continued_between_its_lengths_without_rising(tmp_path):
     """A monotone cubic in ln(1 + l): exact where given, and near the smooth curve it was taken from elsewhere."""
-    lengths = (0, 1, 3, 7, 15, 31, 63)
+    lengths = (0, 1, 3, 15, 63)
     rows = [(l, 1000, 2 + 3 / (1 + l) ** 0.5, 6.0 if l else None) for l in lengths]
     path = written(tmp_path / "a.csv", rows, ("context_length", "dataset_size", "bayes_risk", "loss"))
     read = read_loss_table(path)
@@ -132,7 +133,7 @@ def test_a_given_bayes_risk_is_continued_between_its_lengths_without_rising(tmp_
     assert np.array_equal(every, np.arange(64))
     np.testing.assert_allclose(curve[list(lengths)], [row[2] for row in rows], rtol=1e-14)
     assert np.all(np.diff(curve) < 0)
-    np.testing.assert_allclose(curve, 2 + 3 / (1 + every) ** 0.5, rtol=0.01)
+    np.testing.assert_allclose(curve, 2 + 3 / (1 + every) ** 0.5, rtol=0.005)
     np.testing.assert_allclose(read["approximation_loss"].values[:, 0, 0], 6.0 - curve[list(lengths[1:])])
 
 
@@ -184,16 +185,38 @@ def test_a_bayes_risk_from_elsewhere_gives_the_law_its_constants_back(tmp_path):
     np.testing.assert_allclose((law.amplitude, law.length_exponent, law.rate), (4, 0.6, 0.5), rtol=1e-5)
 
 
+def test_laws_are_told_apart_by_a_bayes_risk_from_elsewhere_and_may_not_be_by_one_from_the_table(tmp_path):
+    """A power law made the losses. With R(l) from elsewhere it wins; with R(l) fitted to the losses that judge the laws
+    another wins, as the table's note warns. l* is measured from losses alone, and is the same."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (l, D, seed, (2 + 6.8 / l**0.6 + 3 * l**0.4 / D**0.25) * np.exp(1e-3 * rng.normal()))
+        for l in 2 ** np.arange(3, 15)
+        for D in 10 ** np.arange(7, 13)
+        for seed in range(2)
+    ]
+    path = written(tmp_path / "a.csv", rows)
+    with pytest.warns(UserWarning, match="below the Bayes risk"):
+        own = read_loss_table(path)
+    other = read_loss_table(path, bayes_risk=BayesRiskEstimate(2.0, 6.8, 0.6, (0.0, 0.0, 0.0), 0.0, 8))
+    assert "laws judged there are judged by its error, too" in own.attrs["bayes_risk"]
+    assert optimal_context_length(own).equals(optimal_context_length(other))
+    scores = [compare(table, [PowerLaw(), SaturatingLaw()], n_bootstrap=0)["score"] for table in (own, other)]
+    assert scores[1].sel(law="power") > scores[1].sel(law="saturating")
+    assert scores[0].sel(law="power") < scores[0].sel(law="saturating")
+
+
 def test_losses_without_context_are_the_ceiling(tmp_path):
-    """R(0) is the loss at context length 0 at its largest dataset size, and no R(l) lies above it."""
-    rows = [(*cell, power_loss(*cell)) for cell in GRID] + [(0, 100, 0, 4.9), (0, 1000, 0, 4.6), (0, 1000, 1, 4.7)]
+    """R(0) is the loss at context length 0 at the largest dataset size with every seed; no R(l) lies above it."""
+    without = [(0, 100, 0, 4.9), (0, 100, 1, 4.9), (0, 1000, 0, 4.6), (0, 1000, 1, 4.7), (0, 10_000, 0, 4.2)]
+    rows = [(*cell, power_loss(*cell)) for cell in GRID] + without
     with pytest.warns(UserWarning, match="below the Bayes risk"):
         read = read_loss_table(written(tmp_path / "a.csv", rows))
     curve = read["bayes_risk_curve"].values
     assert curve[0] == pytest.approx(4.65, abs=1e-12)
     assert curve[1] == curve[0]
     assert curve[2] < curve[1]
-    assert np.isnan(read["loss"].sel(context_length=0, dataset_size=10_000)).all()
+    assert np.isnan(read["loss"].sel(context_length=0, dataset_size=10_000, seed=1))
     assert "R(0) = 4.65, the loss at context length 0" in read.attrs["bayes_risk"]
 
 
