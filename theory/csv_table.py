@@ -40,7 +40,7 @@ def read_loss_table(
       else fitted by :func:`theory.estimate_bayes_risk` to the seed-mean losses at the largest dataset size, up to the
       context length of the smallest one, beyond which the approximation loss rules.
     - R(0), where that form is infinite: the seed-mean loss at context_length 0 and the largest dataset size that has it
-      for every seed, or else C0 + C: one token then counts as no context. It is the ceiling of the approximation losses,
+      for every seed, or else C0 + C: one token then counts as no context. The ceiling of approximation losses is
       R(0) - R(l).
     - Approximation losses: their column, or loss - R(l); what comes out negative counts as zero.
     - dim(l): its column, linear between its lengths, from dim(0) = 0; or else dim(l) = l, every token a dimension.
