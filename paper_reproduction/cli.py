@@ -23,7 +23,7 @@ from simulator.specification import SpecificationError, from_json
 from simulator.tasks import EXAMPLES as EXAMPLE_TASKS
 from simulator.tasks import Task
 from simulator.worked_example import truth_of_task, worked_example
-from theory import compare, comparison_as_text
+from theory import compare, comparison_as_text, read_loss_table
 from theory.laws import EXAMPLES, Law
 
 _LAWS: dict[str, Law] = {law.name.replace(", ", "-").replace(" ", "-"): law for law in EXAMPLES}
@@ -78,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     comparing = command(_compare, "fit laws on the small dataset sizes, score them on the large ones")
     drawing = command(_figure, "draw loss against context length, and l* against dataset size")
     for sub in (comparing, drawing):
-        sub.add_argument("results", type=pathlib.Path, metavar="RESULTS", help="a table that run wrote")
+        sub.add_argument(
+            "results", type=pathlib.Path, metavar="RESULTS", help="a table that run wrote, or a CSV of losses"
+        )
         sub.add_argument("--laws", nargs="+", choices=_LAWS, help="default: all that know the unit of the losses")
         sub.add_argument("--fit-fraction", type=float, default=0.5, help="share of the dataset sizes to fit on (0.5)")
     comparing.add_argument("--out", type=pathlib.Path, help="also write the comparison as CSV")
@@ -126,7 +128,8 @@ def _slurm_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def _compared(options: argparse.Namespace) -> tuple[xr.Dataset, xr.Dataset]:
     """The results, and their comparison with the laws asked for."""
-    results = load_results(options.results)
+    is_csv = options.results.suffix.lower() == ".csv"
+    results = read_loss_table(options.results) if is_csv else load_results(options.results)
     in_nats = results.attrs.get("unit") == "nats"
     names = options.laws or [name for name, law in _LAWS.items() if in_nats or not law.in_nats]
     return results, compare(results, [_LAWS[name] for name in names], fit_fraction=options.fit_fraction)
@@ -135,6 +138,9 @@ def _compared(options: argparse.Namespace) -> tuple[xr.Dataset, xr.Dataset]:
 def _compare(options: argparse.Namespace) -> None:
     results, comparison = _compared(options)
     print(comparison_as_text(comparison, f"({results.attrs.get('unit', '')})"))
+    for name in ("bayes_risk", "approximation_loss", "intrinsic_dimension"):
+        if name in results.attrs:
+            print(f"{name}: {results.attrs[name]}")
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         comparison.to_dataframe().to_csv(options.out)

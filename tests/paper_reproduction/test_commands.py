@@ -113,6 +113,23 @@ def test_a_study_can_be_named_by_module(tmp_path):
     assert len(list((tmp_path / "runs").glob("??/*.json"))) == 8
 
 
+def test_compare_and_figure_take_losses_from_a_csv_file(tmp_path, capsys):
+    """What was estimated is printed beside the scores."""
+    lengths, sizes = (1, 2, 4, 8, 16, 32), (100, 200, 400, 800)
+    rows = [(l, D, 2 + 3 / l**0.5 + 0.4 * l / D + 1 / D) for l in lengths for D in sizes]
+    pd.DataFrame(rows, columns=["context_length", "dataset_size", "loss"]).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.warns(UserWarning, match="below the Bayes risk"):
+        assert cli.main(["compare", str(tmp_path / "a.csv"), "--laws", "power"]) == 0
+    shown = capsys.readouterr().out
+    assert "bayes_risk: estimated: C0 + C/l^gamma" in shown
+    assert "intrinsic_dimension: assumed: dim(l) = l" in shown
+    with pytest.warns(UserWarning, match="below the Bayes risk"):
+        assert cli.main(["figure", str(tmp_path / "a.csv"), "--laws", "power", "--out", str(tmp_path / "drawn")]) == 0
+    assert len(list((tmp_path / "drawn").iterdir())) == 6
+    assert cli.main(["compare", str(tmp_path / "b.csv")]) == 1
+    assert capsys.readouterr().err.startswith("error: there is no file")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -19,7 +19,7 @@ class ChinchillaLaw:
     """L(N, D) = E + A/N^alpha + B/D^beta (Hoffmann et al., arXiv 2203.15556); it does not know the context length.
 
     So it says nothing of l*: its E is an R(l) at the one context length it was fitted at. With the context in it:
-    :class:`ChinchillaContextLaw`.
+    :class:`ChinchillaContextLaw`. Fitted by :func:`theory.fit_chinchilla`.
 
     Attributes:
         irreducible_loss: E >= 0, nats per token.

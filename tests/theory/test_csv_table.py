@@ -1,0 +1,309 @@
+"""Losses brought as CSV: the table they become, what is estimated, and what is refused."""
+
+import pathlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import curve_fit
+
+from simulator import load_results, save_results
+from tests.tables import LENGTHS, SIZES, table_of_law, truth
+from theory import (
+    BayesRiskEstimate,
+    LossTableError,
+    compare,
+    estimate_bayes_risk,
+    fit,
+    optimal_context_length,
+    read_loss_table,
+)
+from theory.laws import IntrinsicDimensionLaw, PowerLaw, SaturatingLaw
+
+DATA = pathlib.Path(__file__).parents[2] / "paper_reproduction" / "data"
+GRID = [(l, D, seed) for l in (1, 2, 4, 8, 16, 32) for D in (100, 1000, 10_000) for seed in (0, 1)]
+
+EXACT = BayesRiskEstimate(2.0, 3.0, 0.5, (0.0, 0.0, 0.0), 0.0, 8)
+SMALL = BayesRiskEstimate(1.0, 1.0, 0.5, (0.0, 0.0, 0.0), 0.0, 8)
+
+
+def written(path, rows, columns=("context_length", "dataset_size", "seed", "loss")):
+    pd.DataFrame(rows, columns=list(columns)).to_csv(path, index=False)
+    return path
+
+
+def power_loss(l, D, seed=0):
+    """2 + 3/sqrt(l), a gap that falls as 1/D and grows with l, and seeds one part in a thousand apart."""
+    return 2 + 3 / l**0.5 + 20 * l / D * (1 + 1e-3 * seed)
+
+
+def published():
+    curve = pd.read_csv(DATA / "llama_3_1_8b.csv", comment="#")
+    return curve["context_length"].to_numpy(), curve["loss"].to_numpy()
+
+
+def test_the_published_losses_of_llama_give_the_published_constants():
+    """The values and standard errors to every digit in which they were found by another program."""
+    estimate = estimate_bayes_risk(*published())
+    assert round(estimate.irreducible, 3) == 1.950
+    assert round(estimate.reducible, 2) == 6.79
+    assert round(estimate.exponent, 3) == 0.587
+    assert [round(error, digits) for error, digits in zip(estimate.standard_errors, (3, 2, 3), strict=True)] == [
+        0.010, 0.10, 0.008,
+    ]  # fmt: skip
+    assert round(estimate.largest_residual, 3) == 0.018
+    assert estimate.n_lengths == 12
+
+
+def test_constants_and_errors_are_those_of_levenberg_and_marquardt():
+    """scipy.optimize.curve_fit solves the same problem by another algorithm and inverts J^T J by itself."""
+    lengths, losses = published()
+    constants, covariance = curve_fit(lambda l, C0, C, gamma: C0 + C * l**-gamma, lengths, losses, p0=(1.0, 1.0, 1.0))
+    estimate = estimate_bayes_risk(lengths, losses)
+    np.testing.assert_allclose((estimate.irreducible, estimate.reducible, estimate.exponent), constants, rtol=1e-6)
+    np.testing.assert_allclose(estimate.standard_errors, np.sqrt(np.diag(covariance)), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("C0", "C", "gamma"), [(0.0, 1.0, 0.05), (1.7, 0.02, 0.4), (2.0, 9.0, 1.2), (-1.0, 5.0, 4.0)])
+def test_a_curve_of_the_form_is_found_to_rounding(C0, C, gamma):
+    lengths = np.array([1, 2, 3, 5, 8, 13, 40, 120])
+    estimate = estimate_bayes_risk(lengths, C0 + C / lengths**gamma)
+    assert np.allclose((estimate.irreducible, estimate.reducible, estimate.exponent), (C0, C, gamma), atol=1e-7)
+    np.testing.assert_allclose(estimate.risk(lengths), C0 + C / lengths**gamma, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"at least 1; got 0"):
+        estimate.risk(0)
+
+
+def test_standard_errors_are_the_scatter_of_repeated_measurements(rng):
+    """Of 60 noisy curves the constants scatter as the mean of their standard errors says."""
+    lengths = 2.0 ** np.arange(1, 11)
+    found = [
+        estimate_bayes_risk(lengths, 2 + 5 * lengths**-0.6 + 0.01 * rng.normal(size=len(lengths))) for _ in range(60)
+    ]
+    scatter = np.std([(e.irreducible, e.reducible, e.exponent) for e in found], axis=0)
+    np.testing.assert_allclose(np.mean([e.standard_errors for e in found], axis=0), scatter, rtol=0.25)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "losses", "error", "message"),
+    [
+        ((1, 2, 4), (3.0, 2.0, 1.0), LossTableError, "3 context lengths cannot fix C0, C, gamma"),
+        ((1, 2, 4, 8), (2.0, 2.0, 2.0, 2.0), LossTableError, "do not fall with l, or do not level off"),
+        ((1, 2, 4, 8, 16), (1.0, 1.4, 1.8, 1.9, 2.0), LossTableError, "do not fall with l"),
+        ((1, 2, 4, 8, 16), (3.0, 2.5, 2.1, 1.5, 1.0), LossTableError, "or do not level off"),
+        ((0, 2, 4, 8), (3.0, 2.0, 1.0, 0.5), ValueError, "context lengths must be at least 1"),
+        ((1, 2, 4, 4), (3.0, 2.0, 1.0, 1.0), ValueError, "must be distinct"),
+        ((1, 2, 4), (3.0, 2.0), ValueError, r"got shapes \(3,\) and \(2,\)"),
+        ((1, 2, 4, 8), (3.0, 2.0, np.nan, 1.0), ValueError, "losses finite"),
+    ],
+)
+def test_what_fixes_no_bayes_risk_is_refused(lengths, losses, error, message):
+    with pytest.raises(error, match=message):
+        estimate_bayes_risk(np.array(lengths), np.array(losses))
+
+
+def test_a_table_written_as_csv_comes_back(tmp_path):
+    """With R(l) and dim(l) in columns nothing is estimated: every result is that of the table itself."""
+    law = SaturatingLaw(20.0, 1.0, 1.5)
+    source = table_of_law(law, noise=0.1, n_seeds=3)
+    source["intrinsic_dimension"] = "context_length", truth().intrinsic_dimension[list(LENGTHS)]
+    rows = source[["loss", "approximation_loss", "bayes_risk", "intrinsic_dimension"]].to_dataframe().reset_index()
+    without = {"context_length": 0, "dataset_size": SIZES[0], "bayes_risk": 2.0, "intrinsic_dimension": 0.0}
+    rows = pd.concat([rows, pd.DataFrame([without])]).assign(seed=lambda all_rows: all_rows["seed"].fillna(0))
+    shuffled = rows.sample(frac=1, random_state=1).astype({"seed": int})
+    shuffled.to_csv(tmp_path / "losses.csv", index=False)
+    read = read_loss_table(tmp_path / "losses.csv")
+    for name in ("loss", "approximation_loss", "bayes_risk", "intrinsic_dimension"):
+        np.testing.assert_allclose(read[name].values, source[name].values, rtol=1e-12, atol=1e-15)
+    assert read.sizes["every_context_length"] == 33
+    assert read.attrs["bayes_risk"].startswith("given at 11 context lengths")
+    assert optimal_context_length(read).equals(optimal_context_length(source))
+    constants = fit(law, read).law.constants(), fit(law, source).law.constants()
+    assert constants[0] == pytest.approx(constants[1], rel=1e-6)
+
+
+def test_a_given_bayes_risk_is_continued_between_its_lengths_without_rising(tmp_path):
+    """A monotone cubic in ln(1 + l): exact where given, and near the smooth curve it was taken from elsewhere."""
+    lengths = (0, 1, 3, 15, 63)
+    rows = [(l, 1000, 2 + 3 / (1 + l) ** 0.5, 6.0 if l else None) for l in lengths]
+    path = written(tmp_path / "a.csv", rows, ("context_length", "dataset_size", "bayes_risk", "loss"))
+    read = read_loss_table(path)
+    assert 0 not in read["context_length"]
+    curve, every = read["bayes_risk_curve"].values, read["every_context_length"].values
+    assert np.array_equal(every, np.arange(64))
+    np.testing.assert_allclose(curve[list(lengths)], [row[2] for row in rows], rtol=1e-14)
+    assert np.all(np.diff(curve) < 0)
+    np.testing.assert_allclose(curve, 2 + 3 / (1 + every) ** 0.5, rtol=0.005)
+    np.testing.assert_allclose(read["approximation_loss"].values[:, 0, 0], 6.0 - curve[list(lengths[1:])])
+
+
+def test_a_bayes_risk_that_is_not_given_is_fitted_at_the_largest_dataset_size_and_the_table_says_so(tmp_path):
+    path = written(tmp_path / "a.csv", [(*cell, power_loss(*cell)) for cell in GRID])
+    with pytest.warns(UserWarning, match=r"losses lie below the Bayes risk, by up to .* counts as zero"):
+        read = read_loss_table(path)
+    lengths = np.array([1, 2, 4, 8, 16, 32])
+    means = np.array([np.mean([power_loss(l, 10_000, seed) for seed in (0, 1)]) for l in lengths])
+    estimate = estimate_bayes_risk(lengths, means)
+    np.testing.assert_allclose(read["bayes_risk"], estimate.risk(lengths), rtol=1e-12)
+    assert f"estimated: {estimate}, fitted to the losses at dataset size 10000" in read.attrs["bayes_risk"]
+    assert "R(0) = " in read.attrs["bayes_risk"]
+    assert read["bayes_risk_curve"].values[0] == read["bayes_risk_curve"].values[1]
+    assert read.attrs["intrinsic_dimension"] == "assumed: dim(l) = l"
+    assert np.array_equal(read["intrinsic_dimension_curve"], np.arange(33))
+
+
+def test_losses_below_the_estimate_count_as_zero_and_are_counted(tmp_path):
+    path = written(tmp_path / "a.csv", [(*cell, power_loss(*cell)) for cell in GRID])
+    with pytest.warns(UserWarning, match="below the Bayes risk"):
+        read = read_loss_table(path)
+    raw = read["loss"] - read["bayes_risk"]
+    assert float(raw.min()) < 0
+    np.testing.assert_array_equal(read["approximation_loss"], np.maximum(raw, 0))
+    expected = f"{int((raw < 0).sum())} of 36 losses lie below the Bayes risk, by up to {-float(raw.min()):.3g}"
+    assert expected in read.attrs["approximation_loss"]
+
+
+def test_lengths_beyond_the_smallest_loss_do_not_enter_the_fit(tmp_path):
+    """There R falls while the loss rises: a gap that rules the loss is no place to look for R."""
+    rows = [(l, D, 0, power_loss(l, D)) for l in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) for D in (100, 10_000)]
+    best = min(range(10), key=lambda i: rows[2 * i + 1][3])
+    assert 4 <= best < 9
+    with pytest.warns(UserWarning, match="below the Bayes risk"):
+        read = read_loss_table(written(tmp_path / "a.csv", rows))
+    assert f"({best + 1} lengths" in read.attrs["bayes_risk"]
+
+
+def test_a_bayes_risk_from_elsewhere_gives_the_law_its_constants_back(tmp_path):
+    """Given the exact form, the fit of the true law recovers what the file was made with, and predicts l*."""
+    lengths = np.array([1, 2, 4, 8, 16, 32, 64, 128])
+    rows = [(l, D, 0, 2 + 3 / l**0.5 + 4 * l**0.6 / D**0.5) for l in lengths for D in (100, 300, 1000, 3000, 10_000)]
+    read = read_loss_table(written(tmp_path / "a.csv", rows), bayes_risk=EXACT)
+    assert read.attrs["approximation_loss"] == "loss - R(l)"
+    below_ceiling = read.where(read["approximation_loss"] < read["bayes_risk_curve"][0] - read["bayes_risk"])
+    read["approximation_loss"] = below_ceiling["approximation_loss"]
+    law = fit(PowerLaw(), read).law
+    np.testing.assert_allclose((law.amplitude, law.length_exponent, law.rate), (4, 0.6, 0.5), rtol=1e-5)
+
+
+def test_laws_are_told_apart_by_a_bayes_risk_from_elsewhere_and_may_not_be_by_one_from_the_table(tmp_path):
+    """A power law made the losses. With R(l) from elsewhere it wins; with R(l) fitted to the losses that judge the laws
+    another wins, as the table's note warns. l* is measured from losses alone, and is the same."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (l, D, seed, (2 + 6.8 / l**0.6 + 3 * l**0.4 / D**0.25) * np.exp(1e-3 * rng.normal()))
+        for l in 2 ** np.arange(3, 15)
+        for D in 10 ** np.arange(7, 13)
+        for seed in range(2)
+    ]
+    path = written(tmp_path / "a.csv", rows)
+    with pytest.warns(UserWarning, match="below the Bayes risk"):
+        own = read_loss_table(path)
+    other = read_loss_table(path, bayes_risk=BayesRiskEstimate(2.0, 6.8, 0.6, (0.0, 0.0, 0.0), 0.0, 8))
+    assert "laws judged there are judged by its error, too" in own.attrs["bayes_risk"]
+    assert optimal_context_length(own).equals(optimal_context_length(other))
+    scores = [compare(table, [PowerLaw(), SaturatingLaw()], n_bootstrap=0)["score"] for table in (own, other)]
+    assert scores[1].sel(law="power") > scores[1].sel(law="saturating")
+    assert scores[0].sel(law="power") < scores[0].sel(law="saturating")
+
+
+def test_losses_without_context_are_the_ceiling(tmp_path):
+    """R(0) is the loss at context length 0 at the largest dataset size with every seed; no R(l) lies above it."""
+    without = [(0, 100, 0, 4.9), (0, 100, 1, 4.9), (0, 1000, 0, 4.6), (0, 1000, 1, 4.7), (0, 10_000, 0, 4.2)]
+    rows = [(*cell, power_loss(*cell)) for cell in GRID] + without
+    with pytest.warns(UserWarning, match="below the Bayes risk"):
+        read = read_loss_table(written(tmp_path / "a.csv", rows))
+    curve = read["bayes_risk_curve"].values
+    assert curve[0] == pytest.approx(4.65, abs=1e-12)
+    assert curve[1] == curve[0]
+    assert curve[2] < curve[1]
+    assert np.isnan(read["loss"].sel(context_length=0, dataset_size=10_000, seed=1))
+    assert "R(0) = 4.65, the loss at context length 0" in read.attrs["bayes_risk"]
+
+
+def test_the_table_can_be_compared_drawn_and_kept(tmp_path):
+    rows = [(*cell, power_loss(*cell)) for cell in GRID]
+    read = read_loss_table(written(tmp_path / "a.csv", rows), bayes_risk=EXACT)
+    comparison = compare(read, [PowerLaw(), IntrinsicDimensionLaw()], n_bootstrap=2)
+    assert np.isfinite(comparison["loss_error"].sel(law=["power", "intrinsic dimension"])).all()
+    save_results(read, tmp_path / "a.nc")
+    assert load_results(tmp_path / "a.nc").equals(read)
+
+
+def test_an_empty_loss_and_a_missing_row_are_missing_runs(tmp_path):
+    rows = [(*cell, power_loss(*cell)) for cell in GRID if cell != (8, 100, 1)]
+    rows = [(*row[:3], None) if row[:3] == (4, 1000, 0) else row for row in rows]
+    read = read_loss_table(written(tmp_path / "a.csv", rows), bayes_risk=EXACT)
+    for name in ("loss", "approximation_loss"):
+        missing = np.argwhere(read[name].isnull().values)
+        assert missing.tolist() == [[2, 1, 0], [3, 0, 1]]
+    assert optimal_context_length(read)["left_out"].values.tolist() == [1, 1, 0]
+
+
+def test_comments_blank_lines_a_byte_order_mark_and_whole_numbers_as_floats_are_read(tmp_path):
+    lines = ["# from a run", "", "loss , dataset_size,context_length", *(f"{3 - 0.1 * l},1e3,{l}.0" for l in (1, 2))]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([*lines, ",,", ""]), encoding="utf-8-sig")
+    read = read_loss_table(path, unit="bits", bayes_risk=SMALL)
+    assert read["loss"].dims == ("context_length", "dataset_size", "seed")
+    assert read["loss"].values[:, 0, 0].tolist() == pytest.approx([2.9, 2.8])
+    assert read.indexes["dataset_size"].tolist() == [1000]
+    assert read.attrs["unit"] == "bits"
+
+
+HEAD = "context_length,dataset_size,seed,loss"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty: its first line must name the columns, as in context_length,dataset_size,loss"),
+        ("# nothing but a comment\n", "is empty"),
+        (f"{HEAD}\n", "holds no loss"),
+        (f"{HEAD}\n1,100,0,\n2,100,0,\n", "holds no loss: every cell of that column is empty"),
+        ("l,D,loss\n1,2,3\n", r"has the columns \['l', 'D', 'loss'\]; it needs .*rename or remove"),
+        ("context_length;dataset_size;loss\n1;2;3\n", "separated by commas"),
+        ("context_length,dataset_size,loss,loss\n1,2,3,3\n", "each once"),
+        (f"{HEAD},bayes_risks\n1,100,0,3,2\n", "'bayes_risks'.*and no others"),
+        (f"{HEAD}\n1,100,0\n", "line 2 has 3 cells, the header 4: '1,100,0'"),
+        (f"{HEAD}\n1,100,0,0\n", "line 2: loss must be a finite number above 0; got '0'; leave the cell empty"),
+        (f"{HEAD}\n1,100,0,2\n2,100,0,-1\n", "line 3: loss must be a finite number above 0; got '-1'"),
+        (f"{HEAD}\n1,100,0,nan\n", "got 'nan'; leave the cell empty if it is missing or the run diverged"),
+        (f"{HEAD}\n1,100,0,inf\n", "got 'inf'"),
+        (f"{HEAD}\n1,100,0,high\n", "got 'high'"),
+        (f"# a\n\n{HEAD}\n1.5,100,0,2\n", "line 4: context_length must be a whole number of at least 0; got '1.5'"),
+        (f"{HEAD}\n-1,100,0,2\n", "context_length must be a whole number of at least 0; got '-1'"),
+        (f"{HEAD}\n,100,0,2\n", "context_length must be a whole number of at least 0; got ''"),
+        (f"{HEAD}\n1,0,0,2\n", "dataset_size must be a whole number of at least 1; got '0'"),
+        (f"{HEAD}\n1,100,0.5,2\n", "seed must be a whole number of at least 0; got '0.5'"),
+        (f"{HEAD}\n1e9,8,0,2\n", "must be at most 10000000; got '1e9'. Are columns swapped"),
+        (f"{HEAD}\n1,100,0,2\n1,100,0,3\n", r"lines 2 and 3 .*= \(1, 100, 0\): tell repetitions apart"),
+        (f"{HEAD}\n1,100,0,4\n2,100,0,3\n", "one dataset size, 100, cannot tell the Bayes risk"),
+        (f"{HEAD}\n1,100,0,4\n1,200,0,3\n2,100,0,3\n2,200,0,2\n", "2 context lengths cannot fix C0, C, gamma"),
+        (f"{HEAD},approximation_loss\n1,100,0,4,1\n", "without a column bayes_risk: add it"),
+        (f"{HEAD},bayes_risk,approximation_loss\n1,100,0,4,3,-1\n", "approximation_loss must .*at least 0; got '-1'"),
+        (f"{HEAD},bayes_risk\n1,100,0,4,3\n", "not given at context_length 0: add a row with it"),
+        (f"{HEAD},bayes_risk\n0,100,0,,4\n1,100,0,4,3\n2,100,0,4,\n", r"not given at the context lengths \[2\]"),
+        (f"{HEAD},bayes_risk\n0,100,0,,4\n1,100,0,4,3\n1,200,0,4,2\n", "at 1 it is 3 and, in line 4, 2"),
+        (f"{HEAD},bayes_risk\n0,100,0,,4\n1,100,0,4,3\n2,100,0,4,3.5\n", "rises from 3 at context length 1 to 3.5"),
+        (f"{HEAD},bayes_risk,intrinsic_dimension\n0,1,0,,4,\n1,1,0,4,3,1\n2,1,0,4,2,\n", "intrinsic_dimension is not"),
+    ],
+)
+def test_a_file_that_is_no_such_table_is_refused_with_the_value_and_the_remedy(tmp_path, text, message):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(LossTableError, match=message):
+        read_loss_table(path)
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"\x89HDF\r\n\x1a\n\xff\xfe")
+    with pytest.raises(LossTableError, match=r"a\.csv is not a CSV file"):
+        read_loss_table(tmp_path / "a.csv")
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*b\.csv"):
+        read_loss_table(tmp_path / "b.csv")
+
+
+def test_a_bayes_risk_cannot_be_given_twice(tmp_path):
+    (tmp_path / "a.csv").write_text(f"{HEAD},bayes_risk\n0,100,0,,4\n1,100,0,4,3\n")
+    with pytest.raises(LossTableError, match="leave one out"):
+        read_loss_table(tmp_path / "a.csv", bayes_risk=EXACT)
