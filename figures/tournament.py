@@ -38,11 +38,10 @@ def tournament(
         figure = Figure(figsize=(3.0 * _COLUMNS + 2.2, 2.6 * n_rows), layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", fontsize=10)
         panels = figure.subplots(n_rows, _COLUMNS, squeeze=False).ravel()
-        for axes, (name, table) in itertools.zip_longest(panels, comparisons.items(), fillvalue=(None, None)):
-            if table is None:
-                axes.set_visible(False)
-            else:
-                _draw(axes, str(name), table, own_laws.get(str(name)), colours)
+        for axes, (name, table) in zip(panels, comparisons.items(), strict=False):
+            _draw(axes, name, table, own_laws.get(name), colours)
+        for axes in panels[len(comparisons) :]:
+            axes.set_visible(False)
         handles = {h.get_label(): h for axes in panels for h in axes.get_legend_handles_labels()[0]}
         figure.legend(handles.values(), handles.keys(), loc="outside right upper")
     numbers = [table.to_dataframe().reset_index().assign(study=name) for name, table in comparisons.items()]

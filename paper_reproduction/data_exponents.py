@@ -51,12 +51,12 @@ def exponents(results: xr.Dataset) -> tuple[Float[np.ndarray, "l"], Float[np.nda
 
 def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
     """alpha against dimension for each learner, and the two lines that theories draw."""
-    rows, names = [], []
-    for name, study in studies(scale).items():
+    rows, names, of = [], [], studies(scale)
+    dimension = np.array(of["nearest neighbour"].context_lengths)
+    for name, study in of.items():
         results = run(study, folder / "runs" / name.replace(" ", "_"), workers=workers)
         rows.append(exponents(results))
         names.append(name)
-        dimension = results["context_length"].values
     for numerator in (2, 4):
         rows.append((numerator / dimension,) * 3)
         names.append(f"{numerator}/d")

@@ -168,7 +168,7 @@ def exact_optimum(study: Study, dataset_size: int) -> int | None:
     if expected_risk is None:
         return None
     risks = np.array([expected_risk(study.task, length, dataset_size) for length in study.context_lengths])
-    return int(study.context_lengths[np.nanargmin(risks)])
+    return int(study.context_lengths[int(np.nanargmin(risks))])
 
 
 def play(entrant: Entrant, store: pathlib.Path, workers: int) -> tuple[xr.Dataset, xr.Dataset]:
