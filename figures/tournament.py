@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.style import STYLE
+from theory.verdict import STAYS
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A", "#777777")
 _COLUMNS = 4
@@ -31,8 +32,8 @@ def tournament(
     Returns:
         The figure, and its numbers: a row for each study, law and dataset size.
     """
-    laws = list(dict.fromkeys(law for table in comparisons.values() for law in table["law"].values))
-    colours = dict(zip(laws, itertools.cycle(_COLOURS)))
+    laws = list(dict.fromkeys(law for table in comparisons.values() for law in table["law"].values if law != STAYS))
+    colours = {STAYS: "black", **dict(zip(laws, itertools.cycle(_COLOURS)))}
     n_rows = -(-len(comparisons) // _COLUMNS)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.0 * _COLUMNS + 2.2, 2.6 * n_rows), layout="constrained")
@@ -42,8 +43,9 @@ def tournament(
             _draw(axes, name, table, own_laws.get(name), colours)
         for axes in panels[len(comparisons) :]:
             axes.set_visible(False)
-        handles = {h.get_label(): h for axes in panels for h in axes.get_legend_handles_labels()[0]}
-        figure.legend(handles.values(), handles.keys(), loc="outside right upper")
+        drawn = {h.get_label(): h for axes in panels for h in axes.get_legend_handles_labels()[0]}
+        names = [*laws, *(name for name in drawn if name not in laws)]
+        figure.legend([drawn[name] for name in names], names, loc="outside right upper")
     numbers = [table.to_dataframe().reset_index().assign(study=name) for name, table in comparisons.items()]
     return figure, pd.concat(numbers)
 
@@ -54,8 +56,10 @@ def _draw(axes: Axes, name: str, table: xr.Dataset, own: str | None, colours: Ma
     bars = np.nan_to_num(np.abs(np.stack([table["lower"].values, table["upper"].values]) - measured))
     axes.axvspan(float(np.sqrt(sizes[~held_out][-1] * sizes[held_out][0])), sizes[-1] * 1.3, color="0.93", zorder=0)
     for law in table["law"].values:
-        heavy = {"linewidth": 2.4, "zorder": 3} if law == own else {"linewidth": 0.9, "linestyle": "--"}
-        axes.plot(sizes, table["predicted"].sel(law=law), color=colours[law], label=law, **heavy)
+        style = {"linewidth": 0.9, "linestyle": ":" if law == STAYS else "--"}
+        if law == own:
+            style = {"linewidth": 2.4, "zorder": 3}
+        axes.plot(sizes, table["predicted"].sel(law=law), color=colours[law], label=law, **style)
     axes.plot(sizes, table["exact"], "x", color="black", markersize=7, zorder=6, label="exact optimum")
     axes.errorbar(
         sizes[~edge], measured[~edge], bars[:, ~edge], fmt="o", color="black", capsize=2, zorder=5, label="measured"
@@ -64,6 +68,9 @@ def _draw(axes: Axes, name: str, table: xr.Dataset, own: str | None, colours: Ma
         sizes[edge], measured[edge], "o", color="black", markerfacecolor="white", zorder=5, label="at the grid's edge"
     )
     axes.set_xscale("log")
+    axes.set_xticks(sizes[[0, len(sizes) // 2, -1]], minor=False)
+    axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
+    axes.minorticks_off()
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:.0f}"))
     axes.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.3)

@@ -29,7 +29,16 @@ from simulator.learners import (
     Ridge,
 )
 from simulator.models import MLP, Transformer
-from simulator.tasks import GaussianLookBack, LagCopy, ManifoldTeacher, MarkovChain, SparseParity, Task, ZipfQuanta
+from simulator.tasks import (
+    GaussianLookBack,
+    IrrelevantTokens,
+    LagCopy,
+    ManifoldTeacher,
+    MarkovChain,
+    SparseParity,
+    Task,
+    ZipfQuanta,
+)
 from simulator.tasks.parity import MultitaskParity
 from theory import compare, comparison_as_text, verdict
 from theory.laws import (
@@ -66,7 +75,7 @@ def entrants(scale: Scale) -> dict[str, Entrant]:
     """Every study by its name; at scale ``smoke`` a corner of three."""
     chain, parities = _slow_chain(10), SparseParity.pareto(32, 128, 2, 0.6)
     arfima = GaussianLookBack.arfima(0.4, 128)
-    quanta = ZipfQuanta(60, 32, alpha=0.5, distance_exponent=1.0, nearest=2, bits_per_task=2)
+    quanta = ZipfQuanta(60, 128, 1.0, distance_exponent=1.0, nearest=2, bits_per_task=2, distances="coupled")
     some, more = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128), (181, 256, 362, 512)
     clouds, doubling = range(1, 9), [256 * 2**i for i in range(8)]
     per_task = [round(16 * 64 * 2 ** (i / 2)) for i in range(9)]
@@ -80,9 +89,8 @@ def entrants(scale: Scale) -> dict[str, Entrant]:
     neighbours = NearestNeighbour(labels="bayes")
     smooth, steep = (ManifoldTeacher(8, n_frequencies=1, equal_slopes=equal) for equal in (False, True))
     decades = [2**i for i in range(5, 17)]
-    least_squares = study(
-        GaussianLookBack.designed(1.0, 1.0, 1.0, 1.0, 256), LeastSquares(), some + more[:2], doubling, 64, 4096
-    )
+    designed = GaussianLookBack.designed(1.0, 1.0, 1.0, 1.0, 256)
+    least_squares = study(designed, LeastSquares(), some + more[:2], doubling, 64, 4096)
     screening = study(
         GaussianLookBack.independent(0.5, 1.0, 1.0, 1.0, 512), CorrelationScreening(), some + more, doubling, 16, 4096
     )
@@ -105,9 +113,10 @@ def entrants(scale: Scale) -> dict[str, Entrant]:
             study(arfima, LeastSquares(), some, doubling, 64, 4096), VarianceLimitedLaw
         ),
         "ridge, long memory": Entrant(study(arfima, Ridge(0.02), some, doubling, 64, 4096)),
-        "posterior over quanta": Entrant(
-            study(quanta, ParityPosterior(noise_prior=0.9), some[:9], decades[2:11], 8, 4096)
+        "least squares, one in four relevant": Entrant(
+            study(IrrelevantTokens(designed, 0.25), LeastSquares(), some + more[:2], doubling, 64, 4096)
         ),
+        "posterior over quanta": Entrant(study(quanta, ParityPosterior(noise_prior=0.9), some, decades[:10], 16, 4096)),
     }
     everyone = known | {name: Entrant(of) for name, of in _networks(scale).items()}
     return {name: everyone[name] for name in _SMOKE} if scale == "smoke" else everyone
