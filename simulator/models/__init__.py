@@ -17,6 +17,7 @@ from simulator.models.positions import (
     RoPE,
     YaRN,
 )
+from simulator.models.random_subspace import RandomSubspace
 from simulator.models.recurrent import GRU, LSTM, MinGRU
 from simulator.models.rwkv import RWKV4
 from simulator.models.sequence import SequenceModel
@@ -26,6 +27,8 @@ EXAMPLES: tuple[Model, ...] = (
     MLP(hidden_sizes=(16, 16)),
     MLP(hidden_sizes=(16, 8, 16), negative_slopes=(0.01, 1.0, 0.01)),
     TwoBranchMLP(16, 8, 16),
+    RandomSubspace(MLP(hidden_sizes=(16, 16)), 20),
+    RandomSubspace(MLP(hidden_sizes=(16, 16)), 20, "fastfood", layer_scales=True),
     Transformer(width=16, heads=2),
     Transformer(width=16, heads=4, kv_heads=2, positions=ALiBi(), window=5),
     Transformer(width=16, heads=2, positions=LearnedPositions(32), log_length=True),
@@ -58,6 +61,7 @@ __all__ = [
     "NoPositions",
     "PositionInterpolation",
     "Positions",
+    "RandomSubspace",
     "RetNet",
     "RoPE",
     "SequenceModel",

@@ -47,6 +47,14 @@ class Model(abc.ABC):
         """Initial parameters, a function of (model, task, key, context_length) alone."""
         return nnx.split(self.network(task, key, context_length))[1]
 
+    def trained(self, parameters: Parameters) -> Parameters:
+        """The part of the parameters that training changes: all of them, unless a model says otherwise."""
+        return parameters
+
+    def with_trained(self, parameters: Parameters, trained: Parameters) -> Parameters:
+        """The parameters, that part of them replaced."""
+        return trained
+
     def apply(
         self,
         task: Task,

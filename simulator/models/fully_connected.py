@@ -33,7 +33,7 @@ class FullyConnected(Model):
 
     @property
     def keeps_a_core_busy(self) -> bool:
-        return max(self.widths) >= _WIDE
+        return max(self.widths, default=1) >= _WIDE
 
     def check_task(self, task: Task) -> None:
         if task.every_position:
@@ -43,7 +43,7 @@ class FullyConnected(Model):
             )
 
     def activations(self, task: Task, context_length: Integer) -> int:
-        return max(self.widths)
+        return max(self.widths, default=1)
 
     def state_size(self, context_length: Integer) -> int:
         """The tokens themselves: nothing is summed up."""
@@ -61,13 +61,15 @@ class FullyConnectedNetwork(nnx.Module):
         task: Task,
         key: Key,
         context_length: ContextLength,
+        first: int,
         layers: Sequence[tuple[int, int]],
         bit_values: Sequence[float],
         n_others: int = 0,
     ):
-        """The first layer feeds ``layers``, each (inputs, outputs), and reads ``n_others`` inputs beside the tokens."""
+        """The first layer, of width ``first``, reads ``n_others`` inputs beside the tokens and feeds ``layers``, each
+        (inputs, outputs)."""
         context_key, other_key = jax.random.split(key)
-        L, token, first = task.max_context_length, token_width(task), layers[0][0]
+        L, token = task.max_context_length, token_width(task)
         visible = jnp.asarray(context_length, jnp.float32) * token + n_others
         scale = jax.lax.rsqrt(jnp.maximum(visible, jnp.float32(1)))
         # Each distance has a key of its own, so that a token's weights do not depend on how many others there are.

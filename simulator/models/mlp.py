@@ -28,7 +28,7 @@ class MLP(FullyConnected):
     layer being that of the visible inputs.
 
     Attributes:
-        hidden_sizes: width of every hidden layer.
+        hidden_sizes: width of every hidden layer; none at all for linear or logistic regression.
         negative_slopes: slope of each hidden layer's activation below zero: 0 is ReLU, 1 no activation at all.
             Empty for ReLU everywhere.
         bit_values: what the bits 0 and 1 enter as.
@@ -43,8 +43,6 @@ class MLP(FullyConnected):
             raise TypeError(f"hidden_sizes must be a sequence, as in (64, 64); got {self.hidden_sizes!r}")
         sizes = tuple(check_integer("a hidden size", size, 1) for size in self.hidden_sizes)
         slopes = tuple(check_non_negative("a negative slope", slope) for slope in self.negative_slopes)
-        if not sizes:
-            raise ValueError("hidden_sizes must name at least one hidden layer; got ()")
         if slopes and len(slopes) != len(sizes):
             raise ValueError(f"{len(sizes)} hidden layers need as many negative_slopes (or none); got {len(slopes)}")
         set_fields(self, hidden_sizes=sizes, negative_slopes=slopes, bit_values=two_bit_values(self.bit_values))
@@ -74,9 +72,10 @@ class MLPNetwork(FullyConnectedNetwork):
     """The module behind :class:`MLP`."""
 
     def __init__(self, spec: MLP, task: Task, key: Key, context_length: ContextLength):
-        layers = list(itertools.pairwise((*spec.hidden_sizes, n_outputs(task))))
+        widths = (*spec.hidden_sizes, n_outputs(task))
+        layers = list(itertools.pairwise(widths))
         self.n_queries = task.n_queries if task.n_queries > 1 else 0
-        super().__init__(task, key, context_length, layers, spec.bit_values, self.n_queries)
+        super().__init__(task, key, context_length, widths[0], layers, spec.bit_values, self.n_queries)
         self.slopes = spec.negative_slopes or (0.0,) * len(spec.hidden_sizes)
 
     def layers(

@@ -65,7 +65,7 @@ class TwoBranchNetwork(FullyConnectedNetwork):
     def __init__(self, spec: TwoBranchMLP, task: Task, key: Key, context_length: ContextLength):
         head = (spec.n_features + task.n_queries, spec.head_width, n_outputs(task))
         layers = [(spec.context_width, spec.n_features), *itertools.pairwise(head)]
-        super().__init__(task, key, context_length, layers, spec.bit_values)
+        super().__init__(task, key, context_length, spec.context_width, layers, spec.bit_values)
         self.n_queries, self.slope = task.n_queries, spec.negative_slope
 
     def layers(

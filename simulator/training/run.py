@@ -48,7 +48,7 @@ def start(task: Task, learner: "GradientDescent", inputs: RunInputs) -> RunState
     parameters = learner.model.init(task, key, inputs.context_length)
     return RunState(
         parameters,
-        learner.optimizer(inputs.last_step).init(parameters),
+        learner.optimizer(inputs.last_step).init(learner.model.trained(parameters)),
         step=jnp.int32(0),
         best_parameters=parameters,
         best_loss=jnp.float32(jnp.inf),
@@ -98,7 +98,8 @@ def validation_loss(
 def batch_gradient(
     task: Task, learner: "GradientDescent", parameters: Parameters, inputs: RunInputs, step: Int[Array, ""]
 ) -> Parameters:
-    """Gradient of the mean loss on the step's batch, in the stage of the curriculum that the step belongs to."""
+    """Gradient of the mean loss on the step's batch by what is trained, in the stage of the curriculum that the
+    step belongs to."""
     progress = (step.astype(jnp.float32) + 0.5) / inputs.last_step.astype(jnp.float32)
     ends = np.cumsum([stage.share for stage in learner.curriculum])
     begins = np.append(0.0, ends[:-1])
@@ -133,7 +134,12 @@ def _stage_gradient(
     def of_piece(index: Array, counted: Array, *lengths: Array) -> Parameters:
         examples = task.sample(train, index)
         seen = (examples, counted, lengths[0] if each else length)
-        return jax.grad(lambda p: share * summed_loss(task, model, learner.precision, p, *seen))(parameters)
+
+        def loss(trained: Parameters) -> Float[Array, ""]:
+            moved = model.with_trained(parameters, trained)
+            return share * summed_loss(task, model, learner.precision, moved, *seen)
+
+        return jax.grad(loss)(model.trained(parameters))
 
     batch = (index, counted, *((jnp.asarray(length),) if each else ()))
     n = learner.pieces(task, learner.batch_size, length)
@@ -145,7 +151,7 @@ def _stage_gradient(
     def add(total: Parameters, piece: list[Array]) -> tuple[Parameters, None]:
         return jax.tree.map(jnp.add, total, of_piece(*piece)), None
 
-    return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, parameters), pieces)[0]
+    return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, model.trained(parameters)), pieces)[0]
 
 
 def batch_indices(inputs: RunInputs, step: Int[Array, ""], batch_size: int) -> tuple[Int[Array, "B"], Bool[Array, "B"]]:
@@ -176,10 +182,12 @@ def advance(
         parameters, optimizer_state, n = carry
         gradient = batch_gradient(task, learner, parameters, inputs, n)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer power
-            updates, optimizer_state = optimizer.update(gradient, optimizer_state, parameters)
+            trained = learner.model.trained(parameters)
+            updates, optimizer_state = optimizer.update(gradient, optimizer_state, trained)
         active = n < inputs.last_step
         updates = jax.tree.map(lambda u: jnp.where(active, u, jnp.zeros_like(u)), updates)
-        return optax.apply_updates(parameters, updates), optimizer_state, n + active.astype(jnp.int32)
+        parameters = learner.model.with_trained(parameters, optax.apply_updates(trained, updates))
+        return parameters, optimizer_state, n + active.astype(jnp.int32)
 
     parameters, optimizer_state, n = jax.lax.fori_loop(0, steps, step, (state.parameters, state.optimizer, state.step))
     loss = validation_loss(task, learner, parameters, inputs)

@@ -73,7 +73,7 @@ def ridge_risk(
             f"{spectrum.shape} and {w.shape}, and {spectrum.min(initial=np.inf):.6g} as smallest eigenvalue"
         )
     spectrum, w = spectrum[spectrum > 0], w[spectrum > 0]
-    kappa = _effective_penalty(spectrum, lam, D)
+    kappa = effective_penalty(spectrum, lam, D)
     unresolved = kappa[..., None] / (spectrum + kappa[..., None])
     lost = np.asarray(np.sum(unresolved**2 * spectrum * w**2, axis=-1))
     return _risk(lost, _freedom(unresolved, D), sigma2)
@@ -150,13 +150,14 @@ def _checked(
     return sigma2, lam, D
 
 
-def _effective_penalty(
+def effective_penalty(
     spectrum: Float[Array, "features"], penalty: Float[Array, "*cells"], dataset_size: Float[Array, "*cells"]
 ) -> Float[Array, "*cells"]:
     """kappa, the largest root of kappa - (kappa/D) sum_i lambda_i / (lambda_i + kappa) - penalty, by Newton's rule.
 
-    That function is convex, its slope is 1 - gamma_2, and it is not negative at penalty + tr(Sigma) / D: from there
-    each step comes nearer without ever passing the root.
+    The eigenvalues are above 0, the penalties 0 or above and the sizes above 0. That function is convex, its slope is
+    1 - gamma_2, and it is not negative at penalty + tr(Sigma) / D: from there each step comes nearer without ever
+    passing the root.
     """
     determined = (penalty == 0) & (dataset_size >= spectrum.size)
     kappa = np.where(determined, 0.0, penalty + spectrum.sum() / dataset_size)

@@ -1,0 +1,178 @@
+"""Models that are trained along a few random directions only."""
+
+import dataclasses
+import math
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int
+
+from simulator.models.base import Model, Parameters
+from simulator.models.mlp import MLP
+from simulator.tasks.base import ContextLength, Key, Task
+from theory.checks import check_choice, check_integer, set_fields
+from theory.types import Integer
+
+Projection = Literal["dense", "fastfood"]
+
+
+class Fastfood(NamedTuple):
+    """The random part of H G Pi H B, for n = 2^k rows."""
+
+    signs: Float[Array, "n"]
+    permutation: Int[Array, "n"]
+    gaussians: Float[Array, "n"]
+
+
+class SubspaceParameters(NamedTuple):
+    """Where a training in a subspace is. Coordinates and scales are trained; the rest stays as it was drawn."""
+
+    coordinates: Float[Array, "d"]
+    scales: Float[Array, "m"]
+    start: Parameters
+    directions: Float[Array, "D d"] | Fastfood
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomSubspace(Model):
+    """A model whose D parameters move along d random directions: theta = theta_0 + P z.
+
+    The smallest d at which it learns nearly as well as with all parameters is the intrinsic dimension of the
+    optimisation (:func:`theory.random_subspace.sufficient_dimension`). Its theta_0, initial parameters of the model,
+    and P are drawn from a run's seed; z starts at zero. Weight decay draws z to zero, hence the model to theta_0.
+
+    Li, Farkhoor, Liu & Yosinski 2018 (arXiv 1804.08838); Aghajanyan, Zettlemoyer & Gupta 2021 (arXiv 2012.13255),
+    whose DID this is, and with ``layer_scales`` SAID: theta_i = theta_0i + lambda_i (P z)_i in each layer i of m, the
+    lambda_i being trained too and taken out of the d, so that z has d - m entries.
+
+    Attributes:
+        model: the network.
+        dimension: d, the number of trained numbers.
+        projection: ``"dense"``, a matrix of D x d Gaussian numbers with columns of length 1; or ``"fastfood"``, the
+            first D rows and d columns of H G Pi H B (Walsh-Hadamard, Gaussian diagonal, permutation, Walsh-Hadamard,
+            random signs; Le, Sarlos & Smola 2013), scaled likewise: D numbers to keep and D log D operations.
+        layer_scales: whether each array of parameters, which is what a layer is here, has a scale of its own.
+    """
+
+    model: Model = MLP()
+    dimension: int = 64
+    projection: Projection = "dense"
+    layer_scales: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, Model) or isinstance(self.model, RandomSubspace):
+            raise TypeError(f"model must be a Model that trains all of its parameters, as in MLP(); got {self.model!r}")
+        if not isinstance(self.layer_scales, bool):
+            raise TypeError(f"layer_scales must be True or False; got {self.layer_scales!r}")
+        set_fields(self, dimension=check_integer("dimension", self.dimension, 1, 2**31 - 1))
+        check_choice("projection", self.projection, get_args(Projection))
+
+    def network(self, task: Task, key: Key, context_length: ContextLength) -> nnx.Module:
+        return self.model.network(task, key, context_length)
+
+    @property
+    def keeps_a_core_busy(self) -> bool:
+        return self.model.keeps_a_core_busy
+
+    def activations(self, task: Task, context_length: Integer) -> int:
+        return self.model.activations(task, context_length)
+
+    def check_task(self, task: Task) -> None:
+        self.model.check_task(task)
+        most = self.model.parameter_count(task)
+        if self.dimension > most:
+            raise ValueError(
+                f"a subspace of {self.dimension} dimensions does not fit: {type(self.model).__name__} has {most} "
+                f"parameters on {type(task).__name__}; take a dimension up to that"
+            )
+        n_layers = self._n_layers(task)
+        if self.dimension <= n_layers:
+            raise ValueError(
+                f"the scales of {n_layers} arrays are taken out of the dimension, which must be above that; "
+                f"got {self.dimension}"
+            )
+
+    def _n_layers(self, task: Task) -> int:
+        """Number of layers that have a scale of their own."""
+        if not self.layer_scales:
+            return 0
+        shapes = jax.eval_shape(lambda key: self.model.init(task, key, 1), jax.random.key(0))
+        return len(jax.tree.leaves(shapes))
+
+    def init(self, task: Task, key: Key, context_length: ContextLength) -> SubspaceParameters:
+        """z = 0, theta_0 as the model has it from the key, and random directions."""
+        start = self.model.init(task, key, context_length)
+        size = sum(leaf.size for leaf in jax.tree.leaves(start))
+        n_layers = self._n_layers(task)
+        d = self.dimension - n_layers
+        directions = _directions(jax.random.fold_in(key, self.dimension), self.projection, size, d)
+        return SubspaceParameters(jnp.zeros(d), jnp.ones(n_layers), start, directions)
+
+    def trained(self, parameters: SubspaceParameters) -> Parameters:
+        return parameters.coordinates, parameters.scales
+
+    def with_trained(self, parameters: SubspaceParameters, trained: Parameters) -> SubspaceParameters:
+        coordinates, scales = trained
+        return parameters._replace(coordinates=coordinates, scales=scales)
+
+    def moved(self, parameters: SubspaceParameters) -> Parameters:
+        """theta, in the form of the model's own parameters."""
+        start, unravel = ravel_pytree(parameters.start)
+        step = _projected(parameters.directions, parameters.coordinates, start.size)
+        if self.layer_scales:
+            sizes = [leaf.size for leaf in jax.tree.leaves(parameters.start)]
+            step = step * jnp.repeat(parameters.scales, np.array(sizes), total_repeat_length=start.size)
+        return unravel(start + step)
+
+    def merged(self, task: Task, parameters: SubspaceParameters) -> Any:
+        return self.model.merged(task, self.moved(parameters))
+
+    def flops(self, task: Task, context_length: Integer) -> int:
+        """Those of the model; the projection is made once for all predictions."""
+        return self.model.flops(task, context_length)
+
+    def state_size(self, context_length: Integer) -> int:
+        return self.model.state_size(context_length)
+
+    def parameter_count(self, task: Task) -> int:
+        """d."""
+        return self.dimension
+
+
+def _directions(key: Key, projection: Projection, size: int, dimension: int) -> Float[Array, "D d"] | Fastfood:
+    if projection == "dense":
+        columns = jax.random.normal(key, (size, dimension))
+        return columns / jnp.linalg.norm(columns, axis=0, keepdims=True)
+    n = 2 ** math.ceil(math.log2(size))
+    of_signs, of_order, of_gaussians = jax.random.split(key, 3)
+    gaussians = jax.random.normal(of_gaussians, (n,))
+    # H^T H = n: a column of all n rows has length (n |G|^2)^(1/2), and the first D rows some D/n of its square.
+    length = jnp.linalg.norm(gaussians) * np.float32(math.sqrt(size))
+    return Fastfood(
+        jax.random.rademacher(of_signs, (n,), jnp.float32), jax.random.permutation(of_order, n), gaussians / length
+    )
+
+
+def _projected(
+    directions: Float[Array, "D d"] | Fastfood, coordinates: Float[Array, "d"], size: int
+) -> Float[Array, "D"]:
+    """P z."""
+    if not isinstance(directions, Fastfood):
+        return directions @ coordinates
+    padded = jnp.pad(coordinates, (0, directions.signs.size - coordinates.size))
+    mixed = _walsh_hadamard(directions.signs * padded)[directions.permutation]
+    return _walsh_hadamard(directions.gaussians * mixed)[:size]
+
+
+def _walsh_hadamard(values: Float[Array, "n"]) -> Float[Array, "n"]:
+    """H v with entries +-1, n a power of 2, by sums and differences of halves."""
+    n, half = values.size, 1
+    while half < n:
+        pairs = values.reshape(-1, 2, half)
+        values = jnp.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1).reshape(n)
+        half *= 2
+    return values

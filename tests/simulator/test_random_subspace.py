@@ -1,0 +1,146 @@
+"""Training in a random subspace: where it ends is known exactly for linear regression."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from simulator.learners import GradientDescent
+from simulator.models import MLP, RandomSubspace
+from simulator.seeds import stream_key
+from simulator.tasks import EXAMPLES as TASKS
+from simulator.tasks import GaussianLookBack
+from theory.random_subspace import remaining_loss, remaining_loss_within
+
+SERIES = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 24)
+LINEAR = MLP(hidden_sizes=())
+each_projection = pytest.mark.parametrize("projection", ["dense", "fastfood"])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 3))
+def initial(model, task, key, length):
+    return model.init(task, key, length)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def flat(model, parameters):
+    """theta as one vector."""
+    return ravel_pytree(model.moved(parameters))[0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def jacobian(model, parameters):
+    """P, column by column, from what the coordinates do."""
+    return jax.jacfwd(lambda z: flat(model, parameters._replace(coordinates=z)))(parameters.coordinates)
+
+
+@each_projection
+@pytest.mark.parametrize("layer_scales", [False, True])
+def test_parameters_move_linearly_along_directions_of_length_one(projection, layer_scales, rng):
+    model, task = RandomSubspace(MLP((16,)), 30, projection, layer_scales), TASKS[2]
+    parameters = initial(model, task, jax.random.key(0), 3)
+    arrays = jax.tree.leaves(parameters.start)
+    assert parameters.coordinates.size == 30 - layer_scales * len(arrays)
+    P = np.asarray(jacobian(model, parameters), np.float64)
+    lengths = np.linalg.norm(P, axis=0)
+    np.testing.assert_allclose(lengths, 1, atol=1e-5 if projection == "dense" else 0.35)
+    across = (P / lengths).T @ (P / lengths) - np.eye(P.shape[1])
+    assert np.sqrt(np.mean(across**2)) == pytest.approx(len(P) ** -0.5, rel=0.4)
+
+    z = rng.normal(size=P.shape[1])
+    scales = rng.uniform(1, 2, size=parameters.scales.size)
+    moved = flat(model, parameters._replace(coordinates=jnp.float32(z), scales=jnp.float32(scales)))
+    factors = np.repeat(scales, [a.size for a in arrays]) if layer_scales else 1.0
+    expected = np.asarray(ravel_pytree(parameters.start)[0]) + factors * (P @ z)
+    np.testing.assert_allclose(moved, expected, atol=1e-5)
+    np.testing.assert_array_equal(flat(model, parameters), ravel_pytree(parameters.start)[0])
+
+
+def test_fastfood_is_the_product_of_its_five_matrices():
+    model, task = RandomSubspace(MLP((4,)), 9, "fastfood"), TASKS[2]
+    parameters = initial(model, task, jax.random.key(1), 3)
+    signs, order, gaussians = (np.asarray(part) for part in parameters.directions)
+    n = len(signs)
+    hadamard = np.array([[1]])
+    while len(hadamard) < n:
+        hadamard = np.kron([[1, 1], [1, -1]], hadamard)
+    product = hadamard @ np.diag(gaussians) @ np.eye(n)[order] @ hadamard @ np.diag(signs)
+    P = np.asarray(jacobian(model, parameters), np.float64)
+    np.testing.assert_allclose(P, product[: len(P), :9], atol=1e-5)
+    assert sorted(order) == list(range(n))
+
+
+def test_only_coordinates_and_scales_are_trained():
+    model = RandomSubspace(LINEAR, 8, layer_scales=True)
+    learner = GradientDescent(model, steps=50, patience=None, side_by_side=1)
+    before = initial(model, SERIES, stream_key(0, "initialisation"), 4)
+    after = learner.fit(SERIES, 4, 64, 0).parameters
+    for name in ("start", "directions"):
+        for a, b in zip(jax.tree.leaves(getattr(before, name)), jax.tree.leaves(getattr(after, name)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+    assert np.all(after.coordinates != before.coordinates)
+    assert np.all(after.scales != before.scales)
+    assert after.scales.size == len(jax.tree.leaves(before.start))
+    assert after.coordinates.size == 8 - after.scales.size
+
+
+@pytest.mark.parametrize(("projection", "length"), [("dense", 6), ("fastfood", 12)])
+def test_linear_regression_ends_where_its_subspace_comes_nearest(projection, length):
+    """Least squares on white inputs is sum_i (theta_i - theta*_i)^2 over the l weights in sight and the bias.
+
+    All else in theta, tokens out of sight, has eigenvalue 0. The route to the number beside it: numpy's least squares
+    on P itself.
+    """
+    task = SERIES
+    # Predictions from one-hot contexts are the coefficients.
+    one_hot = task.sample(jax.random.key(0), range(24))._replace(context=jnp.eye(24))
+    optimum = np.asarray(task.bayes_prediction(one_hot, length), np.float64)
+    learner = GradientDescent(
+        RandomSubspace(LINEAR, 4, projection), steps=1000, learning_rate=0.05, schedule="cosine", weight_decay=0.0,
+        gradient_clip=None, patience=None, batch_size=512, side_by_side=1,
+    )  # fmt: skip
+    trained = learner.fit(task, length, 2_000_000, 0).parameters
+    P = np.asarray(jacobian(learner.model, trained), np.float64)
+    start = np.concatenate([np.ravel(trained.start[name][...]) for name in ("context_kernel", "first_bias")])
+    np.testing.assert_array_equal(start, ravel_pytree(trained.start)[0][: len(start)])
+    delta = np.append(optimum, 0.0) - start
+    eigenvalues = np.append(np.arange(task.max_context_length) >= task.max_context_length - length, 1.0)
+    left = eigenvalues @ (delta - P @ np.asarray(trained.coordinates)) ** 2 / (eigenvalues @ delta**2)
+    assert left == pytest.approx(remaining_loss_within(P, eigenvalues, delta), abs=0.01)
+    assert 0.02 < left < 0.98
+
+
+def test_the_loss_left_falls_as_one_minus_d_over_the_weights_in_sight():
+    """Over 40 seeds: the mean is 1 - d/k, k = l + 1, and so d_90 = 0.9 (l + 1) grows with context length."""
+    length, n = 5, 40
+    for d in (1, 3):
+        model = RandomSubspace(LINEAR, d)
+        left = []
+        for seed in range(n):
+            parameters = initial(model, SERIES, jax.random.key(seed), length)
+            P = np.asarray(parameters.directions, np.float64)
+            eigenvalues = np.append(np.arange(24) >= 24 - length, 1.0)
+            left.append(remaining_loss_within(P, eigenvalues, np.ones(25)))
+        k = length + 1
+        error = np.sqrt(2 * d * (k - d) / (k**2 * (k + 2)) / n)
+        assert abs(np.mean(left) - remaining_loss(d, k)) < 4 * error
+
+
+def test_impossible_subspaces_are_refused():
+    with pytest.raises(ValueError, match=r"subspace of 26 dimensions does not fit: MLP has 25\s+parameters"):
+        GradientDescent(RandomSubspace(LINEAR, 26), steps=1).check_task(SERIES)
+    with pytest.raises(ValueError, match=r"scales of 3 arrays are taken out of the dimension.*got 3"):
+        GradientDescent(RandomSubspace(LINEAR, 3, layer_scales=True), steps=1).check_task(SERIES)
+    with pytest.raises(TypeError, match="trains all of its parameters"):
+        RandomSubspace(RandomSubspace(LINEAR, 3), 2)
+    with pytest.raises(TypeError, match="layer_scales must be True or False; got 1"):
+        RandomSubspace(LINEAR, 3, layer_scales=1)
+    with pytest.raises(ValueError, match="dimension must be at least 1; got 0"):
+        RandomSubspace(LINEAR, 0)
+    with pytest.raises(ValueError, match="projection must be one of"):
+        RandomSubspace(LINEAR, 3, "sparse")
+    assert dataclasses.replace(RandomSubspace(LINEAR, 3), dimension=4).parameter_count(SERIES) == 4
