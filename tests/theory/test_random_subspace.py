@@ -60,7 +60,7 @@ def test_a_falling_spectrum_is_resolved_from_its_largest_eigenvalue_down(rng, d,
     left = simulated(rng, d, eigenvalues, np.ones(60), 100)
     expected = remaining_loss_of_spectrum(d, eigenvalues, np.ones(60))
     assert abs(left.mean() - expected) < 4 * left.std(ddof=1) / 10 + 0.02
-    assert expected < remaining_loss(d, 60) - 0.02
+    assert expected < remaining_loss(d, 60) - 0.01
 
 
 def test_a_subspace_is_what_matters_and_not_the_columns_that_span_it(rng):
@@ -75,12 +75,14 @@ def test_a_subspace_is_what_matters_and_not_the_columns_that_span_it(rng):
 
 
 def test_the_dimension_that_suffices_is_nine_tenths_of_the_rank():
-    """The closed form, read off a grid: 0.9 k where it is a whole number, the next one where it is not."""
-    for k, d_90 in ((10, 9), (20, 18), (7, 7), (55, 50)):
+    """The closed form, a line between d = 0 and d = k, read off a grid in any order."""
+    for k in (10, 20, 7, 55):
         grid = list(range(1, 60))[::-1]
-        assert sufficient_dimension(grid, list(remaining_loss(np.array(grid), k) + 0.1), 1.1, 0.1 - 1e-12) == d_90
+        d_90 = sufficient_dimension(grid, list(remaining_loss(np.array(grid), k) + 0.1), 1.1, 0.1)
+        assert d_90 == pytest.approx(0.9 * k, rel=1e-9)
+    assert sufficient_dimension([4, 8], [0.05, 0.0], 1.0, 0.0) == 4
     assert sufficient_dimension([1, 2, 4], [0.9, 0.6, 0.2], 1.0, 0.0) is None
-    assert sufficient_dimension([1, 2, 4], [0.9, 0.6, 0.2], 1.0, 0.0, share=0.4) == 2
+    assert sufficient_dimension([1, 2, 4], [0.9, 0.6, 0.2], 1.0, 0.0, share=0.6) == pytest.approx(3)
 
 
 @pytest.mark.parametrize(
