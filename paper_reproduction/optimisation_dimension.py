@@ -114,7 +114,8 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
         for name, setting in of.items()
     }
     lengths = np.array(next(iter(of.values())).context_lengths)
-    rows["0.9 (l + 1), exact for linear regression"] = (0.9 * (lengths + 1),) * 3
+    exact = 0.9 * (lengths + 1)
+    rows["0.9 (l + 1), exact for linear regression"] = (exact, exact, exact)
     parts = zip(("value", "lower", "upper"), zip(*rows.values(), strict=True), strict=True)
     table = xr.Dataset(
         {part: (("network", "context_length"), np.stack(values)) for part, values in parts},
