@@ -24,7 +24,7 @@ def curves(table: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
         table: ``value``, ``lower`` and ``upper`` over (series, x), or over (panel, series, x), whatever the dimensions
             are called; ``at_edge``, if there, says which points are drawn open. ``attrs["long_name"]`` of the value and
             of the coordinates, if given, label axes and legend; ``value.attrs["scale"]`` is ``"linear"``, the default,
-            ``"log"``, or ``"log2"``, where points that would lie on each other are moved apart a little, along x.
+            ``"log"``, or ``"log2"``, where whole numbers are moved apart a little along x: they may lie on each other.
         title: put above the panels.
 
     Returns:
@@ -32,6 +32,7 @@ def curves(table: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
     """
     value = table["value"]
     scale = value.attrs.get("scale", "linear")
+    apart = 0.05 if scale == "log2" and not np.any(value % 1 > 0) else 0.0
     panels = value.dims[0] if value.ndim == 3 else None
     series, x = map(str, value.dims[-2:])
     names = [None] if panels is None else list(table[panels].values)
@@ -44,7 +45,7 @@ def curves(table: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
             looks = zip(part[series].values, itertools.cycle(_COLOURS), itertools.cycle(MARKERS))
             for i, (label, colour, marker) in enumerate(looks):
                 row = part.sel({series: label})
-                moved = row[x] * (2 ** (0.05 * (i - (part.sizes[series] - 1) / 2)) if scale == "log2" else 1)
+                moved = row[x] * 2 ** (apart * (i - (part.sizes[series] - 1) / 2))
                 bars = np.abs(np.stack([row["value"] - row["lower"], row["upper"] - row["value"]]))
                 style = {"color": colour, "marker": marker}
                 axes.errorbar(moved, row["value"], np.nan_to_num(bars), capsize=2, label=str(label), **style)
@@ -77,6 +78,6 @@ def _scale(axes, x: np.ndarray, y_scale: str) -> None:
     axes.tick_params(axis="x", labelrotation=45 if x.max() > 999 else 0)
     if y_scale == "log2":
         axes.set_yscale("log", base=2)
-        axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:.0f}"))
+        axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
     else:
         axes.set_yscale(y_scale)
