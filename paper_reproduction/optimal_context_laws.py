@@ -55,7 +55,7 @@ from theory.laws import (
 
 TITLE = "Optimal context length under each mechanism, and the law the measurements speak for"
 
-_SMOKE = ("least squares", "posterior over parities", "MLP, parities")
+_SMOKE = ("least squares", "posterior over parities", "ridge on pairs of bits")
 
 
 @dataclasses.dataclass(frozen=True)

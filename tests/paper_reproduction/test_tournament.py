@@ -80,7 +80,7 @@ def test_it_leaves_a_figure_a_table_of_verdicts_and_a_report(tmp_path, capsys):
         assert load_results(place / "results.nc").sizes["seed"] == entrant.study.seeds
         rows = numbers[numbers["study"] == name]
         assert set(rows["law"]) == {*(law.name for law in laws(entrant.study)), "l* stays"}
-        assert rows["exact"].notna().all() == (name != "MLP, parities")
+        assert rows["exact"].notna().all() == (name != "ridge on pairs of bits")
     text = (folder / "report.txt").read_text()
     assert "the law of its own mechanism was picked for" in text
     assert text.split("\n\n\n")[0] in capsys.readouterr().out
