@@ -73,8 +73,14 @@ class ContextTable(ClosedForm):
         logarithms = np.log(counts / counts.sum(axis=2, keepdims=True))
         return dataclasses.replace(empty, log_probabilities=jnp.asarray(logarithms, jnp.float32))
 
-    def expected_risk(self, task: MarkovChain, context_length: Integer, dataset_size: Integer) -> float:
-        """Exact expected loss over data sets, in nats."""
+    def expected_risk(self, task: Task, context_length: Integer, dataset_size: Integer) -> float:
+        """Exact expected loss over data sets, in nats.
+
+        Raises:
+            ValueError: a task that is no Markov chain.
+        """
+        if not isinstance(task, MarkovChain):
+            raise ValueError(f"the expected risk of a table is known for Markov chains; got {task!r:.100}")
         return table_risk(task.joint_law(context_length), dataset_size, self.concentration)
 
     def untrained(self, task: Task, context_length: Integer) -> TablePredictor:

@@ -110,12 +110,13 @@ class ParityPosterior(ClosedForm):
         unseen = np.zeros(task.n_queries, np.int64)
         return self._predictor([candidates] * task.n_queries, unseen, len(candidates), int(context_length))
 
-    def expected_risk(self, task: MultitaskParity, context_length: Integer, dataset_size: Integer) -> float:
+    def expected_risk(self, task: Task, context_length: Integer, dataset_size: Integer) -> float:
         """Expected loss over data sets in nats, as exact as :func:`theory.learning_curves.parity_posterior_risk`.
 
         A task asked in turn has D/n samples, to one; a task of frequency f_k has Binomial(D, f_k) many.
         """
         self.check_task(task)
+        assert isinstance(task, MultitaskParity)
         task.check_length(context_length)
         length, D = int(context_length), check_integer("dataset_size", dataset_size, 1)
         n_subsets = math.comb(length, self.size)

@@ -163,3 +163,11 @@ def test_gradient_descent_learns_the_parities_it_can_see():
         measured = evaluate(PARITY, learner.fit(PARITY, length, 4000, 0), 0, 4096)
         assert measured.approximation_loss < 0.02
         assert abs(measured.test_loss - PARITY.bayes_risk(length)) < 0.05
+
+
+@pytest.mark.parametrize(
+    "learner", [x for x in EXAMPLES if hasattr(x, "expected_risk")], ids=lambda learner: type(learner).__name__
+)
+def test_an_expected_risk_that_is_not_known_is_refused(learner):
+    with pytest.raises(ValueError, match="got ManifoldTeacher"):
+        learner.expected_risk(FOLDED, 2, 100)
