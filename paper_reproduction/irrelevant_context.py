@@ -138,4 +138,4 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
     }
 
 
-EXPERIMENT = Experiment("Irrelevant tokens: what learners pay for, and the best context length", measure)
+EXPERIMENT = Experiment("What irrelevant tokens cost", measure)
