@@ -94,10 +94,13 @@ def test_initial_parameters_are_a_function_of_the_key_and_gradients_are_finite(m
     assert not all(np.array_equal(x, y) for x, y in zip(a, c, strict=True))
     examples = task.sample(KEY, range(32))
 
-    def loss(parameters):
-        return task.pointwise_loss(apply(model, task, parameters, examples, 3), examples, 3).mean()
+    parameters = initial(model, task, KEY, 3)
 
-    value, gradient = jax.jit(jax.value_and_grad(loss))(initial(model, task, KEY, 3))
+    def loss(trained):
+        predictions = apply(model, task, model.with_trained(parameters, trained), examples, 3)
+        return task.pointwise_loss(predictions, examples, 3).mean()
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(model.trained(parameters))
     assert np.isfinite(value)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
@@ -164,7 +167,6 @@ def test_lists_and_tuples_make_the_same_model():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"hidden_sizes": ()}, "at least one hidden layer"),
         ({"hidden_sizes": (8, 0)}, "a hidden size must be at least 1; got 0"),
         ({"hidden_sizes": (8, 8), "negative_slopes": (0.1,)}, "2 hidden layers need as many negative_slopes"),
         ({"negative_slopes": (-1.0, 0.0)}, "a negative slope must be a finite number, 0 or above; got -1.0"),

@@ -137,7 +137,7 @@ def test_impossible_subspaces_are_refused():
         GradientDescent(RandomSubspace(LINEAR, 3, layer_scales=True), steps=1).check_task(SERIES)
     with pytest.raises(TypeError, match="trains all of its parameters"):
         RandomSubspace(RandomSubspace(LINEAR, 3), 2)
-    with pytest.raises(TypeError, match="layer_scales must be True or False; got 1"):
+    with pytest.raises(TypeError, match="layer_scales"):
         RandomSubspace(LINEAR, 3, layer_scales=1)
     with pytest.raises(ValueError, match="dimension must be at least 1; got 0"):
         RandomSubspace(LINEAR, 0)

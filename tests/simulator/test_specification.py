@@ -81,7 +81,7 @@ def test_a_user_s_own_classes_are_found_by_module():
         ('{"type": "canonical_json"}', "unknown type"),
         ('{"type": "no.such.module.Task"}', "cannot import 'no.such.module'"),
         ('{"type": "LeastSquares", "ridge": 1}', r"LeastSquares has no field \['ridge'\]"),
-        ('{"type": "MLP", "hidden_sizes": []}', "MLP: hidden_sizes must name at least one"),
+        ('{"type": "MLP", "hidden_sizes": [0]}', "MLP: a hidden size must be at least 1; got 0"),
         ('{"type": "SparseParity"}', "SparseParity: .*missing"),
     ],
 )
