@@ -36,6 +36,9 @@ def curves(table: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
     panels = value.dims[0] if value.ndim == 3 else None
     series, x = map(str, value.dims[-2:])
     names = [None] if panels is None else list(table[panels].values)
+    refusing = [
+        name for name in table[series].values if "refused" in table and table["refused"].sel({series: name}).any()
+    ]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.2 + 3.6 * len(names), 3.8), layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", fontsize=10)
@@ -52,6 +55,10 @@ def curves(table: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
                 if "at_edge" in row:
                     edge = row["at_edge"].values
                     axes.plot(moved[edge], row["value"][edge], linestyle="", markerfacecolor="white", zorder=5, **style)
+                if label in refusing:
+                    where = moved[row["refused"].values]
+                    height = np.full(where.size, 0.02 + 0.03 * refusing.index(label))
+                    axes.plot(where, height, ls="", color=colour, marker="x", transform=axes.get_xaxis_transform())
             _scale(axes, part[x].values, scale)
             axes.set_xlabel(_name(table[x]))
             if name is not None:

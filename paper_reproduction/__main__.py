@@ -9,6 +9,7 @@ from paper_reproduction import (
     cache_compression,
     data_exponents,
     enough_data,
+    estimator_audit,
     gallery,
     irrelevant_context,
     length_generalisation,
@@ -38,6 +39,7 @@ EXPERIMENTS = {
     "state_limits": state_limits.EXPERIMENT,
     "length_generalisation": length_generalisation.EXPERIMENT,
     "cache_compression": cache_compression.EXPERIMENT,
+    "estimator_audit": estimator_audit.EXPERIMENT,
 }
 NAMES = (*MAIN, "optimal_context_laws", *EXPERIMENTS)
 

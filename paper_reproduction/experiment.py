@@ -54,7 +54,7 @@ def make_experiment(name: str, experiment: Experiment, scale: Scale, out: pathli
 
 
 def report(table: xr.Dataset) -> str:
-    """A row for each curve, with the interval of each point beside it."""
+    """A row for each curve, with the interval of each point beside it; a dash where there is no value."""
     value = table["value"]
     rows = value.stack(row=value.dims[:-1]).transpose("row", value.dims[-1])
     lower, upper = (
@@ -62,7 +62,7 @@ def report(table: xr.Dataset) -> str:
     )
     shown = np.array(
         [
-            [f"{v:.4g} [{a:.4g}, {b:.4g}]" for v, a, b in zip(*parts, strict=True)]
+            [f"{v:.4g} [{a:.4g}, {b:.4g}]" if np.isfinite(v) else "-" for v, a, b in zip(*parts, strict=True)]
             for parts in zip(rows.values, lower.values, upper.values, strict=True)
         ]
     )

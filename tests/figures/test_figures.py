@@ -151,3 +151,16 @@ def test_curves_show_every_point_with_its_interval(panels):
         assert axes.get_xlabel() == "length (tokens)"
     assert figure.axes[0].get_ylabel() == "loss (nats)"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+
+
+def test_refusals_are_crosses_along_the_lower_edge():
+    value = np.array([[1.0, np.nan, np.nan], [1.0, 2.0, 3.0], [np.nan, 1.0, 2.0]])
+    over = ("estimator", "samples")
+    coordinates = {"estimator": ["a", "b", "c"], "samples": [1, 2, 4]}
+    table = xr.Dataset(dict.fromkeys(("value", "lower", "upper"), (over, value)), coordinates)
+    figure, _ = figures.curves(table.assign(refused=table["value"].isnull()))
+    crosses = [line for line in figure.axes[0].get_lines() if line.get_marker() == "x"]
+    assert [np.asarray(line.get_xdata()).tolist() for line in crosses] == [[2, 4], [1]]
+    heights = [set(line.get_ydata()) for line in crosses]
+    assert heights[0].isdisjoint(heights[1])
+    assert max(set.union(*heights)) < 0.1
