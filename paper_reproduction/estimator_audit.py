@@ -14,7 +14,6 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 from scipy.integrate import quad
-from scipy.special import logsumexp
 
 from paper_reproduction.experiment import Experiment, kept_parts, labelled, mean_and_interval
 from paper_reproduction.reproduce import Scale
@@ -117,7 +116,7 @@ def cluster_entropy() -> float:
 
     def integrand(x: float) -> float:
         exponents = [-((x - c) ** 2) / (2 * w**2) for c in (-centre, centre)]
-        log_density = float(logsumexp(exponents)) - math.log(2 * w * math.sqrt(2 * math.pi))
+        log_density = float(np.logaddexp(exponents[0], exponents[1])) - math.log(2 * w * math.sqrt(2 * math.pi))
         return -math.exp(log_density) * log_density
 
     return 2 * quad(integrand, 0, centre + 12 * w, points=[centre], epsabs=1e-12)[0]
