@@ -13,6 +13,7 @@ from paper_reproduction import (
     gallery,
     irrelevant_context,
     length_generalisation,
+    linear_entropy_law,
     look_back,
     models_compared,
     optimal_context_laws,
@@ -40,6 +41,7 @@ EXPERIMENTS = {
     "length_generalisation": length_generalisation.EXPERIMENT,
     "cache_compression": cache_compression.EXPERIMENT,
     "estimator_audit": estimator_audit.EXPERIMENT,
+    "linear_entropy_law": linear_entropy_law.EXPERIMENT,
 }
 NAMES = (*MAIN, "optimal_context_laws", *EXPERIMENTS)
 

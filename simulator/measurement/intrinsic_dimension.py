@@ -132,12 +132,16 @@ class CorrectedParticipationRatio(DimensionEstimator):
 class LinearRank(DimensionEstimator):
     """Dimension of the flat space through all samples: the rank of the features with their mean removed.
 
-    Singular values below 10 eps |X| are taken for rounding, |X|^2 being the sum of all squared features.
+    Singular values are taken for rounding below 10 eps |X|, |X|^2 the sum of all squared features and eps that of their
+    precision, and below max(n, p) eps |X| in double precision: equal samples round alike, so that errors of the
+    decomposition add up over them.
     """
 
     def __call__(self, features: Float[np.ndarray, "n p"]) -> float:
         n, p = features.shape
-        rank = np.linalg.matrix_rank(centred(features), tol=rounding(features))
+        x = centred(features)
+        of_decomposition = max(n, p) * float(np.finfo(x.dtype).eps) * float(np.linalg.norm(features))
+        rank = np.linalg.matrix_rank(x, tol=max(rounding(features), of_decomposition))
         if rank == n - 1 < p:
             raise ValueError(f"{n} samples have no rank above {n - 1}, which they have: take more samples")
         return float(rank)

@@ -279,6 +279,14 @@ def test_all_answers_of_a_parity_task_have_its_dimension_and_entropy_exactly():
         assert binary_rank(answers) * math.log(2) == pytest.approx(task.intrinsic_entropy(length))
 
 
+@pytest.mark.parametrize("n", [100, 10_000, 100_000])
+def test_many_equal_samples_have_the_rank_of_the_few_that_differ(n, rng):
+    """Errors of the decomposition add up over equal samples: to 17 eps |X| in 10,000 of two points."""
+    for d in (1, 2):
+        x = (2.0 * rng.integers(2, size=(n, d)) - 1) @ np.linalg.qr(rng.standard_normal((80, d)))[0].T
+        assert LinearRank()(x) == d
+
+
 @pytest.mark.parametrize("length", [21, 27, 43, 94])
 def test_features_that_hold_the_published_parities_have_as_many_dimensions_at_every_threshold(length, rng):
     """Laid into 80 features by a rotation. All eigenvalues are 1/4; those of 1,000 samples spread by
