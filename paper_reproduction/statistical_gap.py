@@ -34,7 +34,7 @@ def learners(scale: Scale) -> dict[str, tuple[Learner, tuple[int, ...], int]]:
     return {
         "Bayes' rule": (few, sizes, seeds),
         "ridge on pairs": (PolynomialRidge(2, 0.1), sizes, seeds),
-        "MLP": (paper, sizes[4:], seeds) if scale == "paper" else (smaller, sizes[6:], 1),
+        "MLP": (paper, sizes, seeds) if scale == "paper" else (smaller, sizes, 1),
     }
 
 
