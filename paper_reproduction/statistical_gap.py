@@ -54,12 +54,13 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
     error = smallest.std("seed") / np.sqrt(np.maximum(smallest.count("seed"), 1))
     loss_table = xr.Dataset({"value": mean, "lower": mean - error, "upper": mean + error})
     chosen = xr.concat(list(best.values()), "learner", join="outer").assign_coords(learner=names)
-    length_table = xr.Dataset({"value": chosen, "lower": chosen, "upper": chosen})
+    at_edge = chosen.isin([lengths[0], lengths[-1]])
+    length_table = xr.Dataset({"value": chosen, "lower": chosen, "upper": chosen, "at_edge": at_edge})
     labels = {"dataset_size": "dataset size $D$ (samples)", "learner": "learner"}
     return {
         "smallest_loss": labelled(loss_table, labels | {"value": "smallest loss over $l$ (nats)"}),
         "optimal_context_length": labelled(
-            length_table, labels | {"value": "$l^*$ of lengths 21, 27, 36, 43, 63, 94 (tokens)"}, scale="log2"
+            length_table, labels | {"value": "$l^*$ of 21, 27, 36, 43, 63, 94 (tokens); open: an end"}, scale="log2"
         ),
     }
 
