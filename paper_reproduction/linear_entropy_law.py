@@ -138,7 +138,12 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
         ),
         "dimension_of_features": labelled(
             dimensions,
-            {**names, "value": "intrinsic dimension", "context_length": "context length $l$ (tokens)"},
+            {
+                **names,
+                "from": "dimension",
+                "value": "intrinsic dimension",
+                "context_length": "context length $l$ (tokens)",
+            },
             scale="log2",
         ),
     }
