@@ -132,16 +132,14 @@ class CorrectedParticipationRatio(DimensionEstimator):
 class LinearRank(DimensionEstimator):
     """Dimension of the flat space through all samples: the rank of the features with their mean removed.
 
-    Singular values are taken for rounding below 10 eps |X|, |X|^2 the sum of all squared features and eps that of their
-    precision, and below max(n, p) eps |X| in double precision: equal samples round alike, so that errors of the
-    decomposition add up over them.
+    Singular values below 10 eps |X|, eps of the features' precision and |X|^2 the sum of their squares, are taken for
+    rounding, and those below max(n, p) eps |X| in double precision: equal samples round alike, and errors add up.
     """
 
     def __call__(self, features: Float[np.ndarray, "n p"]) -> float:
         n, p = features.shape
-        x = centred(features)
-        of_decomposition = max(n, p) * float(np.finfo(x.dtype).eps) * float(np.linalg.norm(features))
-        rank = np.linalg.matrix_rank(x, tol=max(rounding(features), of_decomposition))
+        of_decomposition = max(n, p) * np.finfo(np.float64).eps * np.linalg.norm(features)
+        rank = np.linalg.matrix_rank(centred(features), tol=max(rounding(features), float(of_decomposition)))
         if rank == n - 1 < p:
             raise ValueError(f"{n} samples have no rank above {n - 1}, which they have: take more samples")
         return float(rank)
