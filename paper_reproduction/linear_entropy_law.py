@@ -141,7 +141,7 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
             {
                 **names,
                 "from": "dimension",
-                "value": "intrinsic dimension",
+                "value": "intrinsic dimension (no unit)",
                 "context_length": "context length $l$ (tokens)",
             },
             scale="log2",

@@ -139,8 +139,8 @@ def test_impossible_subspaces_are_refused():
         RandomSubspace(RandomSubspace(LINEAR, 3), 2)
     with pytest.raises(TypeError, match="layer_scales"):
         RandomSubspace(LINEAR, 3, layer_scales=1)
-    with pytest.raises(ValueError, match="dimension must be at least 1; got 0"):
+    with pytest.raises(ValueError, match=r"dimension must be between 1 and .*; got 0"):
         RandomSubspace(LINEAR, 0)
-    with pytest.raises(ValueError, match="projection must be one of"):
+    with pytest.raises((TypeError, ValueError), match="projection"):  # with checks of types, or without
         RandomSubspace(LINEAR, 3, "sparse")
     assert dataclasses.replace(RandomSubspace(LINEAR, 3), dimension=4).parameter_count(SERIES) == 4
