@@ -85,7 +85,10 @@ def dimension_table(
 ) -> xr.Dataset:
     """Estimate over truth on every manifold; a cell of which one seed is refused counts as refused."""
     cells = [(m, d, n) for n in sizes for m in MANIFOLDS for d in dimensions]
-    parts = {f"{m}, {d}, {n}, {seeds}": functools.partial(found_dimensions, m, d, n, seeds) for m, d, n in cells}
+    parts = {
+        f"{ESTIMATORS} on {m}, {d}, {n}, {seeds}": functools.partial(found_dimensions, m, d, n, seeds)
+        for m, d, n in cells
+    }
     tables = kept_parts(folder, parts, "manifolds")
     placed = [
         table.drop_attrs().expand_dims(manifold=[m], true_dimension=[d], samples=[n])

@@ -8,8 +8,9 @@ slope -dR/dS from one context length to the next over the slope from first to la
 
 import dataclasses
 import functools
+import itertools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import xarray as xr
@@ -74,20 +75,34 @@ def relative_slopes(
     return of_steps / over_all[..., None]
 
 
-def measured(task: Task, steps: int, length: int, n_samples: int, seed: int) -> xr.Dataset:
-    """Loss, entropy and dimension of a network trained on endless data at a context length."""
-    learner = GradientDescent(
+def learner(steps: int) -> GradientDescent:
+    """The network and its training, the same for every generator."""
+    return GradientDescent(
         TwoBranchMLP(128, 16, 64), steps=steps, batch_size=256, learning_rate=5e-3, schedule="cosine",
         weight_decay=1e-3, evaluation_every=steps, validation_size=256,
     )  # fmt: skip
-    predictor = learner.fit(task, length, ENDLESS, seed)
+
+
+def measured(task: Task, setting: Setting, length: int, seed: int) -> xr.Dataset:
+    """Loss (nats), entropy (nats, up to a constant) and dimension of a network trained on endless data at a length."""
+    predictor = learner(setting.steps).fit(task, length, ENDLESS, seed)
     assert isinstance(predictor, NetworkPredictor)
-    features = extract_features(predictor, "layer 1", n_samples, seed=seed)
+    features = extract_features(predictor, "layer 1", setting.n_samples, seed=seed)
     scaled = features.astype(np.float64) / np.sqrt(covariance_eigenvalues(features)[0])
     found = {
-        "loss": evaluate(task, predictor, seed, n_samples).approximation_loss + task.bayes_risk(length),
+        "loss": evaluate(task, predictor, seed, setting.n_samples).approximation_loss + task.bayes_risk(length),
         "entropy": kernel_density_entropy(scaled, BANDWIDTH, "isotropic", leave_one_out=True),
         "dimension": ThresholdedSpectrum(THRESHOLD)(features),
+    }
+    return xr.Dataset(found)
+
+
+def exact(task: Task, length: int) -> xr.Dataset:
+    """What :func:`measured` estimates."""
+    found = {
+        "loss": task.bayes_risk(length),
+        "entropy": task.intrinsic_entropy(length),
+        "dimension": task.intrinsic_dimension(length),
     }
     return xr.Dataset(found)
 
@@ -95,57 +110,41 @@ def measured(task: Task, steps: int, length: int, n_samples: int, seed: int) -> 
 def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
     """Relative slopes and dimensions against context length, exact and measured."""
     setting = SETTINGS[scale]
-    tasks, lengths = setting.tasks(), np.array(setting.context_lengths)
+    tasks, lengths, seeds = setting.tasks(), setting.context_lengths, range(setting.seeds)
     parts: dict[str, Callable[[], xr.Dataset]] = {}
-    for task in tasks.values():
-        for seed in range(setting.seeds):
-            for length in setting.context_lengths:
-                spec = canonical_json((task, setting.steps, setting.n_samples, length, seed))
-                parts[spec] = functools.partial(measured, task, setting.steps, length, setting.n_samples, seed)
+    for task, seed, length in itertools.product(tasks.values(), seeds, lengths):
+        spec = canonical_json((task, learner(setting.steps), length, setting.n_samples, BANDWIDTH, THRESHOLD, seed))
+        parts[spec] = functools.partial(measured, task, setting, length, seed)
     made = iter(kept_parts(folder, parts, "trainings"))
+
+    def over_lengths(tables: Iterable[xr.Dataset]) -> xr.Dataset:
+        return xr.concat([table.drop_attrs() for table in tables], "context_length")
+
     of_tasks = []
     for task in tasks.values():
-        by_seed = [xr.concat([next(made).drop_attrs() for _ in lengths], "l") for _ in range(setting.seeds)]
-        found = {name: values.values for name, values in xr.concat(by_seed, "seed").items()}
-        risk, entropy, dimension = (
-            np.array([of(int(l)) for l in lengths])
-            for of in (task.bayes_risk, task.intrinsic_entropy, task.intrinsic_dimension)
-        )
-        exact = np.broadcast_to(relative_slopes(risk, entropy), (setting.seeds, len(lengths) - 1))
-        over = ("from", "seed", "context_length")
-        slopes = np.stack([exact, relative_slopes(found["loss"], found["entropy"])])
-        dimensions = np.stack([np.broadcast_to(dimension, found["dimension"].shape), found["dimension"]])
-        labels = {"from": ["exact", "measured in features"]}
-        of_tasks.append(
-            (
-                xr.DataArray(slopes, {**labels, "context_length": lengths[1:]}, over),
-                xr.DataArray(dimensions, {**labels, "context_length": lengths}, over),
-            )
-        )
-    slopes, dimensions = (
-        mean_and_interval(xr.concat(tables, "generator").assign_coords(generator=list(tasks)))
-        for tables in zip(*of_tasks, strict=True)
+        truth = over_lengths(exact(task, length) for length in lengths)
+        found = xr.concat([over_lengths(itertools.islice(made, len(lengths))) for _ in seeds], "seed")
+        of_tasks.append(xr.concat([truth.broadcast_like(found), found], "from"))
+    names = {"generator": list(tasks), "from": ["exact", "measured in features"], "context_length": list(lengths)}
+    table = xr.concat(of_tasks, "generator").assign_coords(names).transpose("generator", "from", "seed", ...)
+    slopes = (
+        table["loss"]
+        .isel(context_length=slice(1, None))
+        .copy(data=relative_slopes(table["loss"].values, table["entropy"].values))
     )
-    names = {"generator": "generator", "from": "entropy and loss"}
+    labels = {
+        "value": "$-\\Delta R / \\Delta S$ over its mean (no unit)",
+        "context_length": "$l$, from the length before (tokens)",
+        "from": "entropy and loss",
+    }
+    of_dimension = {
+        "value": "intrinsic dimension (no unit)",
+        "context_length": "context length $l$ (tokens)",
+        "from": "dimension",
+    }
     return {
-        "slope_of_the_law": labelled(
-            slopes,
-            {
-                **names,
-                "value": "$-\\Delta R / \\Delta S$ over its mean (no unit)",
-                "context_length": "$l$, from the length before (tokens)",
-            },
-        ),
-        "dimension_of_features": labelled(
-            dimensions,
-            {
-                **names,
-                "from": "dimension",
-                "value": "intrinsic dimension (no unit)",
-                "context_length": "context length $l$ (tokens)",
-            },
-            scale="log2",
-        ),
+        "slope_of_the_law": labelled(mean_and_interval(slopes), labels),
+        "dimension_of_features": labelled(mean_and_interval(table["dimension"]), of_dimension, scale="log2"),
     }
 
 

@@ -10,6 +10,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paper_reproduction.estimator_audit import sphere, torus
 from simulator.measurement import (
     PAPER_THRESHOLDS,
     CorrectedParticipationRatio,
@@ -32,16 +33,6 @@ ids = {"ids": lambda e: type(e).__name__}
 each_estimator = pytest.mark.parametrize("estimator", EXAMPLES, **ids)
 each_neighbour = pytest.mark.parametrize("estimator", [e for e in EXAMPLES if isinstance(e, NeighbourEstimator)], **ids)
 seeds = st.integers(0, 2**32 - 1)
-
-
-def torus(rng, n, d):
-    angles = rng.uniform(0, 2 * np.pi, (n, d))
-    return np.hstack([np.cos(angles), np.sin(angles)])
-
-
-def sphere(rng, n, d):
-    points = rng.normal(size=(n, d + 1))
-    return points / np.linalg.norm(points, axis=1, keepdims=True)
 
 
 def normal(rng, n, d):
