@@ -67,6 +67,7 @@ def test_the_interval_is_a_standard_error_either_way_and_the_report_shows_it():
     error = np.std([1.0, 2.0, 3.0, 6.0], ddof=1) / 2
     np.testing.assert_allclose([table[name].item() for name in ("lower", "value", "upper")], [3 - error, 3, 3 + error])
     assert f"3 [{3 - error:.4g}, {3 + error:.4g}]" in report(table)
+    assert report(table.where(table["x"] > 4)).split()[-1] == "-"
 
 
 @pytest.mark.parametrize("compression", [2, 4, 8, 16])
