@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib import ticker
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.style import MARKERS, STYLE
 
+_TICKS = 16
+"""Points along x, up to which each has a tick."""
 _COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"),
     *("#56B4E9", "#000000", "#777777", "#8C510A", "#5E3C99"),
@@ -48,7 +51,7 @@ def curves(table: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
             looks = zip(part[series].values, itertools.cycle(_COLOURS), itertools.cycle(MARKERS))
             for i, (label, colour, marker) in enumerate(looks):
                 row = part.sel({series: label})
-                moved = row[x] * 2 ** (apart * (i - (part.sizes[series] - 1) / 2))
+                moved = row["at"] if "at" in row else row[x] * 2 ** (apart * (i - (part.sizes[series] - 1) / 2))
                 bars = np.abs(np.stack([row["value"] - row["lower"], row["upper"] - row["value"]]))
                 style = {"color": colour, "marker": marker}
                 axes.errorbar(moved, row["value"], np.nan_to_num(bars), capsize=2, label=str(label), **style)
@@ -59,8 +62,8 @@ def curves(table: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
                     where = moved[row["refused"].values]
                     height = np.full(where.size, 0.02 + 0.03 * refusing.index(label))
                     axes.plot(where, height, ls="", color=colour, marker="x", transform=axes.get_xaxis_transform())
-            _scale(axes, part[x].values, scale)
-            axes.set_xlabel(_name(table[x]))
+            _scale(axes, None if "at" in part else part[x].values, scale)
+            axes.set_xlabel(_name(table["at" if "at" in table else x]))
             if name is not None:
                 axes.set_title(str(name), fontsize=9)
         all_axes[0].set_ylabel(_name(value))
@@ -73,16 +76,19 @@ def _name(variable: xr.DataArray) -> str:
     return str(variable.attrs.get("long_name", variable.name))
 
 
-def _scale(axes, x: np.ndarray, y_scale: str) -> None:
-    """Powers of two along x; zero, if it is there, at the end of a linear piece."""
-    if x.min() > 0:
-        axes.set_xscale("log", base=2)
-    else:
-        axes.set_xscale("symlog", base=2, linthresh=1)
-    axes.set_xticks(x, minor=False)
-    axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
+def _scale(axes: Axes, x: np.ndarray | None, y_scale: str) -> None:
+    """Powers of two along x, of ten for fractions; zero, if it is there, at the end of a linear piece."""
+    if x is not None:
+        base = 2 if np.all(x % 1 == 0) else 10
+        if x.min() > 0:
+            axes.set_xscale("log", base=base)
+        else:
+            axes.set_xscale("symlog", base=base, linthresh=1)
+        if len(x) <= _TICKS and base == 2:
+            axes.set_xticks(x, minor=False)
+        axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}" if base == 2 else "{x:g}"))
+        axes.tick_params(axis="x", labelrotation=45 if x.max() > 999 else 0)
     axes.minorticks_off()
-    axes.tick_params(axis="x", labelrotation=45 if x.max() > 999 else 0)
     if y_scale == "log2":
         axes.set_yscale("log", base=2)
         axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))

@@ -145,8 +145,10 @@ def compressed(
             f"protected must say yes or no for each of {spec.depth} layers and {spec.heads} heads; got shape "
             f"{protected.shape}"
         )
-    if spec.positions.slopes(spec.heads) is not None or spec.window is not None:
-        raise ValueError("an entry for many tokens has no distance: ALiBi and windows cannot be compressed this way")
+    if spec.positions.slopes(spec.heads) is not None or spec.positions.n_distances or spec.window is not None:
+        raise ValueError(
+            "an entry for many tokens has no distance: ALiBi, RelativeRoPE and windows cannot be compressed this way"
+        )
     heads = tuple(map(tuple, whole_groups(spec, protected).tolist()))
     return _CompressedPredictor(predictor, compression, heads)
 

@@ -14,6 +14,7 @@ from simulator.models.positions import (
     NTKAware,
     PositionInterpolation,
     Positions,
+    RelativeRoPE,
     RoPE,
     YaRN,
 )
@@ -33,6 +34,7 @@ EXAMPLES: tuple[Model, ...] = (
     Transformer(width=16, heads=4, kv_heads=2, positions=ALiBi(), window=5),
     Transformer(width=16, heads=2, positions=LearnedPositions(32), log_length=True),
     Transformer(depth=1, width=16, heads=2, positions=YaRN(scale=4.0, trained_length=8)),
+    Transformer(width=16, heads=4, kv_heads=2, positions=RelativeRoPE(max_length=32)),
     LinearAttention(width=16, heads=2),
     RetNet(width=16, heads=2),
     RWKV4(width=16),
@@ -62,6 +64,7 @@ __all__ = [
     "PositionInterpolation",
     "Positions",
     "RandomSubspace",
+    "RelativeRoPE",
     "RetNet",
     "RoPE",
     "SequenceModel",

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from simulator.models.dense import Dense
+from simulator.models.dense import Dense, uniform
 from simulator.models.positions import Positions, RoPE, turned
 from simulator.models.precision import Precision
 from simulator.models.sequence import HeadedModel, Mixer
@@ -39,7 +39,7 @@ class Transformer(HeadedModel):
     """Pre-norm causal Transformer.
 
     Attention of head h: softmax over j <= i of q_i . k_j / sqrt(K) - m_h (i - j), heads of width K = E/H. Queries and
-    keys are turned, penalised or neither, as ``positions`` says.
+    keys are turned, products penalised or added to, or neither, as ``positions`` says.
 
     Attributes:
         kv_heads: heads that keys and values have, each shared by H/G query heads (grouped-query attention); None for H.
@@ -82,15 +82,21 @@ class Transformer(HeadedModel):
     def n_learned_positions(self) -> int:
         return self.positions.n_learned
 
+    @property
+    def max_positions(self) -> int | None:
+        return max(self.positions.n_learned, self.positions.n_distances) or None
+
     def mixer(self, gain: float) -> "Attention":
         return Attention(self, gain)
 
     def mixer_parameters(self) -> int:
-        return 2 * self.width**2 + 2 * self.width * self.n_kv_heads * self.head_width
+        of_keys = self.n_kv_heads * self.head_width
+        return 2 * self.width**2 + (2 * self.width + self.positions.n_distances) * of_keys
 
     def mixer_flops(self, n_tokens: int) -> int:
         """Projections, and the whole square of logits and of weighted values, masked or not."""
-        return 2 * n_tokens * self.mixer_parameters() + 4 * n_tokens**2 * self.width
+        projections = 4 * n_tokens * self.width * (self.width + self.n_kv_heads * self.head_width)
+        return projections + (4 + 2 * bool(self.positions.n_distances)) * n_tokens**2 * self.width
 
     def mixer_state_size(self, n_tokens: int) -> int:
         """Keys and values of all tokens, or of those in the window."""
@@ -110,6 +116,8 @@ class Attention(Mixer):
         E, inner = spec.width, spec.n_kv_heads * spec.head_width
         self.query, self.key, self.value = Dense(E, E), Dense(E, inner), Dense(E, inner)
         self.output = Dense(E, E, gain)
+        n = spec.positions.n_distances
+        self.distances = uniform((n, spec.n_kv_heads, spec.head_width), 3**0.5) if n else None
 
     def __call__(
         self,
@@ -149,12 +157,19 @@ class Attention(Mixer):
     def logits(
         self, queries: Float[Array, "B t H K"], asked_at: Int[Array, "t"], seen: Cache
     ) -> Float[Array, "B H t S"]:
-        """What the softmax is taken of, over the tokens of the cache."""
+        """What the softmax is taken of, over the tokens of the cache; the queries are not turned yet."""
         spec = self.spec
-        groups = queries.reshape(*queries.shape[:2], spec.n_kv_heads, -1, spec.head_width)
-        products = jnp.einsum("btgrk,bsgk->bgrts", groups, seen.keys, precision="highest") * spec.head_width**-0.5
-        products = products.reshape(products.shape[0], spec.heads, *products.shape[3:])
+
+        def in_groups(queries: Float[Array, "B t H K"]) -> Float[Array, "B t G R K"]:
+            return queries.reshape(*queries.shape[:2], spec.n_kv_heads, -1, spec.head_width)
+
+        groups = in_groups(self._turned(queries, asked_at))
+        products = jnp.einsum("btgrk,bsgk->bgrts", groups, seen.keys, precision="highest")
         distances = asked_at[:, None] - seen.positions[None, :]
+        if self.distances is not None:
+            vectors = jnp.take(self.distances[...], jnp.clip(distances, 0, spec.positions.n_distances - 1), axis=0)
+            products = products + jnp.einsum("btgrk,tsgk->bgrts", in_groups(queries), vectors, precision="highest")
+        products = products.reshape(products.shape[0], spec.heads, *products.shape[3:]) * spec.head_width**-0.5
         slopes = spec.positions.slopes(spec.heads)
         if slopes is not None:
             products = (
@@ -184,7 +199,7 @@ class Attention(Mixer):
         An entry may stand for several tokens: its weight is multiplied by their number.
         """
         queries = self.query(x, precision).reshape(*x.shape[:2], self.spec.heads, -1)
-        logits = self.logits(self._turned(queries, asked_at), asked_at, seen)
+        logits = self.logits(queries, asked_at, seen)
         if log_counts is not None:
             logits = logits + jnp.repeat(log_counts, self.spec.heads // self.spec.n_kv_heads, axis=1)[:, :, None]
         return jax.nn.softmax(logits, axis=-1)

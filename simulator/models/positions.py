@@ -1,7 +1,7 @@
 """How a Transformer is told where a token stands; rules that stretch rotary positions beyond the trained length.
 
-A rule is a frozen dataclass of plain values. Attention asks it for up to three things: frequencies to turn queries and
-keys by, slopes of a penalty on distance, and a number of learned vectors to add to the tokens.
+A rule is a frozen dataclass of plain values. Attention asks it for up to four things: frequencies to turn queries and
+keys by, slopes of a penalty on distance, and numbers of learned vectors, to add to the tokens or to compare queries to.
 """
 
 import abc
@@ -37,6 +37,11 @@ class Positions:
     @property
     def n_learned(self) -> int:
         """Positions that have a learned vector."""
+        return 0
+
+    @property
+    def n_distances(self) -> int:
+        """Distances, from 0 on, that have a learned vector in each head of keys."""
         return 0
 
 
@@ -271,6 +276,28 @@ class LearnedPositions(Positions):
 
     @property
     def n_learned(self) -> int:
+        return self.max_length
+
+
+@dataclasses.dataclass(frozen=True)
+class RelativeRoPE(RoPE):
+    """Rotary positions, and a learned vector for each distance: q_i . a_(i-j) is added to q_i . k_j.
+
+    The vectors are those that Shaw et al. 2018 (arXiv 1803.02155, eq. 4) add to keys, one set for each head of keys.
+    They need not be turned: they are compared with queries as these were before they were turned.
+
+    Attributes:
+        max_length: distances that there are vectors for: tokens of the context, and one for the query or the start.
+    """
+
+    max_length: int = 1024
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(self, max_length=check_integer("max_length", self.max_length, 1))
+
+    @property
+    def n_distances(self) -> int:
         return self.max_length
 
 

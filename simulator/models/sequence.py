@@ -92,6 +92,11 @@ class SequenceModel(Model):
         """Positions with a learned vector."""
         return 0
 
+    @property
+    def max_positions(self) -> int | None:
+        """Positions that the model can tell apart; None for any number."""
+        return self.n_learned_positions or None
+
     @abc.abstractmethod
     def mixer(self, gain: float) -> Mixer:
         """A block's mixer; ``gain`` is that of the layer whose output joins the residual stream."""
@@ -109,9 +114,9 @@ class SequenceModel(Model):
         """Numbers that one mixer carries after so many tokens."""
 
     def check_task(self, task: Task) -> None:
-        if 0 < self.n_learned_positions < task.max_context_length + 1:
+        if self.max_positions is not None and self.max_positions < task.max_context_length + 1:
             raise ValueError(
-                f"{type(self).__name__} has {self.n_learned_positions} learned positions; {type(task).__name__} needs "
+                f"{type(self).__name__} has {self.max_positions} learned positions; {type(task).__name__} needs "
                 f"{task.max_context_length + 1}, its {task.max_context_length} tokens and a question or start: raise "
                 "max_length, or take RoPE()"
             )

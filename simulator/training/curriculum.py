@@ -153,10 +153,13 @@ def in_stage(model: Model, stage: Stage) -> Model:
         return model
     if not isinstance(model, Transformer):
         raise ValueError(f"{type(model).__name__} has no rule of positions to switch: leave positions None")
-    if stage.positions.n_learned != model.positions.n_learned:
+    other, own = (
+        f"{rule.n_learned} vectors of positions and {rule.n_distances} of distances"
+        for rule in (stage.positions, model.positions)
+    )
+    if other != own:
         raise ValueError(
-            f"a run keeps its parameters from stage to stage, but {type(stage.positions).__name__} has "
-            f"{stage.positions.n_learned} learned vectors, and {type(model.positions).__name__}, the model's, "
-            f"{model.positions.n_learned}"
+            f"a run keeps its parameters from stage to stage, but {type(stage.positions).__name__} has {other}, and "
+            f"{type(model.positions).__name__}, the model's, {own}"
         )
     return dataclasses.replace(model, positions=stage.positions)

@@ -134,7 +134,7 @@ def test_a_study_with_a_curriculum_is_run_like_any_other(curriculum):
         (
             (Stage(positions=LearnedPositions(9)),),
             Transformer(),
-            "LearnedPositions has 9 learned vectors, and RoPE",
+            "LearnedPositions has 9 vectors of positions and 0 of distances, and RoPE",
         ),
     ],
 )

@@ -1,0 +1,94 @@
+"""The features of a two-branch network on the 50 published pairs: how many dimensions, how much entropy, and the loss.
+
+Its context branch does not know the question, so its features must hold every parity that can be asked for: 16 to 43
+of them, by context length. Exactly, R(l) = ln 2 (50 - dim(l)) / 50 and S = dim ln 2: slopes -ln 2 / 50 and -1/50.
+"""
+
+import dataclasses
+import functools
+import math
+import pathlib
+
+import numpy as np
+import xarray as xr
+
+from paper_reproduction.all_questions import TwoBranchTraining
+from paper_reproduction.experiment import Experiment, kept_parts, labelled
+from paper_reproduction.reproduce import Scale
+from paper_reproduction.spectra import exact_lines, of_features, tables
+from simulator.evaluation import evaluate
+from simulator.learners import NetworkPredictor
+from simulator.measurement import extract_features
+from simulator.models import TwoBranchMLP
+from simulator.seeds import stream_key
+from simulator.specification import canonical_json
+from simulator.tasks import SparseParity
+
+THRESHOLD = 0.05
+"""Of an eigenvalue over the largest, for it to count as a dimension: fixed beforehand, as the middle of the gap that
+one network had at l = 27, between 0.4 and 0.01, by its logarithm."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is measured at a scale."""
+
+    context_lengths: tuple[int, ...] = (27, 32, 36, 43, 63, 94)
+    steps: int = 4000
+    contexts: int = 256
+    n_samples: int = 10_000
+    seeds: int = 2
+
+    def training(self, length: int) -> TwoBranchTraining:
+        """The published network on endless contexts."""
+        return TwoBranchTraining(
+            SparseParity.paper_v1(), TwoBranchMLP(), self.steps, 4e-3, self.contexts, weight_decay=0.01,
+            context_length=length,
+        )  # fmt: skip
+
+
+SETTINGS: dict[Scale, Setting] = {
+    "smoke": Setting((27, 43), 20, 64, 400, 1),
+    "laptop": Setting(),
+    "paper": Setting(steps=20_000, contexts=1024, seeds=8),
+}
+
+
+def measured(training: TwoBranchTraining, n_samples: int, seed: int) -> xr.Dataset:
+    """One network: its loss, and everything that is read off its features."""
+    task, model, length = training.task, training.model, training.context_length
+    start = model.init(task, stream_key(seed, "initialisation"), length)
+    predictor = NetworkPredictor(task, model, training.run(start, seed, f"l = {length}"), np.int32(length))
+    found = of_features(extract_features(predictor, "layer 1", n_samples, seed=seed))
+    divergence = evaluate(task, predictor, seed, n_samples).approximation_loss
+    return found.assign(cross_entropy=divergence + task.bayes_risk(length))
+
+
+def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
+    """Dimensions against the number of solvable parities, and what :func:`spectra.tables` draws."""
+    setting, task = SETTINGS[scale], SparseParity.paper_v1()
+    lengths, seeds = list(setting.context_lengths), range(setting.seeds)
+    parts = {
+        canonical_json((setting.training(length), setting.n_samples, seed)): functools.partial(
+            measured, setting.training(length), setting.n_samples, seed
+        )
+        for seed in seeds
+        for length in lengths
+    }
+    made = iter([table.drop_attrs() for table in kept_parts(folder, parts, "networks")])
+    found = xr.concat(
+        [xr.concat([next(made) for _ in lengths], "context_length") for _ in seeds], "seed", join="outer"
+    ).assign_coords(context_length=lengths)
+    solvable = xr.DataArray([float(task.solvable_tasks(l)) for l in lengths], {"context_length": lengths})
+    dimension = found["dimension"].sel(threshold=THRESHOLD, drop=True)
+    counted = xr.Dataset({"value": dimension.mean("seed"), "lower": dimension.min("seed"), "upper": dimension.max("seed")})
+    truth = xr.Dataset(dict.fromkeys(("value", "lower", "upper"), solvable))
+    both = xr.concat([truth, counted], "of").assign_coords(of=["solvable parities", f"features, threshold {THRESHOLD}"])
+    labels = {"value": "dimension (no unit)", "context_length": "context length $l$ (tokens)", "of": "dimensions of"}
+    drawn = tables(found)
+    for name, slope in (("slope_on_dimension", -math.log(2) / 50), ("slope_on_entropy", -1 / 50)):
+        drawn[name] = exact_lines(drawn[name], slope)
+    return {"dimension_against_parities": labelled(both, labels), **drawn}
+
+
+EXPERIMENT = Experiment("Two-branch network on the 50 published pairs", measure)
