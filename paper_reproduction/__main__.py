@@ -21,6 +21,8 @@ from paper_reproduction import (
     parity_mlp,
     state_limits,
     statistical_gap,
+    transformer_v4,
+    two_branch,
 )
 from paper_reproduction.experiment import make_experiment
 from paper_reproduction.reproduce import REFUSALS, Scale, reproduce
@@ -42,6 +44,8 @@ EXPERIMENTS = {
     "cache_compression": cache_compression.EXPERIMENT,
     "estimator_audit": estimator_audit.EXPERIMENT,
     "linear_entropy_law": linear_entropy_law.EXPERIMENT,
+    "transformer_v4": transformer_v4.EXPERIMENT,
+    "two_branch": two_branch.EXPERIMENT,
 }
 NAMES = (*MAIN, "optimal_context_laws", *EXPERIMENTS)
 

@@ -18,7 +18,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 from tqdm.auto import tqdm
 
-from simulator.models import Transformer, TwoBranchMLP
+from simulator.models import Transformer
 from simulator.models.attention import Attention, Cache
 from simulator.models.base import Model, Parameters
 from simulator.models.positions import turned
@@ -93,9 +93,7 @@ def _advance(
             updates, state = optimizer.update(gradient, state, parameters)
         return optax.apply_updates(parameters, updates), state, total + value
 
-    parameters, state, total = jax.lax.fori_loop(
-        first, first + steps, step, (parameters, state, jnp.float32(0))
-    )
+    parameters, state, total = jax.lax.fori_loop(first, first + steps, step, (parameters, state, jnp.float32(0)))
     return parameters, state, total / steps
 
 
@@ -151,7 +149,9 @@ def _asked(
     spec, L = attention.spec, cache.keys.shape[1]
     rule, n = spec.positions, "nhk" if y.ndim == 2 else "bnhk"
     heads = (*y.shape[:-1], spec.heads, spec.head_width)
-    query, key, value = (layer(y, "float32").reshape(heads) for layer in (attention.query, attention.key, attention.value))
+    query, key, value = (
+        layer(y, "float32").reshape(heads) for layer in (attention.query, attention.key, attention.value)
+    )
     frequencies = rule.frequencies(spec.head_width, jnp.int32(L + 1))
     flat = query.reshape(-1, 1, *heads[-2:])
     at_end = query if frequencies is None else turned(flat, jnp.full(1, L, jnp.int32), frequencies, 1.0).reshape(heads)

@@ -15,6 +15,8 @@ from paper_reproduction.reproduce import Scale
 from simulator import load_results, save_results
 from simulator.specification import digest
 
+_COLUMNS = 16
+"""Of a report, at most: longer tables are turned."""
 ENDLESS = 10**9
 """Samples: no batch is seen twice, so that what is left of the loss is no lack of data."""
 
@@ -54,7 +56,8 @@ def make_experiment(name: str, experiment: Experiment, scale: Scale, out: pathli
 
 
 def report(table: xr.Dataset) -> str:
-    """A row for each curve, with the interval of each point beside it; a dash where there is no value."""
+    """A row for each curve, or a column where it has many points, with the interval of each point beside it; a dash
+    where there is no value."""
     value = table["value"]
     rows = value.stack(row=value.dims[:-1]).transpose("row", value.dims[-1])
     lower, upper = (
@@ -67,6 +70,7 @@ def report(table: xr.Dataset) -> str:
         ]
     )
     frame = pd.DataFrame(shown, index=rows.indexes["row"], columns=value.indexes[value.dims[-1]])
+    frame = frame if len(frame.columns) <= _COLUMNS else frame.T
     return f"{value.attrs.get('long_name', '')}\n\n{frame.to_string()}"
 
 

@@ -14,7 +14,7 @@ from simulator.measurement import (
 )
 
 KERNELS = "kernel density"
-LEADING = (3, 5, 10, 15, 25, 40, 60, 80)
+LEADING = (3, 5, 10, 15, 25, 40, 60, 80, 128, 200)
 """N of the sums of log eigenvalues; those beyond the features' rank are left out. The paper goes on to 2000."""
 
 
@@ -54,10 +54,12 @@ def tables(found: xr.Dataset) -> dict[str, xr.Dataset]:
     every = {KERNELS: kernels.expand_dims(leading=list(LEADING)), "sum of logs": sums}
     slopes = {name: straight_line(loss, x) for name, x in every.items()}
     of_entropy = xr.concat(slopes.values(), "entropy", coords="minimal").assign_coords(entropy=list(slopes))
-    of_entropy = of_entropy.dropna("leading", how="any", subset=["share"])
+    of_entropy = of_entropy.transpose("entropy", "seed", "leading").dropna("leading", how="any", subset=["share"])
     of_dimension = straight_line(loss, dimension).expand_dims(loss=["measured"])
     spectra = mean_and_interval(found["eigenvalue"]).transpose("context_length", "index")
-    falls = mean_and_interval(-np.log(found["eigenvalue"]).diff("index", label="lower")).transpose(*spectra["value"].dims)
+    falls = mean_and_interval(-np.log(found["eigenvalue"]).diff("index", label="lower")).transpose(
+        *spectra["value"].dims
+    )
     seen = spectra["value"] > 1e-4
     names = {
         "index": "eigenvalue, largest first",
@@ -75,7 +77,14 @@ def tables(found: xr.Dataset) -> dict[str, xr.Dataset]:
         return labelled(table, {**known, **others, "value": value}, scale=scale)
 
     few = dimension.sel(threshold=[0.002, 0.01, 0.05, 0.25])
-    shown = [KERNELS, *(name for name in entropy["estimate"].values if name != KERNELS and np.isfinite(entropy.sel(estimate=name)).all())]
+    shown = [
+        KERNELS,
+        *(
+            name
+            for name in entropy["estimate"].values
+            if name != KERNELS and np.isfinite(entropy.sel(estimate=name)).all()
+        ),
+    ]
     return {
         "eigenvalues": named(spectra.where(seen), f"eigenvalue over the largest {none}", "log"),
         "eigenvalue_falls": named(falls.where(seen), f"$\\ln(\\lambda_i / \\lambda_{{i+1}})$ {none}", "log"),
@@ -83,7 +92,9 @@ def tables(found: xr.Dataset) -> dict[str, xr.Dataset]:
             against(loss, entropy.sel(estimate=shown)), nats, at="entropy, up to a constant (nats)"
         ),
         "kernel_density_against_sum_of_logs": named(
-            against(kernels, entropy.sel(estimate=shown[1:])), "entropy, kernel density (nats)", at="half the sum of logs (nats)"
+            against(kernels, entropy.sel(estimate=shown[1:])),
+            "entropy, kernel density (nats)",
+            at="half the sum of logs (nats)",
         ),
         "loss_against_dimension": named(against(loss, few), nats, at=f"intrinsic dimension {none}"),
         "dimension_at_thresholds": named(
@@ -108,3 +119,11 @@ def against(y: xr.DataArray, x: xr.DataArray) -> xr.Dataset:
     (series,) = set(x.dims) - set(y.dims)
     table = mean_and_interval(y).expand_dims({series: x[series]})
     return table.assign(at=x.mean("seed")).transpose(series, "context_length")
+
+
+def exact_lines(table: xr.Dataset, slope: float) -> xr.Dataset:
+    """The table of slopes with the exact one beside the others."""
+    series = table["value"].dims[0]
+    exact = table.isel({series: [0]}).assign_coords({series: ["exact"]})
+    exact = exact.assign({name: xr.full_like(exact[name], slope) for name in ("value", "lower", "upper")})
+    return xr.concat([table, exact], series, combine_attrs="override")

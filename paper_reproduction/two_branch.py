@@ -35,14 +35,14 @@ class Setting:
 
     context_lengths: tuple[int, ...] = (27, 32, 36, 43, 63, 94)
     steps: int = 4000
-    contexts: int = 256
+    contexts: int = 512
     n_samples: int = 10_000
     seeds: int = 2
 
     def training(self, length: int) -> TwoBranchTraining:
         """The published network on endless contexts."""
         return TwoBranchTraining(
-            SparseParity.paper_v1(), TwoBranchMLP(), self.steps, 4e-3, self.contexts, weight_decay=0.01,
+            SparseParity.paper_v1(), TwoBranchMLP(), self.steps, 3e-3, self.contexts, weight_decay=0.01,
             context_length=length,
         )  # fmt: skip
 
@@ -81,7 +81,9 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
     ).assign_coords(context_length=lengths)
     solvable = xr.DataArray([float(task.solvable_tasks(l)) for l in lengths], {"context_length": lengths})
     dimension = found["dimension"].sel(threshold=THRESHOLD, drop=True)
-    counted = xr.Dataset({"value": dimension.mean("seed"), "lower": dimension.min("seed"), "upper": dimension.max("seed")})
+    counted = xr.Dataset(
+        {"value": dimension.mean("seed"), "lower": dimension.min("seed"), "upper": dimension.max("seed")}
+    )
     truth = xr.Dataset(dict.fromkeys(("value", "lower", "upper"), solvable))
     both = xr.concat([truth, counted], "of").assign_coords(of=["solvable parities", f"features, threshold {THRESHOLD}"])
     labels = {"value": "dimension (no unit)", "context_length": "context length $l$ (tokens)", "of": "dimensions of"}
