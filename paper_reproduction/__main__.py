@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from paper_reproduction import (
+    bayes_risks,
     cache_compression,
     data_exponents,
     enough_data,
@@ -19,6 +20,7 @@ from paper_reproduction import (
     optimal_context_laws,
     optimisation_dimension,
     parity_mlp,
+    retrieval_windows,
     state_limits,
     statistical_gap,
     transformer_v4,
@@ -44,6 +46,8 @@ EXPERIMENTS = {
     "cache_compression": cache_compression.EXPERIMENT,
     "estimator_audit": estimator_audit.EXPERIMENT,
     "linear_entropy_law": linear_entropy_law.EXPERIMENT,
+    "bayes_risks": bayes_risks.EXPERIMENT,
+    "retrieval_windows": retrieval_windows.EXPERIMENT,
     "transformer_v4": transformer_v4.EXPERIMENT,
     "two_branch": two_branch.EXPERIMENT,
 }

@@ -209,7 +209,8 @@ class TransformerTraining(Training):
 
     Half of the contexts show all their bits, the others a number of bits uniform from ``shortest`` on: the recipe of
     arXiv 2502.01481 v4. Before ``easy_until`` most questions show their own two bits and few others, each with
-    probability u^2, u uniform (networks of one block only).
+    probability u^2, u uniform. Networks of one block only can have such questions, for there what is shown of a context
+    can differ from question to question; then it does throughout, and each draws a number of bits of its own.
 
     Attributes:
         shortest: fewest bits shown.
@@ -235,18 +236,19 @@ class TransformerTraining(Training):
     def shown(self, key: Key, progress: Float[Array, ""]) -> Bool[Array, "B L"] | Bool[Array, "B n L"]:
         """The bits that a step's batch shows, to each question its own where there are easy ones."""
         B, n, L = self.contexts, self.task.n_queries, self.task.max_context_length
-        keys = jax.random.split(key, 5)
-        some = jax.random.randint(keys[0], (B,), self.shortest, L + 1)
-        length = jnp.where(jax.random.bernoulli(keys[1], shape=(B,)), L, some)
-        newest = jnp.arange(L)[None] >= L - length[:, None]
-        if not self.easy_until:
-            return newest
-        share = jax.random.uniform(keys[2], (B, n, 1)) ** 2
+        each = self.easy_until > 0
+        keys, of = jax.random.split(key, 5), (B, n if each else 1, 1)
+        some = jax.random.randint(keys[0], of, self.shortest, L + 1)
+        length = jnp.where(jax.random.bernoulli(keys[1], shape=of), L, some)
+        newest = jnp.arange(L)[None, None] >= L - length
+        if not each:
+            return newest[:, 0]
+        share = jax.random.uniform(keys[2], of) ** 2
         bits = L - np.asarray(self.task.pairs)
         own = (np.arange(L)[None, None] == bits[..., None]).any(axis=1)
         few = (jax.random.uniform(keys[3], (B, n, L)) < share) | own[None]
-        easy = jax.random.bernoulli(keys[4], self.easy_share, (B, n, 1)) & (progress < self.easy_until)
-        return jnp.where(easy, few, newest[:, None])
+        easy = jax.random.bernoulli(keys[4], self.easy_share, of) & (progress < self.easy_until)
+        return jnp.where(easy, few, newest)
 
 
 def with_blocks_underneath(

@@ -154,7 +154,7 @@ def measured(trainings: list[TransformerTraining], sizes: Setting, with_features
     )
     if with_features:
         for l in sizes.of_features:
-            features = extract_features(predictor, "readout", sizes.n_samples, l, seed)
+            features = extract_features(predictor, "readout", sizes.n_samples, l, seed, masked=True)
             of_length = of_features(features)
             found = found.assign({f"{name} at {l}": variable for name, variable in of_length.data_vars.items()})
     return found
