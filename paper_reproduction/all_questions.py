@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from simulator.models import Transformer
 from simulator.models.attention import Attention, Cache
 from simulator.models.base import Model, Parameters
+from simulator.models.dense import Dense
 from simulator.models.positions import turned
 from simulator.models.sequence import SequenceNetwork
 from simulator.models.two_branch_mlp import TwoBranchNetwork
@@ -125,11 +126,12 @@ def transformer_log_odds(
     network: SequenceNetwork, context: Int[Array, "B L"], shown: Bool[Array, "B L"] | Bool[Array, "B n L"]
 ) -> Float[Array, "B n"]:
     """Log-odds of the answer 1 to each question. What is not shown takes no part in attention."""
-    L = context.shape[1]
-    places = jnp.arange(L, dtype=jnp.int32)
+    assert not isinstance(network.tokens, Dense)
+    places = jnp.arange(context.shape[1], dtype=jnp.int32)
     x, y = jnp.take(network.tokens[...], context, axis=0), network.queries[...]
     for i, block in enumerate(network.blocks):
         attention, seen = block.mixer, block.mixer_norm(x)
+        assert isinstance(attention, Attention)
         cache = attention.cache(seen, places, "float32")
         mixed = _asked(attention, block.mixer_norm(y), cache, shown)
         y = (y if y.ndim == 3 else y[None]) + attention.output(mixed, "float32")

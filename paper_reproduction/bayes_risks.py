@@ -1,8 +1,8 @@
 """The Bayes risk of both published parity tasks: exactly, by closed form, and as the loss of the Bayes predictor.
 
-Section 4.2 of arXiv 2502.01481 v4 and the data of its v1-v3. With far bits 11 to 60 asked as (far - 1)^-1.15 the risk is
-close to ln 2 [(l - 1/2)^-0.15 - (59.5)^-0.15] / [9.5^-0.15 - 59.5^-0.15] (sums of x^-1.15 by the midpoint rule), of the
-published form A + B / (l + C)^alpha; with far bits at quantiles of a Pareto law, to ln 2 (20/l)^1.2.
+Section 4.2 of arXiv 2502.01481 v4, and the data of its v1-v3. With far bits 11 to 60 asked as (far - 1)^-1.15 the risk
+is close to ln 2 [(l - 1/2)^-0.15 - 59.5^-0.15] / [9.5^-0.15 - 59.5^-0.15] (sums of x^-1.15 by the midpoint rule), of
+the published form A + B / (l + C)^alpha; with far bits at quantiles of a Pareto law, to ln 2 (20/l)^1.2.
 """
 
 import math

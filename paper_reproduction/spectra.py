@@ -57,9 +57,8 @@ def tables(found: xr.Dataset) -> dict[str, xr.Dataset]:
     of_entropy = of_entropy.transpose("entropy", "seed", "leading").dropna("leading", how="any", subset=["share"])
     of_dimension = straight_line(loss, dimension).expand_dims(loss=["measured"])
     spectra = mean_and_interval(found["eigenvalue"]).transpose("context_length", "index")
-    falls = mean_and_interval(-np.log(found["eigenvalue"]).diff("index", label="lower")).transpose(
-        *spectra["value"].dims
-    )
+    logs: xr.DataArray = xr.apply_ufunc(np.log, found["eigenvalue"])
+    falls = mean_and_interval(-logs.diff("index", label="lower")).transpose(*spectra["value"].dims)
     seen = spectra["value"] > 1e-4
     names = {
         "index": "eigenvalue, largest first",

@@ -47,7 +47,7 @@ class Recipe:
 
     Attributes:
         width: of the stream; 8 heads.
-        steps: on one block, with a curriculum over the first 40 %.
+        steps: on one block, with a curriculum over the first 30 %.
         learning_rate: then.
         more_steps: on three blocks, on the published masks alone; 0 to leave it at one block.
     """
@@ -62,7 +62,7 @@ class Recipe:
         rule = RelativeRoPE(base=4000.0, max_length=task.max_context_length + 1)
         model = Transformer(depth=1, width=self.width, heads=8, positions=rule)
         first = TransformerTraining(
-            task, model, self.steps, self.learning_rate, 8, shortest=SHORTEST, easy_until=0.4, frequencies_from=0.5
+            task, model, self.steps, self.learning_rate, 8, shortest=SHORTEST, easy_until=0.25, frequencies_from=0.3
         )
         if not self.more_steps:
             return [first]
@@ -93,9 +93,9 @@ def setting(scale: Scale) -> Setting:
                 Recipe(208, 5000 * long, 2e-3, 2000 * long),
                 1 if scale == "laptop" else 3,
             ),
-            "1 layer, width 128": (Recipe(128, 6000 * long), 3),
-            "1 layer, width 64": (Recipe(64, 6000 * long), 1),
-            "1 layer, width 32": (Recipe(32, 6000 * long), 1),
+            "1 layer, width 128": (Recipe(128, 8000 * long), 3),
+            "1 layer, width 64": (Recipe(64, 8000 * long), 1),
+            "1 layer, width 32": (Recipe(32, 8000 * long), 1),
         },
         256,
         4096,
