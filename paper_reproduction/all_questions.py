@@ -95,7 +95,7 @@ def _advance(
         return optax.apply_updates(parameters, updates), state, total + value
 
     parameters, state, total = jax.lax.fori_loop(first, first + steps, step, (parameters, state, jnp.float32(0)))
-    return parameters, state, total / steps
+    return parameters, state, total / steps.astype(jnp.float32)
 
 
 def draw(task: SparseParity, key: Key, contexts: int) -> tuple[Int[Array, "B L"], Int[Array, "B n"]]:

@@ -67,7 +67,7 @@ class Recipe:
         if not self.more_steps:
             return [first]
         deeper = dataclasses.replace(model, depth=3)
-        then = TransformerTraining(task, deeper, self.more_steps, 1e-3, 8, warmup=100, shortest=SHORTEST)
+        then = TransformerTraining(task, deeper, self.more_steps, 3e-4, 16, warmup=50, shortest=SHORTEST)
         return [first, then]
 
 
@@ -90,7 +90,7 @@ def setting(scale: Scale) -> Setting:
     return Setting(
         {
             "3 layers, width 208 (published size)": (
-                Recipe(208, 5000 * long, 2e-3, 2000 * long),
+                Recipe(208, 6000 * long, 2e-3, 700 * long),
                 1 if scale == "laptop" else 3,
             ),
             "1 layer, width 128": (Recipe(128, 8000 * long), 3),
