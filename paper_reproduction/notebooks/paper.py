@@ -63,6 +63,9 @@ for name in ("context-scaling", "jax", "flax", "optax", "numpy"):
     print(f"{name:16}{importlib.metadata.version(name)}")
 print(f"{'devices':16}{', '.join(str(device.device_kind) for device in jax.devices())}")
 
+# %%
+# %matplotlib inline
+
 # %% [markdown]
 # ## The Bayes risk
 #

@@ -164,3 +164,29 @@ def test_refusals_are_crosses_along_the_lower_edge():
     heights = [set(line.get_ydata()) for line in crosses]
     assert heights[0].isdisjoint(heights[1])
     assert max(set.union(*heights)) < 0.1
+
+
+def test_points_may_stand_where_another_quantity_says():
+    over, coordinates = ("model", "length"), {"model": ["a", "b"], "length": [1, 2, 4]}
+    value, at = np.arange(6.0).reshape(2, 3), np.array([[-0.5, 3, 7], [2, 2.5, 9]])
+    table = xr.Dataset(dict.fromkeys(("value", "lower", "upper"), (over, value)), coordinates).assign(at=(over, at))
+    table["at"].attrs["long_name"] = "entropy (nats)"
+    figure, numbers = figures.curves(table)
+    (axes,) = figure.axes
+    for container, expected in zip(axes.containers, at, strict=True):
+        np.testing.assert_allclose(np.asarray(container.lines[0].get_xdata(), float), expected)
+    assert (axes.get_xlabel(), axes.get_xscale()) == ("entropy (nats)", "linear")
+    assert numbers["at"].tolist() == at.ravel().tolist()
+
+
+def test_many_points_do_not_each_have_a_tick_and_fractions_are_not_rounded():
+    def drawn(x):
+        table = xr.Dataset(
+            dict.fromkeys(("value", "lower", "upper"), (("a", "x"), [np.ones(len(x))])), {"a": ["b"], "x": x}
+        )
+        (axes,) = figures.curves(table)[0].axes
+        return [axes.xaxis.get_major_formatter()(tick) for tick in axes.get_xticks()]
+
+    assert drawn([1, 3, 5]) == ["1", "3", "5"]
+    assert len(drawn(list(range(1, 81)))) < 16
+    assert {"0.01", "0.1"} <= set(drawn([0.004, 0.02, 0.25]))

@@ -1,12 +1,14 @@
 """Position rules: what rotary positions promise, and the divisors of every rule that stretches them."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from simulator.models import Transformer
 from simulator.models.positions import (
     ALiBi,
     DynamicNTK,
@@ -15,11 +17,13 @@ from simulator.models.positions import (
     NoPositions,
     NTKAware,
     PositionInterpolation,
+    RelativeRoPE,
     RoPE,
     YaRN,
     turned,
 )
 from simulator.specification import canonical_json, from_json
+from simulator.tasks import SparseParity
 
 K, L, S = 8, 256, 4.0
 RULES = [
@@ -137,3 +141,31 @@ def test_stretching_by_one_changes_nothing():
         if hasattr(rule, "scale"):
             np.testing.assert_allclose(dataclasses.replace(rule, scale=1.0).divisors(K), 1.0)
     assert jax.numpy.allclose(YaRN(scale=1.0).magnitude, 1.0)
+
+
+@pytest.mark.parametrize("frequencies", [RelativeRoPE(max_length=7), RelativeRoPE(base=50.0, max_length=9)], ids=repr)
+def test_vectors_of_distances_are_added_to_keys(frequencies):
+    """Shaw et al., eq. 4, by loops, in numpy: e_ij = (turned q_i . turned k_j + q_i . a_(i-j)) / sqrt(K)."""
+    spec = Transformer(depth=1, width=16, heads=4, kv_heads=2, positions=frequencies)
+    task = SparseParity(((2, 1), (6, 3)), 6)
+    attention = spec.merged(task, spec.init(task, jax.random.key(1), 6)).blocks[0].mixer
+    x, places = jax.random.normal(jax.random.key(2), (3, 7, 16)), jnp.arange(7, dtype=jnp.int32)
+    cache = attention.cache(x, places, "float32")
+    weights = np.asarray(attention.weights(x, places, cache, "float32"))
+    q = attention.query(x, "float32").reshape(3, 7, 4, 4)
+    turning = frequencies.frequencies(4, jnp.int32(7))
+    at_place, a = np.asarray(turned(q, places, turning, 1.0)), np.asarray(attention.distances[...])
+    q = np.asarray(q)
+    for h, i in itertools.product(range(4), range(7)):
+        keys = np.asarray(cache.keys)[:, :, h // 2]
+        products = [at_place[:, i, h] * keys[:, j] + q[:, i, h] * a[i - j, h // 2] for j in range(i + 1)]
+        logits = np.sum(products, axis=-1).T / 2
+        expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(weights[:, h, i, : i + 1], expected, atol=2e-6)
+
+
+def test_too_few_distances_are_refused():
+    with pytest.raises(ValueError, match="Transformer has 6 learned positions; SparseParity needs 7"):
+        Transformer(width=16, positions=RelativeRoPE(max_length=6)).check_task(SparseParity(((2, 1),), 6))
+    with pytest.raises(ValueError, match="max_length"):
+        RelativeRoPE(max_length=0)
