@@ -42,7 +42,7 @@ class Training(abc.ABC):
         model: the network.
         steps: optimiser steps.
         learning_rate: at its peak.
-        contexts: of a batch; every question is asked of each.
+        contexts: of a batch.
         warmup: steps over which the learning rate rises from zero.
         weight_decay: decoupled, as AdamW's.
     """
@@ -123,12 +123,16 @@ def divergences(
 
 
 def transformer_log_odds(
-    network: SequenceNetwork, context: Int[Array, "B L"], shown: Bool[Array, "B L"] | Bool[Array, "B n L"]
+    network: SequenceNetwork,
+    context: Int[Array, "B L"],
+    shown: Bool[Array, "B L"] | Bool[Array, "B n L"],
+    questions: Int[Array, "n"] | None = None,
 ) -> Float[Array, "B n"]:
-    """Log-odds of the answer 1 to each question. What is not shown takes no part in attention."""
+    """Log-odds of the answer 1 to each question, or to some. What is not shown takes no part in attention."""
     assert not isinstance(network.tokens, Dense)
     places = jnp.arange(context.shape[1], dtype=jnp.int32)
-    x, y = jnp.take(network.tokens[...], context, axis=0), network.queries[...]
+    x = jnp.take(network.tokens[...], context, axis=0)
+    y = network.queries[...] if questions is None else jnp.take(network.queries[...], questions, axis=0)
     for i, block in enumerate(network.blocks):
         attention, seen = block.mixer, block.mixer_norm(x)
         assert isinstance(attention, Attention)
@@ -219,25 +223,32 @@ class TransformerTraining(Training):
         easy_until: share of the steps with such questions.
         easy_share: of the questions, while there are such.
         frequencies_from: share of the steps after which questions count by their frequency; before, ever less equally.
+        questions: asked of each context of a batch, others in each batch; all, if there are no more.
     """
 
     shortest: int = 10
     easy_until: float = 0.0
     easy_share: float = 0.7
     frequencies_from: float = 0.0
+    questions: int = 25
 
     def loss(self, parameters: Parameters, key: Key, progress: Float[Array, ""]) -> Float[Array, ""]:
+        n = self.task.n_queries
         context, answers = draw(self.task, key, self.contexts)
-        shown = self.shown(fold_in(key, 0), progress)
-        log_odds = transformer_log_odds(self.model.merged(self.task, parameters), context, shown)
+        asked = jax.random.permutation(fold_in(key, 1), n)[: self.questions]
+        shown = self.shown(fold_in(key, 0), progress, asked)
+        network = self.model.merged(self.task, parameters)
+        log_odds = transformer_log_odds(network, context, shown, asked)
         frequencies = self.task.task_frequencies().astype(np.float32)
         mix = jnp.minimum(progress / self.frequencies_from, 1.0) if self.frequencies_from else jnp.float32(1)
-        weights = mix * frequencies + (1 - mix) / self.task.n_queries
-        return jnp.sum(losses(log_odds, answers).mean(axis=0) * weights)
+        weights = jnp.take(mix * frequencies + (1 - mix) / n, asked) * (n / asked.shape[0])
+        return jnp.sum(losses(log_odds, jnp.take(answers, asked, axis=1)).mean(axis=0) * weights)
 
-    def shown(self, key: Key, progress: Float[Array, ""]) -> Bool[Array, "B L"] | Bool[Array, "B n L"]:
+    def shown(
+        self, key: Key, progress: Float[Array, ""], asked: Int[Array, "n"]
+    ) -> Bool[Array, "B L"] | Bool[Array, "B n L"]:
         """The bits that a step's batch shows, to each question its own where there are easy ones."""
-        B, n, L = self.contexts, self.task.n_queries, self.task.max_context_length
+        B, n, L = self.contexts, asked.shape[0], self.task.max_context_length
         each = self.easy_until > 0
         keys, of = jax.random.split(key, 5), (B, n if each else 1, 1)
         some = jax.random.randint(keys[0], of, self.shortest, L + 1)
@@ -246,8 +257,8 @@ class TransformerTraining(Training):
         if not each:
             return newest[:, 0]
         share = jax.random.uniform(keys[2], of) ** 2
-        bits = L - np.asarray(self.task.pairs)
-        own = (np.arange(L)[None, None] == bits[..., None]).any(axis=1)
+        bits = L - jnp.take(jnp.asarray(self.task.pairs, jnp.int32), asked, axis=0)
+        own = (jnp.arange(L)[None, None] == bits[..., None]).any(axis=1)
         few = (jax.random.uniform(keys[3], (B, n, L)) < share) | own[None]
         easy = jax.random.bernoulli(keys[4], self.easy_share, of) & (progress < self.easy_until)
         return jnp.where(easy, few, newest)

@@ -62,12 +62,12 @@ class Recipe:
         rule = RelativeRoPE(base=4000.0, max_length=task.max_context_length + 1)
         model = Transformer(depth=1, width=self.width, heads=8, positions=rule)
         first = TransformerTraining(
-            task, model, self.steps, self.learning_rate, 8, shortest=SHORTEST, easy_until=0.25, frequencies_from=0.3
+            task, model, self.steps, self.learning_rate, 32, shortest=SHORTEST, easy_until=0.25, frequencies_from=0.3
         )
         if not self.more_steps:
             return [first]
         deeper = dataclasses.replace(model, depth=3)
-        then = TransformerTraining(task, deeper, self.more_steps, 3e-4, 16, warmup=50, shortest=SHORTEST)
+        then = TransformerTraining(task, deeper, self.more_steps, 3e-4, 16, warmup=50, shortest=SHORTEST, questions=100)
         return [first, then]
 
 

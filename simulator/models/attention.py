@@ -164,12 +164,13 @@ class Attention(Mixer):
             return queries.reshape(*queries.shape[:2], spec.n_kv_heads, -1, spec.head_width)
 
         groups = in_groups(self._turned(queries, asked_at))
-        products = jnp.einsum("btgrk,bsgk->bgrts", groups, seen.keys, precision="highest")
+        products = jnp.einsum("btgrk,bsgk->bgrts", groups, seen.keys, precision="highest") * spec.head_width**-0.5
         distances = asked_at[:, None] - seen.positions[None, :]
         if self.distances is not None:
             vectors = jnp.take(self.distances[...], jnp.clip(distances, 0, spec.positions.n_distances - 1), axis=0)
-            products = products + jnp.einsum("btgrk,tsgk->bgrts", in_groups(queries), vectors, precision="highest")
-        products = products.reshape(products.shape[0], spec.heads, *products.shape[3:]) * spec.head_width**-0.5
+            added = jnp.einsum("btgrk,tsgk->bgrts", in_groups(queries), vectors, precision="highest")
+            products = products + added * spec.head_width**-0.5
+        products = products.reshape(products.shape[0], spec.heads, *products.shape[3:])
         slopes = spec.positions.slopes(spec.heads)
         if slopes is not None:
             products = (

@@ -23,6 +23,7 @@ from simulator.tasks import Examples, SparseParity
 
 TASK = SparseParity(((2, 1), (4, 1), (5, 3), (9, 2)), 6, (4.0, 3.0, 2.0, 1.0))
 KEY = jax.random.key(5)
+EVERY = jnp.arange(4)
 TRANSFORMERS = [
     Transformer(depth=1, width=16, heads=2, positions=RelativeRoPE(base=100.0, max_length=7)),
     Transformer(depth=2, width=16, heads=4, positions=RoPE()),
@@ -72,6 +73,10 @@ def test_each_question_may_be_shown_its_own_bits():
     for question in range(TASK.n_queries):
         alone = together(model, parameters, CONTEXT, shown[:, question])[:, question]
         np.testing.assert_allclose(found[:, question], alone, atol=1e-5)
+    some = jax.jit(lambda p: transformer_log_odds(model.merged(TASK, p), CONTEXT, shown[:, 1:3], EVERY[1:3]))(
+        parameters
+    )
+    np.testing.assert_allclose(some, found[:, 1:3], atol=1e-5)
     hidden = jnp.where(shown[:, 1], CONTEXT, 1 - CONTEXT)
     np.testing.assert_array_equal(together(model, parameters, hidden, shown)[:, 1], found[:, 1])
 
@@ -122,11 +127,14 @@ def test_new_blocks_underneath_change_nothing_at_first():
 def test_what_is_shown_follows_the_recipe():
     """Own bits always while questions are easy; else the newest bits, no fewer than the shortest, all to one half."""
     training = TransformerTraining(TASK, TRANSFORMERS[0], 10, 1e-3, 500, shortest=3, easy_until=0.5, easy_share=1.0)
-    easy = training.shown(KEY, jnp.float32(0.1))
+    easy = training.shown(KEY, jnp.float32(0.1), EVERY)
     for question, pair in enumerate(TASK.pairs[:3]):
         assert easy[:, question, [6 - bit for bit in pair]].all()
     assert 0.2 < easy[:, 3].mean() < 0.5, "a bit is shown with the mean of u^2, a third"
-    for shown in (training.shown(KEY, jnp.float32(0.9)), dataclasses.replace(training, easy_until=0.0).shown(KEY, 0.0)):
+    for shown in (
+        training.shown(KEY, jnp.float32(0.9), EVERY),
+        dataclasses.replace(training, easy_until=0.0).shown(KEY, jnp.float32(0), EVERY),
+    ):
         number = shown.sum(axis=-1)
         np.testing.assert_array_equal(shown, np.arange(6) >= 6 - np.asarray(number)[..., None])
         assert number.min() == 3
