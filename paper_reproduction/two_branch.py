@@ -34,7 +34,7 @@ class Setting:
     """What is measured at a scale."""
 
     context_lengths: tuple[int, ...] = (27, 32, 36, 43, 63, 94)
-    steps: int = 4000
+    steps: int = 5000
     contexts: int = 512
     n_samples: int = 10_000
     seeds: int = 2
@@ -42,7 +42,7 @@ class Setting:
     def training(self, length: int) -> TwoBranchTraining:
         """The published network on endless contexts."""
         return TwoBranchTraining(
-            SparseParity.paper_v1(), TwoBranchMLP(), self.steps, 3e-3, self.contexts, weight_decay=0.01,
+            SparseParity.paper_v1(), TwoBranchMLP(), self.steps, 3e-3, self.contexts, weight_decay=0.1,
             context_length=length,
         )  # fmt: skip
 
