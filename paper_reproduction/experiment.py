@@ -57,19 +57,18 @@ def make_experiment(name: str, experiment: Experiment, scale: Scale, out: pathli
 
 def report(table: xr.Dataset) -> str:
     """A row for each curve, or a column where it has many points, with the interval of each point beside it; a dash
-    where there is no value."""
-    value = table["value"]
-    rows = value.stack(row=value.dims[:-1]).transpose("row", value.dims[-1])
-    lower, upper = (
-        table[name].stack(row=value.dims[:-1]).transpose("row", value.dims[-1]) for name in ("lower", "upper")
-    )
-    shown = np.array(
-        [
-            [f"{v:.4g} [{a:.4g}, {b:.4g}]" if np.isfinite(v) else "-" for v, a, b in zip(*parts, strict=True)]
-            for parts in zip(rows.values, lower.values, upper.values, strict=True)
-        ]
-    )
-    frame = pd.DataFrame(shown, index=rows.indexes["row"], columns=value.indexes[value.dims[-1]])
+    where there is no value. What was drawn against another quantity is shown with where it stands."""
+    value, names = table["value"], ["value", "lower", "upper", *(["at"] if "at" in table else [])]
+    columns = [table[name].stack(row=value.dims[:-1]).transpose("row", value.dims[-1]) for name in names]
+
+    def shown(v: float, lower: float, upper: float, at: float | None = None) -> str:
+        where = "" if at is None else f" at {at:.4g}"
+        return f"{v:.4g} [{lower:.4g}, {upper:.4g}]{where}" if np.isfinite(v) else "-"
+
+    cells = [
+        [shown(*cell) for cell in zip(*row, strict=True)] for row in zip(*(c.values for c in columns), strict=True)
+    ]
+    frame = pd.DataFrame(cells, index=columns[0].indexes["row"], columns=value.indexes[value.dims[-1]])
     frame = frame if len(frame.columns) <= _COLUMNS else frame.T
     return f"{value.attrs.get('long_name', '')}\n\n{frame.to_string()}"
 

@@ -22,12 +22,13 @@ def of_features(features: Float[np.ndarray, "n p"]) -> xr.Dataset:
     """Everything that is read off the features of one context length.
 
     ``eigenvalue`` over ``index``, relative to the largest; ``entropy`` over ``estimate``, nats up to a constant, of
-    features in units of the standard deviation along their longest principal axis: a kernel density left one out with
-    isotropic kernels of a tenth, and half the sums of log eigenvalues; ``dimension`` over ``threshold``.
+    features in units of the standard deviation along their longest principal axis: a kernel density, each sample left
+    out of its own, with isotropic kernels of Scott's bandwidth, and half the sums of log eigenvalues; ``dimension`` over
+    ``threshold``.
     """
     features = features.astype(np.float64)
     eigenvalues = covariance_eigenvalues(features)
-    kernels = kernel_density_entropy(features / np.sqrt(eigenvalues[0]), 0.1, "isotropic", leave_one_out=True)
+    kernels = kernel_density_entropy(features / np.sqrt(eigenvalues[0]), "scott", "isotropic", leave_one_out=True)
     rank = int(np.sum(eigenvalues > 1e-9 * eigenvalues[0]))
     sums = {N: sum_of_log_eigenvalues(features, N) / 2 if rank >= N else np.nan for N in LEADING}
     entropies = {KERNELS: kernels, **{f"{N} eigenvalues": value for N, value in sums.items()}}

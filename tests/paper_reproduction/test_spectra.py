@@ -15,9 +15,10 @@ def test_features_of_known_covariance(rng):
     np.testing.assert_allclose(found["eigenvalue"], (scales / 4) ** 2, rtol=0.05)
     assert float(found["entropy"].sel(estimate="3 eigenvalues")) == pytest.approx(np.log(1 / 2 * 1 / 4), abs=0.05)
     assert np.isnan(found["entropy"].sel(estimate="5 eigenvalues"))
-    # Of a normal density g, widened by kernels of h = 0.1: the mean of -ln g * N(0, h^2) over samples of g.
+    # Of a normal density g, widened by kernels of Scott's h: the mean of -ln g * N(0, h^2) over samples of g.
     variances = (scales / 4) ** 2
-    normal = np.sum(np.log(2 * np.pi * (variances + 0.01)) + variances / (variances + 0.01)) / 2
+    wide = variances + 20_000 ** (-2 / 8)
+    normal = np.sum(np.log(2 * np.pi * wide) + variances / wide) / 2
     assert float(found["entropy"].sel(estimate=KERNELS)) == pytest.approx(normal, abs=0.1)
     assert found["dimension"].sel(threshold=[0.002, 0.05, 0.1]).values.tolist() == [4, 3, 2]
 
