@@ -23,8 +23,8 @@ def of_features(features: Float[np.ndarray, "n p"]) -> xr.Dataset:
 
     ``eigenvalue`` over ``index``, relative to the largest; ``entropy`` over ``estimate``, nats up to a constant, of
     features in units of the standard deviation along their longest principal axis: a kernel density, each sample left
-    out of its own, with isotropic kernels of Scott's bandwidth, and half the sums of log eigenvalues; ``dimension`` over
-    ``threshold``.
+    out of its own, with isotropic kernels of Scott's bandwidth, and half the sums of log eigenvalues;
+    ``dimension`` over ``threshold``.
     """
     features = features.astype(np.float64)
     eigenvalues = covariance_eigenvalues(features)
