@@ -42,7 +42,7 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
     n_samples = 2000 if scale == "smoke" else 200_000
     found = {}
     for name, task, closed_form, lengths in (
-        ("bayes_risk_of_v4", SparseParity.paper_v4(), closed_form_v4, [10, 11, 13, 15, 17, 20, 25, 30, 40, 50, 60]),
+        ("bayes_risk_of_v4", SparseParity.paper_v4(), closed_form_v4, [10, 12, 14, 17, 20, 25, 30, 40, 50, 60]),
         ("bayes_risk_of_v1", SparseParity.paper_v1(), closed_form_v1, [20, 24, 27, 32, 36, 43, 50, 63, 77, 94]),
     ):
         value, error = sampled(task, lengths, n_samples)
