@@ -48,16 +48,18 @@ class Recipe:
 
     Attributes:
         width: of the stream; 8 heads.
-        steps: on one block, with a curriculum over the first 30 %, and contexts of fewer bits than the published 10,
+        steps: on one block, with a curriculum at first, and contexts of fewer bits than the published 10,
             down to none: the two questions whose far bit is bit 11 cannot be answered at l = 10 alone, which the
             published masks show one time in a hundred.
         learning_rate: then.
+        easy_until: share of them before which most questions show few bits but their own.
         more_steps: on three blocks, on the published masks alone; 0 to leave it at one block.
     """
 
     width: int
     steps: int
     learning_rate: float = 3e-3
+    easy_until: float = 0.4
     more_steps: int = 0
 
     def trainings(self, task: SparseParity) -> list[TransformerTraining]:
@@ -65,7 +67,14 @@ class Recipe:
         rule = RelativeRoPE(base=4000.0, max_length=task.max_context_length + 1)
         model = Transformer(depth=1, width=self.width, heads=8, positions=rule)
         first = TransformerTraining(
-            task, model, self.steps, self.learning_rate, 32, shortest=0, easy_until=0.25, frequencies_from=0.3
+            task,
+            model,
+            self.steps,
+            self.learning_rate,
+            32,
+            shortest=0,
+            easy_until=self.easy_until,
+            frequencies_from=self.easy_until + 0.05,
         )
         if not self.more_steps:
             return [first]
@@ -93,7 +102,7 @@ def setting(scale: Scale) -> Setting:
     return Setting(
         {
             "3 layers, width 208 (published size)": (
-                Recipe(208, 6000 * long, 2e-3, 700 * long),
+                Recipe(208, 6000 * long, 2e-3, 0.25, 700 * long),
                 1 if scale == "laptop" else 3,
             ),
             "1 layer, width 128": (Recipe(128, 8000 * long), 3),
