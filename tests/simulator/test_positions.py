@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simulator.models import Transformer
+from simulator.models import RelativeRoPE, Transformer
 from simulator.models.positions import (
     ALiBi,
     DynamicNTK,
@@ -17,7 +17,6 @@ from simulator.models.positions import (
     NoPositions,
     NTKAware,
     PositionInterpolation,
-    RelativeRoPE,
     RoPE,
     YaRN,
     turned,
