@@ -1,8 +1,8 @@
 """Retrieval by a fixed model that sees more or less of its context, as in Figures 3 to 5 of arXiv 2502.01481 v4.
 
 A Transformer stands for the language models there, needles among distractors for the golden paragraphs, at distance x
-with density (1 - x/L)^gamma. It was trained on the nearer half of the context only: so, as they do, it retrieves the
-worse the more it sees. Needles that are all needed are counted by the farthest.
+with density (1 - x/L)^gamma. It was trained on the nearer half of the context only, to see whether it retrieves the
+worse the more it sees, as they do. Needles that are all needed are counted by the farthest.
 """
 
 import dataclasses
