@@ -85,7 +85,7 @@ def _scale(axes: Axes, x: np.ndarray | None, y_scale: str) -> None:
         else:
             axes.set_xscale("symlog", base=base, linthresh=1)
         if len(x) <= _TICKS and base == 2:
-            axes.set_xticks(x, minor=False)
+            axes.set_xticks(_apart(x), minor=False)
         axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}" if base == 2 else "{x:g}"))
         axes.tick_params(axis="x", labelrotation=45 if x.max() > 999 else 0)
     axes.minorticks_off()
@@ -94,3 +94,13 @@ def _scale(axes: Axes, x: np.ndarray | None, y_scale: str) -> None:
         axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
     else:
         axes.set_yscale(y_scale)
+
+
+def _apart(x: np.ndarray) -> list[float]:
+    """Those of the points, the largest among them, whose labels do not run into each other."""
+    places = np.log2(np.maximum(x, 0.5))
+    kept: list[int] = []
+    for i in np.argsort(-places):
+        if not kept or places[kept[-1]] - places[i] > 0.055 * np.ptp(places):
+            kept.append(i)
+    return [float(x[i]) for i in sorted(kept)]

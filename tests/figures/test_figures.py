@@ -188,5 +188,6 @@ def test_many_points_do_not_each_have_a_tick_and_fractions_are_not_rounded():
         return [axes.xaxis.get_major_formatter()(tick) for tick in axes.get_xticks()]
 
     assert drawn([1, 3, 5]) == ["1", "3", "5"]
+    assert drawn([1, 2, 16, 28, 30, 32]) == ["1", "2", "16", "32"]
     assert len(drawn(list(range(1, 81)))) < 16
     assert {"0.01", "0.1"} <= set(drawn([0.004, 0.02, 0.25]))
