@@ -128,7 +128,10 @@ def transformer_log_odds(
     shown: Bool[Array, "B L"] | Bool[Array, "B n L"],
     questions: Int[Array, "n"] | None = None,
 ) -> Float[Array, "B n"]:
-    """Log-odds of the answer 1 to each question, or to some. What is not shown takes no part in attention."""
+    """Log-odds of the answer 1 to each question, or to some. What is not shown takes no part in attention.
+
+    Of networks with rotary positions or none, and as many heads of keys as of queries; others are refused.
+    """
     assert not isinstance(network.tokens, Dense)
     places = jnp.arange(context.shape[1], dtype=jnp.int32)
     x = jnp.take(network.tokens[...], context, axis=0)
@@ -136,6 +139,7 @@ def transformer_log_odds(
     for i, block in enumerate(network.blocks):
         attention, seen = block.mixer, block.mixer_norm(x)
         assert isinstance(attention, Attention)
+        _check(attention.spec)
         cache = attention.cache(seen, places, "float32")
         mixed = _asked(attention, block.mixer_norm(y), cache, shown)
         y = (y if y.ndim == 3 else y[None]) + attention.output(mixed, "float32")
@@ -146,6 +150,16 @@ def transformer_log_odds(
             x = x + attention.mixed(seen, jax.nn.softmax(raw, axis=-1), cache.values, "float32")
             x = x + block.feed_forward(block.feed_forward_norm(x), "float32")
     return network.readout(network.norm(y), "float32")[..., 0]
+
+
+def _check(spec: Transformer) -> None:
+    """Refuse what :func:`_asked` does not know of."""
+    others = spec.positions.n_learned or spec.positions.slopes(spec.heads) is not None
+    if others or spec.window is not None or spec.log_length or spec.n_kv_heads != spec.heads:
+        raise ValueError(
+            "every question is asked of Transformers with rotary positions or none, all heads of keys, no window and "
+            f"log_length=False; got {spec!r}"
+        )
 
 
 def _asked(
@@ -160,7 +174,11 @@ def _asked(
     )
     frequencies = rule.frequencies(spec.head_width, jnp.int32(L + 1))
     flat = query.reshape(-1, 1, *heads[-2:])
-    at_end = query if frequencies is None else turned(flat, jnp.full(1, L, jnp.int32), frequencies, 1.0).reshape(heads)
+    at_end = (
+        query
+        if frequencies is None
+        else turned(flat, jnp.full(1, L, jnp.int32), frequencies, rule.magnitude).reshape(heads)
+    )
     of_context = jnp.einsum(f"{n},bshk->bhns", at_end, cache.keys)
     own = jnp.einsum(f"{n},{n}->{n[:-1]}", query, key)
     if attention.distances is not None:
@@ -231,6 +249,10 @@ class TransformerTraining(Training):
     easy_share: float = 0.7
     frequencies_from: float = 0.0
     questions: int = 25
+
+    def __post_init__(self) -> None:
+        if self.easy_until and isinstance(self.model, Transformer) and self.model.depth > 1:
+            raise ValueError(f"easy_until must be 0 where there are several blocks; got {self.easy_until}")
 
     def loss(self, parameters: Parameters, key: Key, progress: Float[Array, ""]) -> Float[Array, ""]:
         n = self.task.n_queries

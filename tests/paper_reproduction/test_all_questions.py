@@ -18,7 +18,7 @@ from paper_reproduction.all_questions import (
     two_branch_log_odds,
     with_blocks_underneath,
 )
-from simulator.models import RelativeRoPE, RoPE, Transformer, TwoBranchMLP
+from simulator.models import ALiBi, LearnedPositions, RelativeRoPE, RoPE, Transformer, TwoBranchMLP
 from simulator.tasks import Examples, SparseParity
 
 TASK = SparseParity(((2, 1), (4, 1), (5, 3), (9, 2)), 6, (4.0, 3.0, 2.0, 1.0))
@@ -122,6 +122,21 @@ def test_new_blocks_underneath_change_nothing_at_first():
     gradient = jax.jit(jax.grad(lambda p: jnp.sum(together(deeper, p, CONTEXT, everything) ** 2)))(more)
     of_output = gradient["blocks"][0]["mixer"]["output"]["kernel"][...]
     assert jnp.abs(of_output).max() > 0, "and are trained from then on"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"positions": ALiBi()}, {"positions": LearnedPositions(7)}, {"window": 3}, {"log_length": True}, {"kv_heads": 1}],
+)
+def test_networks_that_would_be_asked_wrongly_are_refused(other):
+    model = Transformer(depth=1, width=16, heads=2, **other)
+    with pytest.raises(ValueError, match="every question is asked of Transformers with rotary positions"):
+        together(model, initial(model, 6), CONTEXT, jnp.ones(CONTEXT.shape, bool))
+
+
+def test_easy_questions_need_a_single_block():
+    with pytest.raises(ValueError, match=r"easy_until must be 0 where there are several blocks; got 0\.3"):
+        TransformerTraining(TASK, TRANSFORMERS[1], 10, 1e-3, 4, easy_until=0.3)
 
 
 def test_what_is_shown_follows_the_recipe():

@@ -42,6 +42,12 @@ def test_the_committed_notebook_is_its_source_with_outputs(name):
     assert all(cell.execution_count for cell in code(committed))
 
 
+def test_notebooks_begin_alike():
+    """Each has to stand alone, also where the package is not there yet."""
+    first = [code(jupytext.read(FOLDER / f"{name}.py"))[0].source for name in NAMES]
+    assert len(set(first)) == 1
+
+
 @each_notebook
 def test_an_accelerator_that_is_not_there_is_said_at_once(name):
     first = code(jupytext.read(FOLDER / f"{name}.py"))[0].source
