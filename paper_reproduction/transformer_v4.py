@@ -19,14 +19,9 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from paper_reproduction.all_questions import (
-    TransformerTraining,
-    divergences,
-    draw,
-    transformer_log_odds,
-    with_blocks_underneath,
-)
+from paper_reproduction.all_questions import TransformerTraining, draw, with_blocks_underneath
 from paper_reproduction.experiment import Experiment, kept_parts, labelled
+from paper_reproduction.log_odds import divergences, transformer_log_odds
 from paper_reproduction.reproduce import Scale
 from paper_reproduction.spectra import of_features, tables
 from simulator.learners import NetworkPredictor

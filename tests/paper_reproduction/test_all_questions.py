@@ -8,16 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from paper_reproduction.all_questions import (
-    TransformerTraining,
-    TwoBranchTraining,
-    divergences,
-    draw,
-    losses,
-    transformer_log_odds,
-    two_branch_log_odds,
-    with_blocks_underneath,
-)
+from paper_reproduction.all_questions import TransformerTraining, TwoBranchTraining, draw, with_blocks_underneath
+from paper_reproduction.log_odds import divergences, losses, transformer_log_odds, two_branch_log_odds
 from simulator.models import ALiBi, LearnedPositions, RelativeRoPE, RoPE, Transformer, TwoBranchMLP
 from simulator.tasks import Examples, SparseParity
 
