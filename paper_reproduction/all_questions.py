@@ -122,9 +122,9 @@ class TransformerTraining(Training):
     """Of a :class:`simulator.models.Transformer` on all context lengths, with a curriculum.
 
     Half of the contexts show all their bits, the others a number of bits uniform from ``shortest`` on: the recipe of
-    arXiv 2502.01481 v4. Before ``easy_until`` most questions show their own two bits and few others, each with
-    probability u^2, u uniform. Networks of one block only can have such questions, for there what is shown of a context
-    can differ from question to question; then it does throughout, and each draws a number of bits of its own.
+    arXiv 2502.01481 v4. In a network of one block what is shown of a context can differ from question to question, and
+    does: each draws a number of its own. Such a network only can have easy questions: before ``easy_until`` most show
+    their own two bits and few others, each with probability u^2, u uniform.
 
     Attributes:
         shortest: fewest bits shown.
@@ -159,9 +159,10 @@ class TransformerTraining(Training):
     def shown(
         self, key: Key, progress: Float[Array, ""], asked: Int[Array, "n"]
     ) -> Bool[Array, "B L"] | Bool[Array, "B n L"]:
-        """The bits that a step's batch shows, to each question its own where there are easy ones."""
+        """The bits that a step's batch shows, to each question its own where there is one block."""
+        assert isinstance(self.model, Transformer)
         B, n, L = self.contexts, asked.shape[0], self.task.max_context_length
-        each = self.easy_until > 0
+        each = self.model.depth == 1
         keys, of = jax.random.split(key, 5), (B, n if each else 1, 1)
         some = jax.random.randint(keys[0], of, self.shortest, L + 1)
         length = jnp.where(jax.random.bernoulli(keys[1], shape=of), L, some)

@@ -90,7 +90,7 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
         for task in sizes.tasks
         for seed in range(sizes.seeds)
     }
-    made = iter(kept_parts(folder, parts, "networks"))
+    made = iter(kept_parts(folder, parts, "networks", workers))
     tables = xr.concat(
         [xr.concat([next(made) for _ in range(sizes.seeds)], "seed") for _ in sizes.tasks], "task"
     ).assign_coords(task=names)

@@ -81,7 +81,7 @@ def found_dimensions(manifold: str, dimension: int, n_samples: int, seeds: int) 
 
 
 def dimension_table(
-    folder: pathlib.Path, dimensions: tuple[int, ...], sizes: tuple[int, ...], seeds: int
+    folder: pathlib.Path, dimensions: tuple[int, ...], sizes: tuple[int, ...], seeds: int, workers: int
 ) -> xr.Dataset:
     """Estimate over truth on every manifold; a cell of which one seed is refused counts as refused."""
     cells = [(m, d, n) for n in sizes for m in MANIFOLDS for d in dimensions]
@@ -89,7 +89,7 @@ def dimension_table(
         f"{ESTIMATORS} on {m}, {d}, {n}, {seeds}": functools.partial(found_dimensions, m, d, n, seeds)
         for m, d, n in cells
     }
-    tables = kept_parts(folder, parts, "manifolds")
+    tables = kept_parts(folder, parts, "manifolds", workers)
     placed = [
         table.drop_attrs().expand_dims(manifold=[m], true_dimension=[d], samples=[n])
         for (m, d, n), table in zip(cells, tables, strict=True)
@@ -162,10 +162,12 @@ def seen_changes(p: int, n_samples: int, seeds: int) -> xr.Dataset:
     )
 
 
-def entropy_table(folder: pathlib.Path, features: tuple[int, ...], n_samples: int, seeds: int) -> xr.Dataset:
+def entropy_table(
+    folder: pathlib.Path, features: tuple[int, ...], n_samples: int, seeds: int, workers: int
+) -> xr.Dataset:
     """Share of a change of entropy that each estimator sees, against the number of features."""
     parts = {f"{p}, {n_samples}, {seeds}": functools.partial(seen_changes, p, n_samples, seeds) for p in features}
-    tables = [table.drop_attrs() for table in kept_parts(folder, parts, "numbers of features")]
+    tables = [table.drop_attrs() for table in kept_parts(folder, parts, "numbers of features", workers)]
     seen = xr.concat(tables, "features").assign_coords(features=list(features))["seen"]
     names = {
         "value": "change of the estimate / of the entropy (no unit)",
@@ -183,12 +185,12 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
         dimensions, sizes, features, n_samples = (4, 8), (100, 300), (2, 8), 300
     else:
         dimensions, sizes, features, n_samples = DIMENSIONS, (100, 1000, 10_000), (2, 4, 8, 16, 32, 64, 128, 256), 4000
-    found = dimension_table(folder, dimensions, sizes, seeds)
+    found = dimension_table(folder, dimensions, sizes, seeds, workers)
     order = ("manifold", "estimator")
     return {
         "dimension_against_truth": found.sel(samples=sizes[-1], drop=True).transpose(*order, "true_dimension"),
         "dimension_against_samples": found.sel(true_dimension=4, drop=True).transpose(*order, "samples"),
-        "entropy_changes_seen": entropy_table(folder, features, n_samples, seeds),
+        "entropy_changes_seen": entropy_table(folder, features, n_samples, seeds, workers),
     }
 
 

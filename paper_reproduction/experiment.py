@@ -1,8 +1,10 @@
 """What every experiment beyond a single study does: measure, keep the parts that are done, draw, and report."""
 
+import contextlib
 import dataclasses
+import itertools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +15,7 @@ from tqdm.auto import tqdm
 import figures
 from paper_reproduction.reproduce import Scale
 from simulator import load_results, save_results
+from simulator.execution.workers import check_workers, make_with_workers
 from simulator.specification import digest
 
 _COLUMNS = 16
@@ -80,27 +83,47 @@ def mean_and_interval(samples: xr.DataArray) -> xr.Dataset:
     return xr.Dataset({"value": mean, "lower": mean - error, "upper": mean + error})
 
 
-def kept_parts(folder: pathlib.Path, parts: dict[str, Callable[[], xr.Dataset]], what: str) -> list[xr.Dataset]:
+def kept_parts(
+    folder: pathlib.Path, parts: dict[str, Callable[[], xr.Dataset]], what: str, workers: int
+) -> list[xr.Dataset]:
     """The table of each part, in order: read if it was made before, else made and kept.
 
     Args:
         folder: where they are kept.
-        parts: from a spec, as text, to what makes the part.
+        parts: from a spec, as text, to what makes the part; what takes longest first, for all workers to end together.
         what: what the progress bar calls them.
+        workers: processes that make parts, a core each; 1 makes them here.
 
     Raises:
-        ValueError: a file that was kept is damaged.
+        ValueError: a file that was kept is damaged, or there cannot be so many workers.
+        WorkerError: a worker process failed or was killed.
     """
-    tables = []
-    for spec, make in tqdm(parts.items(), desc=what, unit="part"):
-        path = folder / "parts" / f"{digest(spec)[:20]}.nc"
-        if not path.exists():
-            save_results(make().assign_attrs(spec=spec), path)
-        try:
-            tables.append(load_results(path))
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged: delete it, and the same call makes it again") from error
-    return tables
+    paths = {spec: folder / "parts" / f"{digest(spec)[:20]}.nc" for spec in parts}
+    tables = {spec: _kept(path) for spec, path in paths.items() if path.exists()}
+    missing = [[(spec, make)] for spec, make in parts.items() if spec not in tables]
+    workers = min(check_workers(workers), len(missing))
+    made = make_with_workers(_made, missing, workers) if workers > 1 else _made(missing)
+    with tqdm(total=len(parts), initial=len(tables), desc=what, unit="part") as bar, contextlib.closing(made):
+        for spec, table in made:
+            save_results(table.assign_attrs(spec=spec), paths[spec])
+            tables[spec] = _kept(paths[spec])
+            bar.update()
+    return [tables[spec] for spec in parts]
+
+
+def _kept(path: pathlib.Path) -> xr.Dataset:
+    try:
+        return load_results(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: delete it, and the same call makes it again") from error
+
+
+def _made(
+    groups: Iterable[Sequence[tuple[str, Callable[[], xr.Dataset]]]],
+) -> Generator[tuple[str, xr.Dataset], None, None]:
+    """Each part as it is made, here or in a worker process."""
+    for spec, make in itertools.chain.from_iterable(groups):
+        yield spec, make()
 
 
 def labelled(table: xr.Dataset, names: dict[str, str], **value_attributes: Any) -> xr.Dataset:

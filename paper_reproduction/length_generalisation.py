@@ -95,7 +95,7 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
             short, long = rules(setting)[name]
             spec = canonical_json((setting, short, long, seed))
             parts[spec] = functools.partial(_of_rule, setting, short, long, seed)
-    made = iter(kept_parts(folder, parts, "rules, by seed"))
+    made = iter(kept_parts(folder, parts, "rules, by seed", workers))
     losses = xr.concat([xr.concat([next(made)["loss"] for _ in seeds], "seed") for _ in names], "positions")
     table = mean_and_interval(losses.assign_coords(positions=names))
     labels = {"value": "approximation loss (nats)", "context_length": "visible context $l$ (tokens)"}

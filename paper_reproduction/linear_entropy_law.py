@@ -115,7 +115,7 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
     for task, seed, length in itertools.product(tasks.values(), seeds, lengths):
         spec = canonical_json((task, learner(setting.steps), length, setting.n_samples, BANDWIDTH, THRESHOLD, seed))
         parts[spec] = functools.partial(measured, task, setting, length, seed)
-    made = iter(kept_parts(folder, parts, "trainings"))
+    made = iter(kept_parts(folder, parts, "trainings", workers))
 
     def over_lengths(tables: Iterable[xr.Dataset]) -> xr.Dataset:
         return xr.concat([table.drop_attrs() for table in tables], "context_length")

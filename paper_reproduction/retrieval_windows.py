@@ -138,7 +138,7 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
             parts[canonical_json((what.__name__, setting, setting.learner(), GAMMAS, seed))] = functools.partial(
                 what, setting, seed
             )
-    made = [table.drop_attrs() for table in kept_parts(folder, parts, "networks")]
+    made = [table.drop_attrs() for table in kept_parts(folder, parts, "networks", workers)]
     gammas, needles = (xr.concat(some, "seed") for some in (made[: setting.seeds], made[setting.seeds :]))
     exact = {gamma: Retrieval(1, 4, setting.L, "position_weighted", gamma) for gamma in GAMMAS}
     best = xr.DataArray(

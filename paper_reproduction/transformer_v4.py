@@ -3,8 +3,8 @@
 The published task (60 bits, 100 questions), size (3 layers, width 208), RoPE base and masking. What departs from the
 published recipe, as far as that is known: a learned vector for each distance beside RoPE, hidden bits absent instead of
 shown as "?", a curriculum at first (:class:`paper_reproduction.all_questions.TransformerTraining`), 25 to 100 questions
-asked of each context and weighted by their frequency, contexts shorter than 10 bits, and layers two and three added
-under a first one already trained.
+asked of each context and weighted by their frequency, at first contexts shorter than 10 bits, and layers two and three
+added under a first one already trained. It ends on the published context lengths.
 Heads, optimiser, batch and steps are not published.
 """
 
@@ -46,16 +46,18 @@ class Recipe:
         steps: on one block, with a curriculum at first, and contexts of fewer bits than the published 10,
             down to none: the two questions whose far bit is bit 11 cannot be answered at l = 10 alone, which the
             published masks show one time in a hundred.
-        learning_rate: then.
-        easy_until: share of them before which most questions show few bits but their own.
-        more_steps: on three blocks, on the published masks alone; 0 to leave it at one block.
+        more_steps: on the published context lengths, of all blocks.
+        depth: blocks, one or three.
+        learning_rate: at first.
+        easy_until: share of the first steps before which most questions show few bits but their own.
     """
 
     width: int
     steps: int
+    more_steps: int
+    depth: int = 1
     learning_rate: float = 3e-3
     easy_until: float = 0.4
-    more_steps: int = 0
 
     def trainings(self, task: SparseParity) -> list[TransformerTraining]:
         """One after the other."""
@@ -71,10 +73,12 @@ class Recipe:
             easy_until=self.easy_until,
             frequencies_from=self.easy_until + 0.05,
         )
-        if not self.more_steps:
-            return [first]
-        deeper = dataclasses.replace(model, depth=3)
-        then = TransformerTraining(task, deeper, self.more_steps, 3e-4, 16, warmup=50, shortest=SHORTEST, questions=100)
+        # Of one block, each question is shown a number of bits of its own: more contexts and fewer questions of each.
+        rate, contexts, questions = (1e-3, 32, 25) if self.depth == 1 else (3e-4, 16, 100)
+        whole = dataclasses.replace(model, depth=self.depth)
+        then = TransformerTraining(
+            task, whole, self.more_steps, rate, contexts, warmup=50, shortest=SHORTEST, questions=questions
+        )
         return [first, then]
 
 
@@ -92,17 +96,16 @@ class Setting:
 def setting(scale: Scale) -> Setting:
     """Sizes at a scale."""
     if scale == "smoke":
-        return Setting({"3 layers, width 16": (Recipe(16, 10, more_steps=5), 1)}, 8, 300, (10, 25, 60), (10, 25, 60))
+        return Setting({"3 layers, width 16": (Recipe(16, 10, 5, depth=3), 1)}, 8, 300, (10, 25, 60), (10, 25, 60))
     long = 1 if scale == "laptop" else 4
     return Setting(
         {
             "3 layers, width 208 (published size)": (
-                Recipe(208, 6000 * long, 2e-3, 0.25, 700 * long),
+                Recipe(208, 6000 * long, 700 * long, 3, 2e-3, 0.25),
                 1 if scale == "laptop" else 3,
             ),
-            "1 layer, width 128": (Recipe(128, 8000 * long), 3),
-            "1 layer, width 64": (Recipe(64, 8000 * long), 1),
-            "1 layer, width 32": (Recipe(32, 8000 * long), 1),
+            "1 layer, width 128": (Recipe(128, 8000 * long, 4000 * long), 3),
+            "1 layer, width 32": (Recipe(32, 8000 * long, 4000 * long), 1),
         },
         256,
         4096,
@@ -178,7 +181,7 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
             spec = canonical_json((trainings, sizes.contexts, sizes.lengths, with_features and sizes.n_samples, seed))
             parts[spec] = functools.partial(measured, trainings, sizes, with_features, seed)
             names.append(name if seeds == 1 else f"{name}, seed {seed}")
-    made = [table.drop_attrs() for table in kept_parts(folder, parts, "networks")]
+    made = [table.drop_attrs() for table in kept_parts(folder, parts, "networks", workers)]
 
     of_all = xr.concat([table[["kl", "error", "unlearned"]] for table in made], "network").assign_coords(network=names)
     table_1 = xr.Dataset(

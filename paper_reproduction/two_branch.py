@@ -75,7 +75,7 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
         for seed in seeds
         for length in lengths
     }
-    made = iter([table.drop_attrs() for table in kept_parts(folder, parts, "networks")])
+    made = iter([table.drop_attrs() for table in kept_parts(folder, parts, "networks", workers)])
     found = xr.concat(
         [xr.concat([next(made) for _ in lengths], "context_length") for _ in seeds], "seed", join="outer"
     ).assign_coords(context_length=lengths)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import time
@@ -15,7 +16,7 @@ from tqdm.auto import tqdm
 from simulator.evaluation import evaluate
 from simulator.execution.platform import check_platform
 from simulator.execution.stopping import stopping_in_order
-from simulator.execution.workers import check_workers, make_with_workers
+from simulator.execution.workers import check_importable, check_workers, make_with_workers
 from simulator.learners.base import FittedRun, Run
 from simulator.results import as_table
 from simulator.specification import digest
@@ -55,7 +56,9 @@ def run(
     """
     check_study(study)
     check_platform(platform)
-    workers = check_workers(workers, study)
+    workers = check_workers(workers)
+    if workers > 1:
+        check_importable(study, "set workers=1")
     runs = study.runs()
     kept = None if store is None else Store(pathlib.Path(store))
     results = {} if kept is None else open_store(study, kept, runs)
@@ -82,7 +85,11 @@ def make_runs(
     with stopping_in_order():
         before = time.perf_counter()
         workers = min(workers, len(groups))
-        made = make_here(study, groups) if workers <= 1 else make_with_workers(study, groups, workers)
+        made = (
+            make_here(study, groups)
+            if workers <= 1
+            else make_with_workers(functools.partial(_make_there, study.to_json()), groups, workers)
+        )
         with contextlib.closing(made):
             for run, result in made if groups else ():
                 if store is not None:
@@ -97,6 +104,11 @@ def make_here(study: Study, groups: Iterable[Sequence[Run]]) -> Generator[tuple[
     """Make runs in this process, yielding each run's result."""
     for fitted in study.learner.fit_groups(study.task, groups):
         yield fitted.run, _measure(study, fitted)
+
+
+def _make_there(study: str, groups: Iterable[Sequence[Run]]) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """In a worker process, of a study as text."""
+    return make_here(Study.from_json(study), groups)
 
 
 def finished_runs(

@@ -1,7 +1,8 @@
 """Worker processes, one pinned to each core: on a CPU they beat the threads of one process.
 
 Each is a fresh interpreter whose affinity is set before JAX is imported (JAX counts its cores then, and has no other
-reliable knob). It asks for a group of runs whenever it has room for one, so that none waits while another is loaded.
+reliable knob). It asks for a group of items (of a study, runs) whenever it has room for one, so that none waits while
+another is loaded.
 Results come back as plain values; only the parent touches the store. A worker's standard input is a pipe on which
 nothing is ever sent: it closes when the parent is gone, however it went, and the worker ends at once.
 """
@@ -13,18 +14,20 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 
 from simulator.execution.platform import on_cpu
 from simulator.execution.stopping import Stopped, asked_to_stop, stopping_in_order
-from simulator.learners.base import Run
-from simulator.specification import SpecificationError, from_json
+from simulator.specification import SpecificationError
 from theory.checks import check_integer
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 _INHERITED = ("jax_enable_x64", "jax_threefry_partitionable", "jax_default_prng_impl", "jax_numpy_dtype_promotion")
 """Settings of the parent's JAX that change numbers."""
@@ -82,23 +85,27 @@ def check_importable(study: Any, remedy: str) -> None:
         )
 
 
-def check_workers(workers: Any, study: Any) -> int:
+def check_workers(workers: Any) -> int:
     """The number of workers, or an error that says why there cannot be so many."""
     workers = check_integer("workers", workers, 1, 4096)
-    if workers > 1:
-        if not on_cpu():
-            raise ValueError(
-                f"workers = {workers}: one process at a time can use an accelerator, and it uses all of its devices; "
-                "set workers=1"
-            )
-        check_importable(study, "set workers=1")
+    if workers > 1 and not on_cpu():
+        raise ValueError(
+            f"workers = {workers}: one process at a time can use an accelerator, and it uses all of its devices; "
+            "set workers=1"
+        )
     return workers
 
 
 def make_with_workers(
-    study: Any, groups: Iterable[Sequence[Run]], workers: int
-) -> Generator[tuple[Run, dict[str, Any]], None, None]:
-    """Make all runs in worker processes, yielding each run's result as it arrives.
+    make: Callable[[Iterator[Sequence[Item]]], Iterable[Made]], groups: Iterable[Sequence[Item]], workers: int
+) -> Generator[Made, None, None]:
+    """Make something of every item in worker processes, yielding each as it arrives.
+
+    Args:
+        make: what each worker does with the groups it is given: yields one thing for each item. A function of a module,
+            or a ``functools.partial`` of one: it is pickled, as are groups and what is made.
+        groups: items; a worker takes a group at a time.
+        workers: how many.
 
     Raises:
         WorkerError: a worker failed or was killed; the others are stopped.
@@ -113,7 +120,8 @@ def make_with_workers(
         for i in range(workers):
             started.append(_Worker(cores[i % len(cores)] if workers <= len(cores) else -1))
         for worker in started:
-            worker.send((study.to_json(), surroundings()))
+            worker.send(surroundings())
+            worker.send(make)
         while alive := [worker for worker in started if worker.pipe is not None]:
             ready = wait([worker.pipe for worker in alive if worker.pipe is not None], timeout=0.2)
             if not stopping and (asked_to_stop() or any(worker.was_stopped for worker in started)):
@@ -137,7 +145,7 @@ class _Worker:
     Attributes:
         process: the process.
         pipe: for messages; None once the worker has ended.
-        owed: runs it was given and has not sent.
+        owed: items it was given and has not made.
         dismissed: it was told that there are no more.
         was_stopped: it ended because of SIGTERM.
     """
@@ -147,7 +155,8 @@ class _Worker:
         with theirs:
             number = theirs.fileno()
             command = [sys.executable, "-c", _CHILD, str(core), str(number), *sys.path]
-            environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+            # Bars of several workers share a line: none is drawn so often that the others cannot be read.
+            environment = {"TQDM_MININTERVAL": "5", **os.environ, "JAX_PLATFORMS": "cpu"}
             self.process = subprocess.Popen(command, pass_fds=(number,), stdin=subprocess.PIPE, env=environment)
         self.pipe: Connection | None = ours
         self.owed = 0
@@ -158,7 +167,7 @@ class _Worker:
             assert self.pipe is not None
             self.pipe.send(message)
 
-    def attend(self, waiting: Iterator[Sequence[Run]], stopping: bool) -> Iterator[tuple[Run, dict[str, Any]]]:
+    def attend(self, waiting: Iterator[Sequence[Any]], stopping: bool) -> Iterator[Any]:
         """Take one message, or notice the end."""
         assert self.pipe is not None
         try:
@@ -171,7 +180,7 @@ class _Worker:
                 return
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended by itself with status {code}"
             raise WorkerError(
-                f"a worker process {how}. Finished runs are kept in their store: run again to continue, with fewer "
+                f"a worker process {how}. What was finished is kept in its folder: run again to continue, with fewer "
                 "workers if memory ran out"
             ) from None
         if kind == "next":
@@ -183,7 +192,7 @@ class _Worker:
             self.owed -= 1
             yield content
         else:
-            raise WorkerError(f"a worker process failed; finished runs are kept in their store\n\n{content}")
+            raise WorkerError(f"a worker process failed; what was finished is kept in its folder\n\n{content}")
 
     def end(self) -> None:
         """Close the pipes of a worker that is ending."""
@@ -196,11 +205,11 @@ class _Worker:
 
 
 def serve(number: int) -> None:
-    """What a worker process does: make the runs it is given until there are none, or its parent is gone."""
+    """What a worker process does: make of the items it is given, until there are none or its parent is gone."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     pipe = Connection(number)
 
-    def groups() -> Iterator[Sequence[Run]]:
+    def groups() -> Iterator[Sequence[Any]]:
         while True:
             pipe.send(("next", None))
             group = pipe.recv()
@@ -209,12 +218,10 @@ def serve(number: int) -> None:
             yield group
 
     try:
-        text, around = pipe.recv()
-        adopt(around)
-        from simulator.running import make_here
-
+        adopt(pipe.recv())
+        make = pipe.recv()
         with stopping_in_order():
-            for made in make_here(from_json(text), groups()):
+            for made in make(groups()):
                 pipe.send(("made", made))
     except Stopped:
         # Ended by the signal, as far as the parent can see: so is a worker that is asked before it listens.

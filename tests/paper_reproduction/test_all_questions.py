@@ -146,6 +146,9 @@ def test_what_is_shown_follows_the_recipe():
         np.testing.assert_array_equal(shown, np.arange(6) >= 6 - np.asarray(number)[..., None])
         assert number.min() == 3
         assert abs((number == 6).mean() - (0.5 + 0.5 / 4)) < 0.06
+        assert (number[:, 0] != number[:, 1]).any(), "each question its own"
+    deeper = TransformerTraining(TASK, TRANSFORMERS[1], 10, 1e-3, 500, shortest=3)
+    assert deeper.shown(KEY, jnp.float32(0), EVERY).shape == (500, 6), "of several blocks one for all"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Experiments beyond a single study: what they leave, what they keep, and how a cache is shared out."""
 
+import functools
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import xarray as xr
 from paper_reproduction.__main__ import EXPERIMENTS
 from paper_reproduction.cache_compression import split, window_only
 from paper_reproduction.experiment import kept_parts, mean_and_interval, report
-from simulator import load_results
+from simulator import WorkerError, load_results
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +52,27 @@ def test_parts_are_made_once(tmp_path):
 
     parts = {f"spec {n}": lambda n=n: part(n) for n in range(3)}
     for _ in range(2):
-        assert [int(table["x"]) for table in kept_parts(tmp_path, parts, "parts")] == [0, 1, 2]
+        assert [int(table["x"]) for table in kept_parts(tmp_path, parts, "parts", 1)] == [0, 1, 2]
     assert made == [0, 1, 2]
     file = next(iter((tmp_path / "parts").glob("*.nc")))
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ValueError, match=rf"{file.name} is damaged: delete it"):
-        kept_parts(tmp_path, parts, "parts")
+        kept_parts(tmp_path, parts, "parts", 1)
     file.unlink()
-    kept_parts(tmp_path, parts, "parts")
+    kept_parts(tmp_path, parts, "parts", 1)
     assert len(made) == 4
+
+
+def test_parts_are_made_by_workers_and_kept_though_one_fails(tmp_path):
+    parts = {f"spec {n}": functools.partial(xr.Dataset, {"x": n}) for n in range(4)}
+    parts["spec 4"] = functools.partial(xr.Dataset, {"x": ("y", [[1]])})
+    with pytest.raises(WorkerError, match=r"(?s)what was finished is kept.*Could not convert tuple"):
+        kept_parts(tmp_path, parts, "parts", 2)
+    assert len(list((tmp_path / "parts").glob("*.nc"))) >= 3, "the other worker may have been at one"
+    parts["spec 4"] = functools.partial(xr.Dataset, {"x": 4})
+    assert [int(table["x"]) for table in kept_parts(tmp_path, parts, "parts", 2)] == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="workers = 0"):
+        kept_parts(tmp_path, parts, "parts", 0)
 
 
 def test_the_interval_is_a_standard_error_either_way_and_the_report_shows_it():

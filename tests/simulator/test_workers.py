@@ -108,7 +108,7 @@ def test_a_killed_worker_is_told_and_what_was_finished_is_kept(tmp_path, undistu
     wait_until(lambda: finished(tmp_path) >= 4)
     mine = children_of(parent.pid)
     os.kill(mine[0], signal.SIGKILL)
-    assert "WorkerError: a worker process was killed by SIGKILL. Finished runs are kept" in parent.communicate()[1]
+    assert "WorkerError: a worker process was killed by SIGKILL. What was finished is kept" in parent.communicate()[1]
     assert parent.returncode == 1
     assert not any(map(is_running, mine))
     assert_continues(tmp_path, undisturbed, at_least=4)
@@ -213,7 +213,7 @@ def test_workers_end_at_once_when_their_parent_is_killed(tmp_path):
 def test_an_impossible_number_of_workers_is_refused(number, message):
     """By the check itself: run's annotation refuses some of them first where types are checked, as they are here."""
     with pytest.raises((ValueError, TypeError), match=re.escape(message)):
-        workers.check_workers(number, LINEAR)
+        workers.check_workers(number)
 
 
 def test_a_task_that_only_this_script_knows_is_refused_before_anything_runs(tmp_path):
