@@ -16,6 +16,9 @@ from simulator.measurement import (
 KERNELS = "kernel density"
 LEADING = (3, 5, 10, 15, 25, 40, 60, 80, 128, 200)
 """N of the sums of log eigenvalues; those beyond the features' rank are left out. The paper goes on to 2000."""
+BANDWIDTH, KERNEL_SHAPE = "scott", "isotropic"
+READING = (PAPER_THRESHOLDS, LEADING, BANDWIDTH, KERNEL_SHAPE)
+"""How features are read: part of the spec of what is kept."""
 
 
 def of_features(features: Float[np.ndarray, "n p"]) -> xr.Dataset:
@@ -28,7 +31,7 @@ def of_features(features: Float[np.ndarray, "n p"]) -> xr.Dataset:
     """
     features = features.astype(np.float64)
     eigenvalues = covariance_eigenvalues(features)
-    kernels = kernel_density_entropy(features / np.sqrt(eigenvalues[0]), "scott", "isotropic", leave_one_out=True)
+    kernels = kernel_density_entropy(features / np.sqrt(eigenvalues[0]), BANDWIDTH, KERNEL_SHAPE, leave_one_out=True)
     rank = int(np.sum(eigenvalues > 1e-9 * eigenvalues[0]))
     sums = {N: sum_of_log_eigenvalues(features, N) / 2 if rank >= N else np.nan for N in LEADING}
     entropies = {KERNELS: kernels, **{f"{N} eigenvalues": value for N, value in sums.items()}}

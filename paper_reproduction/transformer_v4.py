@@ -23,7 +23,7 @@ from paper_reproduction.all_questions import TransformerTraining, draw, with_blo
 from paper_reproduction.experiment import Experiment, kept_parts, labelled
 from paper_reproduction.log_odds import divergences, transformer_log_odds
 from paper_reproduction.reproduce import Scale
-from paper_reproduction.spectra import of_features, tables
+from paper_reproduction.spectra import READING, of_features, tables
 from simulator.learners import NetworkPredictor
 from simulator.measurement import extract_features
 from simulator.models import RelativeRoPE, Transformer
@@ -178,7 +178,8 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
     for name, (recipe, seeds) in sizes.networks.items():
         for seed in range(seeds):
             trainings, with_features = recipe.trainings(task), name == first and seed == 0
-            spec = canonical_json((trainings, sizes.contexts, sizes.lengths, with_features and sizes.n_samples, seed))
+            read = with_features and (sizes.n_samples, sizes.of_features, READING)
+            spec = canonical_json((trainings, sizes.contexts, sizes.lengths, read, seed))
             parts[spec] = functools.partial(measured, trainings, sizes, with_features, seed)
             names.append(name if seeds == 1 else f"{name}, seed {seed}")
     made = [table.drop_attrs() for table in kept_parts(folder, parts, "networks", workers)]

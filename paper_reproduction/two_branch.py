@@ -15,7 +15,7 @@ import xarray as xr
 from paper_reproduction.all_questions import TwoBranchTraining
 from paper_reproduction.experiment import Experiment, kept_parts, labelled
 from paper_reproduction.reproduce import Scale
-from paper_reproduction.spectra import exact_lines, of_features, tables
+from paper_reproduction.spectra import READING, exact_lines, of_features, tables
 from simulator.evaluation import evaluate
 from simulator.learners import NetworkPredictor
 from simulator.measurement import extract_features
@@ -69,7 +69,7 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
     setting, task = SETTINGS[scale], SparseParity.paper_v1()
     lengths = list(setting.context_lengths)
     parts = {
-        canonical_json((setting.training(length), setting.n_samples, seed)): functools.partial(
+        canonical_json((setting.training(length), setting.n_samples, READING, seed)): functools.partial(
             measured, setting.training(length), setting.n_samples, seed
         )
         for seed in setting.seeds
