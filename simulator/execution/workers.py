@@ -2,9 +2,8 @@
 
 Each is a fresh interpreter whose affinity is set before JAX is imported (JAX counts its cores then, and has no other
 reliable knob). It asks for a group of items (of a study, runs) whenever it has room for one, so that none waits while
-another is loaded.
-Results come back as plain values; only the parent touches the store. A worker's standard input is a pipe on which
-nothing is ever sent: it closes when the parent is gone, however it went, and the worker ends at once.
+another is loaded. Results come back as plain values; only the parent touches the store. A worker's standard input is a
+pipe on which nothing is ever sent: it closes when the parent is gone, however it went, and the worker ends at once.
 """
 
 import contextlib
