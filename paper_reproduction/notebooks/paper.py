@@ -75,11 +75,12 @@ print(f"{'devices':16}{', '.join(str(device.device_kind) for device in jax.devic
 # %%
 import figures
 from paper_reproduction import bayes_risks, transformer_v4, two_branch
+from simulator.execution.workers import best_workers
 
 
 def measured(experiment, name):
     """The tables of an experiment, from finished parts where there are."""
-    return experiment.EXPERIMENT.measure(SCALE, STORE / SCALE / name, 1)
+    return experiment.EXPERIMENT.measure(SCALE, STORE / SCALE / name, 1 if SCALE == "smoke" else best_workers())
 
 
 risks = measured(bayes_risks, "bayes_risks")
