@@ -48,7 +48,7 @@ class Recipe:
             which the published masks show one time in a hundred.
         steps: then, on the published context lengths, of which each question has its own.
         deep_steps: then, on three blocks, one context length for all questions.
-        learning_rate: of the easy steps.
+        learning_rate: of one block.
     """
 
     width: int
@@ -62,7 +62,7 @@ class Recipe:
         rule = RelativeRoPE(base=4000.0, max_length=task.max_context_length + 1)
         model = Transformer(depth=1, width=self.width, heads=8, positions=rule)
         easy = TransformerTraining(task, model, self.easy_steps, self.learning_rate, 32, shortest=0, easy_share=0.7)
-        then = TransformerTraining(task, model, self.steps, self.learning_rate / 3, 32, warmup=50, shortest=SHORTEST)
+        then = TransformerTraining(task, model, self.steps, self.learning_rate, 32, shortest=SHORTEST)
         if not self.deep_steps:
             return [easy, then]
         deeper = dataclasses.replace(model, depth=3)
@@ -89,11 +89,11 @@ def setting(scale: Scale) -> Setting:
     return Setting(
         {
             "3 layers, width 208 (published size)": (
-                Recipe(208, 5000 * long, 2500 * long, 700 * long, 2e-3),
+                Recipe(208, 3000 * long, 6000 * long, 700 * long, 2e-3),
                 1 if scale == "laptop" else 3,
             ),
-            "1 layer, width 128": (Recipe(128, 6000 * long, 4000 * long), 3),
-            "1 layer, width 32": (Recipe(32, 6000 * long, 4000 * long), 1),
+            "1 layer, width 128": (Recipe(128, 4000 * long, 10_000 * long), 3),
+            "1 layer, width 32": (Recipe(32, 4000 * long, 10_000 * long), 1),
         },
         256,
         4096,
