@@ -49,8 +49,8 @@ class Training(abc.ABC):
     weight_decay: float = 0.0
 
     @abc.abstractmethod
-    def loss(self, parameters: Parameters, key: Key) -> Float[Array, ""]:
-        """Mean loss on a step's batch, which is drawn from the key."""
+    def loss(self, parameters: Parameters, key: Key, progress: Float[Array, ""]) -> Float[Array, ""]:
+        """Mean loss on a step's batch, which is drawn from the key; progress is the share of steps taken."""
 
     def optimizer(self) -> optax.GradientTransformation:
         """On all parameters as one vector."""
@@ -81,7 +81,8 @@ def _advance(
 
     def step(i: Array, carry: tuple) -> tuple:
         parameters, state, total = carry
-        value, gradient = jax.value_and_grad(training.loss)(parameters, fold_in(key, i))
+        progress = (i.astype(jnp.float32) + 0.5) / training.steps
+        value, gradient = jax.value_and_grad(training.loss)(parameters, fold_in(key, i), progress)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer power
             updates, state = optimizer.update(gradient, state, parameters)
         return optax.apply_updates(parameters, updates), state, total + value
@@ -110,7 +111,7 @@ class TwoBranchTraining(Training):
 
     context_length: int = 1
 
-    def loss(self, parameters: Parameters, key: Key) -> Float[Array, ""]:
+    def loss(self, parameters: Parameters, key: Key, progress: Float[Array, ""]) -> Float[Array, ""]:
         context, answers = draw(self.task, key, self.contexts)
         log_odds = two_branch_log_odds(self.model.merged(self.task, parameters), context, self.context_length)
         return jnp.sum(losses(log_odds, answers).mean(axis=0) * self.task.task_frequencies().astype(np.float32))
@@ -118,40 +119,46 @@ class TwoBranchTraining(Training):
 
 @dataclasses.dataclass(frozen=True)
 class TransformerTraining(Training):
-    """Of a :class:`simulator.models.Transformer` on all context lengths, on easy questions for a start or without.
+    """Of a :class:`simulator.models.Transformer` on all context lengths, with a curriculum.
 
     Half of the contexts show all their bits, the others a number of bits uniform from ``shortest`` on: the recipe of
     arXiv 2502.01481 v4. In a network of one block what is shown of a context can differ from question to question, and
-    does: each draws a number of its own. Only such a network can have easy questions, which show their own two bits and
-    few others, each with probability u^2, u uniform. With easy ones all questions count alike, else by frequency.
+    does: each draws a number of its own. Such a network only can have easy questions: before ``easy_until`` most show
+    their own two bits and few others, each with probability u^2, u uniform.
 
     Attributes:
         shortest: fewest bits shown.
-        easy_share: of the questions.
+        easy_until: share of the steps with such questions.
+        easy_share: of the questions, while there are such.
+        frequencies_from: share of the steps after which questions count by their frequency; before, ever less equally.
         questions: asked of each context of a batch, others in each batch; all, if there are no more.
     """
 
     shortest: int = 10
-    easy_share: float = 0.0
+    easy_until: float = 0.0
+    easy_share: float = 0.7
+    frequencies_from: float = 0.0
     questions: int = 25
 
     def __post_init__(self) -> None:
-        if self.easy_share and isinstance(self.model, Transformer) and self.model.depth > 1:
-            raise ValueError(f"easy_share must be 0 where there are several blocks; got {self.easy_share}")
+        if self.easy_until and isinstance(self.model, Transformer) and self.model.depth > 1:
+            raise ValueError(f"easy_until must be 0 where there are several blocks; got {self.easy_until}")
 
-    def loss(self, parameters: Parameters, key: Key) -> Float[Array, ""]:
+    def loss(self, parameters: Parameters, key: Key, progress: Float[Array, ""]) -> Float[Array, ""]:
         n = self.task.n_queries
         context, answers = draw(self.task, key, self.contexts)
         asked = jax.random.permutation(fold_in(key, 1), n)[: self.questions]
+        shown = self.shown(fold_in(key, 0), progress, asked)
         network = self.model.merged(self.task, parameters)
-        log_odds = transformer_log_odds(network, context, self.shown(fold_in(key, 0), asked), asked)
-        each = losses(log_odds, jnp.take(answers, asked, axis=1)).mean(axis=0)
-        if self.easy_share:
-            return each.mean()
-        frequencies = jnp.asarray(self.task.task_frequencies(), jnp.float32)
-        return jnp.sum(each * jnp.take(frequencies, asked)) * (n / asked.shape[0])
+        log_odds = transformer_log_odds(network, context, shown, asked)
+        frequencies = self.task.task_frequencies().astype(np.float32)
+        mix = jnp.minimum(progress / self.frequencies_from, 1.0) if self.frequencies_from else jnp.float32(1)
+        weights = jnp.take(mix * frequencies + (1 - mix) / n, asked) * (n / asked.shape[0])
+        return jnp.sum(losses(log_odds, jnp.take(answers, asked, axis=1)).mean(axis=0) * weights)
 
-    def shown(self, key: Key, asked: Int[Array, "n"]) -> Bool[Array, "B L"] | Bool[Array, "B n L"]:
+    def shown(
+        self, key: Key, progress: Float[Array, ""], asked: Int[Array, "n"]
+    ) -> Bool[Array, "B L"] | Bool[Array, "B n L"]:
         """The bits that a step's batch shows, to each question its own where there is one block."""
         assert isinstance(self.model, Transformer)
         B, n, L = self.contexts, asked.shape[0], self.task.max_context_length
@@ -166,7 +173,7 @@ class TransformerTraining(Training):
         bits = L - jnp.take(jnp.asarray(self.task.pairs, jnp.int32), asked, axis=0)
         own = (jnp.arange(L)[None, None] == bits[..., None]).any(axis=1)
         few = (jax.random.uniform(keys[3], (B, n, L)) < share) | own[None]
-        easy = jax.random.bernoulli(keys[4], self.easy_share, of)
+        easy = jax.random.bernoulli(keys[4], self.easy_share, of) & (progress < self.easy_until)
         return jnp.where(easy, few, newest)
 
 

@@ -43,31 +43,43 @@ class Recipe:
 
     Attributes:
         width: of the stream; 8 heads.
-        easy_steps: on one block, where most questions show few bits but their own, and others of fewer bits than the
-            published 10, down to none: the two questions whose far bit is bit 11 cannot be answered at l = 10 alone,
-            which the published masks show one time in a hundred.
-        steps: then, on the published context lengths, of which each question has its own.
-        deep_steps: then, on three blocks, one context length for all questions.
-        learning_rate: of one block.
+        steps: on one block, with a curriculum at first, and contexts of fewer bits than the published 10,
+            down to none: the two questions whose far bit is bit 11 cannot be answered at l = 10 alone, which the
+            published masks show one time in a hundred.
+        more_steps: on the published context lengths, of all blocks.
+        depth: blocks, one or three.
+        learning_rate: at first.
+        easy_until: share of the first steps before which most questions show few bits but their own.
     """
 
     width: int
-    easy_steps: int
     steps: int
-    deep_steps: int = 0
+    more_steps: int
+    depth: int = 1
     learning_rate: float = 3e-3
+    easy_until: float = 0.4
 
     def trainings(self, task: SparseParity) -> list[TransformerTraining]:
         """One after the other."""
         rule = RelativeRoPE(base=4000.0, max_length=task.max_context_length + 1)
         model = Transformer(depth=1, width=self.width, heads=8, positions=rule)
-        easy = TransformerTraining(task, model, self.easy_steps, self.learning_rate, 32, shortest=0, easy_share=0.7)
-        then = TransformerTraining(task, model, self.steps, self.learning_rate, 32, shortest=SHORTEST)
-        if not self.deep_steps:
-            return [easy, then]
-        deeper = dataclasses.replace(model, depth=3)
-        last = TransformerTraining(task, deeper, self.deep_steps, 3e-4, 16, 50, shortest=SHORTEST, questions=100)
-        return [easy, then, last]
+        first = TransformerTraining(
+            task,
+            model,
+            self.steps,
+            self.learning_rate,
+            32,
+            shortest=0,
+            easy_until=self.easy_until,
+            frequencies_from=self.easy_until + 0.05,
+        )
+        # Of one block, each question is shown a number of bits of its own: more contexts and fewer questions of each.
+        rate, contexts, questions = (1e-3, 32, 25) if self.depth == 1 else (3e-4, 16, 100)
+        whole = dataclasses.replace(model, depth=self.depth)
+        then = TransformerTraining(
+            task, whole, self.more_steps, rate, contexts, warmup=50, shortest=SHORTEST, questions=questions
+        )
+        return [first, then]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,16 +96,16 @@ class Setting:
 def setting(scale: Scale) -> Setting:
     """Sizes at a scale."""
     if scale == "smoke":
-        return Setting({"3 layers, width 16": (Recipe(16, 10, 5, 5), 1)}, 8, 300, (10, 25, 60), (10, 25, 60))
+        return Setting({"3 layers, width 16": (Recipe(16, 10, 5, depth=3), 1)}, 8, 300, (10, 25, 60), (10, 25, 60))
     long = 1 if scale == "laptop" else 4
     return Setting(
         {
             "3 layers, width 208 (published size)": (
-                Recipe(208, 3000 * long, 6000 * long, 700 * long, 2e-3),
+                Recipe(208, 6000 * long, 700 * long, 3, 2e-3, 0.25),
                 1 if scale == "laptop" else 3,
             ),
-            "1 layer, width 128": (Recipe(128, 4000 * long, 10_000 * long), 3),
-            "1 layer, width 32": (Recipe(32, 4000 * long, 10_000 * long), 1),
+            "1 layer, width 128": (Recipe(128, 8000 * long, 4000 * long), 3),
+            "1 layer, width 32": (Recipe(32, 8000 * long, 4000 * long), 1),
         },
         256,
         4096,

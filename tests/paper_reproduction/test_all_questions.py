@@ -127,34 +127,36 @@ def test_networks_that_would_be_asked_wrongly_are_refused(other):
 
 
 def test_easy_questions_need_a_single_block():
-    with pytest.raises(ValueError, match=r"easy_share must be 0 where there are several blocks; got 0\.3"):
-        TransformerTraining(TASK, TRANSFORMERS[1], 10, 1e-3, 4, easy_share=0.3)
+    with pytest.raises(ValueError, match=r"easy_until must be 0 where there are several blocks; got 0\.3"):
+        TransformerTraining(TASK, TRANSFORMERS[1], 10, 1e-3, 4, easy_until=0.3)
 
 
 def test_what_is_shown_follows_the_recipe():
-    """Easy questions show their own bits; others the newest, no fewer than the shortest, all to one half."""
-    training = TransformerTraining(TASK, TRANSFORMERS[0], 10, 1e-3, 500, shortest=3, easy_share=1.0)
-    easy = training.shown(KEY, EVERY)
+    """Own bits always while questions are easy; else the newest bits, no fewer than the shortest, all to one half."""
+    training = TransformerTraining(TASK, TRANSFORMERS[0], 10, 1e-3, 500, shortest=3, easy_until=0.5, easy_share=1.0)
+    easy = training.shown(KEY, jnp.float32(0.1), EVERY)
     for question, pair in enumerate(TASK.pairs[:3]):
         assert easy[:, question, [6 - bit for bit in pair]].all()
     assert 0.2 < easy[:, 3].mean() < 0.5, "a bit is shown with the mean of u^2, a third"
-    shown = dataclasses.replace(training, easy_share=0.0).shown(KEY, EVERY)
-    number = shown.sum(axis=-1)
-    np.testing.assert_array_equal(shown, np.arange(6) >= 6 - np.asarray(number)[..., None])
-    assert number.min() == 3
-    assert abs((number == 6).mean() - (0.5 + 0.5 / 4)) < 0.06
-    assert (number[:, 0] != number[:, 1]).any(), "each question its own"
-    some = np.asarray(dataclasses.replace(training, easy_share=0.7).shown(KEY, EVERY))
-    newest = (some == (np.arange(6) >= 6 - some.sum(axis=-1, keepdims=True))).all(axis=-1).mean()
-    assert 0.3 < newest < 0.7, "the rest, and easy ones that happen to look so"
+    for shown in (
+        training.shown(KEY, jnp.float32(0.9), EVERY),
+        dataclasses.replace(training, easy_until=0.0).shown(KEY, jnp.float32(0), EVERY),
+    ):
+        number = shown.sum(axis=-1)
+        np.testing.assert_array_equal(shown, np.arange(6) >= 6 - np.asarray(number)[..., None])
+        assert number.min() == 3
+        assert abs((number == 6).mean() - (0.5 + 0.5 / 4)) < 0.06
+        assert (number[:, 0] != number[:, 1]).any(), "each question its own"
     deeper = TransformerTraining(TASK, TRANSFORMERS[1], 10, 1e-3, 500, shortest=3)
-    assert deeper.shown(KEY, EVERY).shape == (500, 6), "of several blocks one for all"
+    assert deeper.shown(KEY, jnp.float32(0), EVERY).shape == (500, 6), "of several blocks one for all"
 
 
 @pytest.mark.parametrize(
     "training",
     [
-        TransformerTraining(TASK, TRANSFORMERS[0], 300, 1e-2, 16, warmup=10, shortest=5),
+        TransformerTraining(
+            TASK, TRANSFORMERS[0], 300, 1e-2, 16, warmup=10, easy_until=0.3, frequencies_from=0.5, shortest=5
+        ),
         TwoBranchTraining(TASK, TwoBranchMLP(32, 8, 16), 300, 1e-2, 64, warmup=10, context_length=5),
     ],
     ids=lambda training: type(training).__name__,
@@ -165,6 +167,6 @@ def test_training_learns_what_can_be_known(training):
     found = training.run(parameters, 1)
     again = training.run(parameters, 1)
     jax.tree.map(np.testing.assert_array_equal, found, again)
-    before, after = (training.loss(p, KEY) for p in (parameters, found))
+    before, after = (training.loss(p, KEY, jnp.float32(1)) for p in (parameters, found))
     assert before > 0.5
     assert after < TASK.bayes_risk(5) + 0.05
