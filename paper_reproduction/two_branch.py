@@ -25,8 +25,8 @@ from simulator.specification import canonical_json
 from simulator.tasks import SparseParity
 
 THRESHOLD = 0.05
-"""Of an eigenvalue over the largest, for it to count as a dimension: fixed, as the training was, with seeds 0 to 3,
-which are not measured."""
+"""Of an eigenvalue over the largest, for it to count as a dimension: fixed after a look at one network at l = 27, whose
+gap is from 0.4 to 0.01, and one at 94, from 0.12 to 0.035, before those that are measured."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,23 +34,23 @@ class Setting:
     """What is measured at a scale."""
 
     context_lengths: tuple[int, ...] = (27, 32, 36, 43, 63, 94)
-    steps: int = 16_000
-    contexts: int = 256
+    steps: int = 5000
+    contexts: int = 512
     n_samples: int = 10_000
-    seeds: tuple[int, ...] = (4, 5)
+    seeds: int = 2
 
     def training(self, length: int) -> TwoBranchTraining:
         """The published network on endless contexts."""
         return TwoBranchTraining(
-            SparseParity.paper_v1(), TwoBranchMLP(), self.steps, 3e-3, self.contexts, weight_decay=0.12,
+            SparseParity.paper_v1(), TwoBranchMLP(), self.steps, 3e-3, self.contexts, weight_decay=0.1,
             context_length=length,
         )  # fmt: skip
 
 
 SETTINGS: dict[Scale, Setting] = {
-    "smoke": Setting((27, 43), 20, 64, 400, (4,)),
+    "smoke": Setting((27, 43), 20, 64, 400, 1),
     "laptop": Setting(),
-    "paper": Setting(steps=32_000, seeds=tuple(range(4, 12))),
+    "paper": Setting(steps=20_000, contexts=1024, seeds=8),
 }
 
 
@@ -67,17 +67,17 @@ def measured(training: TwoBranchTraining, n_samples: int, seed: int) -> xr.Datas
 def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
     """Dimensions against the number of solvable parities, and what :func:`spectra.tables` draws."""
     setting, task = SETTINGS[scale], SparseParity.paper_v1()
-    lengths = list(setting.context_lengths)
+    lengths, seeds = list(setting.context_lengths), range(setting.seeds)
     parts = {
         canonical_json((setting.training(length), setting.n_samples, READING, seed)): functools.partial(
             measured, setting.training(length), setting.n_samples, seed
         )
-        for seed in setting.seeds
+        for seed in seeds
         for length in lengths
     }
     made = iter([table.drop_attrs() for table in kept_parts(folder, parts, "networks", workers)])
     found = xr.concat(
-        [xr.concat([next(made) for _ in lengths], "context_length") for _ in setting.seeds], "seed", join="outer"
+        [xr.concat([next(made) for _ in lengths], "context_length") for _ in seeds], "seed", join="outer"
     ).assign_coords(context_length=lengths)
     solvable = xr.DataArray([float(task.solvable_tasks(l)) for l in lengths], {"context_length": lengths})
     dimension = found["dimension"].sel(threshold=THRESHOLD, drop=True)
