@@ -59,7 +59,7 @@ def test_a_kernel_of_the_covariance_sees_any_change_of_it_and_hardly_one_of_shap
 
 
 def test_refused_cells_have_no_number(tmp_path):
-    table = dimension_table(tmp_path, (2, 64), (100,), 2).isel(samples=0)
+    table = dimension_table(tmp_path, (2, 64), (100,), 2, 1).isel(samples=0)
     neighbours = table.sel(estimator="TwoNN")
     assert neighbours["refused"].sel(manifold="parities").all()
     assert neighbours["refused"].sel(true_dimension=64).all()
