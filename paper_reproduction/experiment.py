@@ -92,7 +92,9 @@ def kept_parts(
         folder: where they are kept.
         parts: from a spec, as text, to what makes the part; what takes longest first, for all workers to end together.
         what: what the progress bar calls them.
-        workers: processes that make parts, a core each; 1 makes them here.
+        workers: processes that make parts, a core each; 1 makes them here, on all cores. Sums over large arrays are
+            then taken in another order: a network that an experiment trains by itself, unlike those of studies, is the
+            same to the bit only for as many threads.
 
     Raises:
         ValueError: a file that was kept is damaged, or there cannot be so many workers.

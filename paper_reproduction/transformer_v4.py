@@ -4,8 +4,8 @@ The published task (60 bits, 100 questions), size (3 layers, width 208), RoPE ba
 published recipe, as far as that is known: a learned vector for each distance beside RoPE, hidden bits absent instead of
 shown as "?", a curriculum at first (:class:`paper_reproduction.all_questions.TransformerTraining`), 25 to 100 questions
 asked of each context and weighted by their frequency, at first contexts shorter than 10 bits, and layers two and three
-added under a first one already trained. It ends on the published context lengths.
-Heads, optimiser, batch and steps are not published.
+added under a first one already trained. It ends on the published context lengths. Heads, optimiser, batch and steps are
+not published.
 """
 
 import dataclasses
