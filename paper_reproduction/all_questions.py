@@ -123,13 +123,15 @@ class TransformerTraining(Training):
 
     Half of the contexts show all their bits, the others a number of bits uniform from ``shortest`` on: the recipe of
     arXiv 2502.01481 v4. In a network of one block what is shown of a context can differ from question to question, and
-    does: each draws a number of its own. Such a network only can have easy questions: before ``easy_until`` most show
-    their own two bits and few others, each with probability u^2, u uniform.
+    does: each draws a number of its own. Such a network only can have easy questions, which before ``easy_until`` show
+    their own two bits and few others, each with probability u^2, u uniform, and numbers of bits drawn more often where
+    the question's far bit just is in sight or just is not: one uniform number in thirty decides what is known.
 
     Attributes:
         shortest: fewest bits shown.
         easy_until: share of the steps with such questions.
         easy_share: of the questions, while there are such.
+        edge_share: of the numbers of bits not all, those within two of the far bit: two less to one more.
         frequencies_from: share of the steps after which questions count by their frequency; before, ever less equally.
         questions: asked of each context of a batch, others in each batch; all, if there are no more.
     """
@@ -137,12 +139,14 @@ class TransformerTraining(Training):
     shortest: int = 10
     easy_until: float = 0.0
     easy_share: float = 0.7
+    edge_share: float = 0.0
     frequencies_from: float = 0.0
     questions: int = 25
 
     def __post_init__(self) -> None:
-        if self.easy_until and isinstance(self.model, Transformer) and self.model.depth > 1:
-            raise ValueError(f"easy_until must be 0 where there are several blocks; got {self.easy_until}")
+        for name in ("easy_until", "edge_share"):
+            if getattr(self, name) and isinstance(self.model, Transformer) and self.model.depth > 1:
+                raise ValueError(f"{name} must be 0 where there are several blocks; got {getattr(self, name)}")
 
     def loss(self, parameters: Parameters, key: Key, progress: Float[Array, ""]) -> Float[Array, ""]:
         n = self.task.n_queries
@@ -163,15 +167,18 @@ class TransformerTraining(Training):
         assert isinstance(self.model, Transformer)
         B, n, L = self.contexts, asked.shape[0], self.task.max_context_length
         each = self.model.depth == 1
-        keys, of = jax.random.split(key, 5), (B, n if each else 1, 1)
+        keys, of = jax.random.split(key, 7), (B, n if each else 1, 1)
         some = jax.random.randint(keys[0], of, self.shortest, L + 1)
+        pairs = jnp.take(jnp.asarray(self.task.pairs, jnp.int32), asked, axis=0)
+        if each:
+            edge = jnp.clip(pairs[None, :, :1] + jax.random.randint(keys[5], of, -2, 2), self.shortest, L)
+            some = jnp.where(jax.random.bernoulli(keys[6], self.edge_share, of), edge, some)
         length = jnp.where(jax.random.bernoulli(keys[1], shape=of), L, some)
         newest = jnp.arange(L)[None, None] >= L - length
         if not each:
             return newest[:, 0]
         share = jax.random.uniform(keys[2], of) ** 2
-        bits = L - jnp.take(jnp.asarray(self.task.pairs, jnp.int32), asked, axis=0)
-        own = (jnp.arange(L)[None, None] == bits[..., None]).any(axis=1)
+        own = (jnp.arange(L)[None, None] == L - pairs[..., None]).any(axis=1)
         few = (jax.random.uniform(keys[3], (B, n, L)) < share) | own[None]
         easy = jax.random.bernoulli(keys[4], self.easy_share, of) & (progress < self.easy_until)
         return jnp.where(easy, few, newest)

@@ -2,10 +2,10 @@
 
 The published task (60 bits, 100 questions), size (3 layers, width 208), RoPE base and masking. What departs from the
 published recipe, as far as that is known: a learned vector for each distance beside RoPE, hidden bits absent instead of
-shown as "?", a curriculum at first (:class:`paper_reproduction.all_questions.TransformerTraining`), 25 to 100 questions
-asked of each context and weighted by their frequency, at first contexts shorter than 10 bits, and layers two and three
-added under a first one already trained. It ends on the published context lengths. Heads, optimiser, batch and steps are
-not published.
+shown as "?", a curriculum (:class:`paper_reproduction.all_questions.TransformerTraining`), 25 to 100 questions asked of
+each context and weighted by their frequency, contexts shorter than 10 bits and more of those whose end is next to the
+question's far bit, and layers two and three added under a first one already trained. Three layers end on the published
+context lengths. Heads, optimiser, batch and steps are not published.
 """
 
 import dataclasses
@@ -46,18 +46,16 @@ class Recipe:
         steps: on one block, with a curriculum at first, and contexts of fewer bits than the published 10,
             down to none: the two questions whose far bit is bit 11 cannot be answered at l = 10 alone, which the
             published masks show one time in a hundred.
-        more_steps: on the published context lengths, of all blocks.
+        learning_rate: of those steps, at its peak.
         depth: blocks, one or three.
-        learning_rate: at first.
-        easy_until: share of the first steps before which most questions show few bits but their own.
+        more_steps: on the published context lengths, of three blocks.
     """
 
     width: int
     steps: int
-    more_steps: int
-    depth: int = 1
     learning_rate: float = 3e-3
-    easy_until: float = 0.4
+    depth: int = 1
+    more_steps: int = 0
 
     def trainings(self, task: SparseParity) -> list[TransformerTraining]:
         """One after the other."""
@@ -70,14 +68,15 @@ class Recipe:
             self.learning_rate,
             32,
             shortest=0,
-            easy_until=self.easy_until,
-            frequencies_from=self.easy_until + 0.05,
+            easy_until=0.6,
+            edge_share=0.5,
+            frequencies_from=0.65,
         )
-        # Of one block, each question is shown a number of bits of its own: more contexts and fewer questions of each.
-        rate, contexts, questions = (1e-3, 32, 25) if self.depth == 1 else (3e-4, 16, 100)
-        whole = dataclasses.replace(model, depth=self.depth)
+        if self.depth == 1:
+            return [first]
+        deeper = dataclasses.replace(model, depth=self.depth)
         then = TransformerTraining(
-            task, whole, self.more_steps, rate, contexts, warmup=50, shortest=SHORTEST, questions=questions
+            task, deeper, self.more_steps, 3e-4, 16, warmup=50, shortest=SHORTEST, questions=task.n_queries
         )
         return [first, then]
 
@@ -96,16 +95,18 @@ class Setting:
 def setting(scale: Scale) -> Setting:
     """Sizes at a scale."""
     if scale == "smoke":
-        return Setting({"3 layers, width 16": (Recipe(16, 10, 5, depth=3), 1)}, 8, 300, (10, 25, 60), (10, 25, 60))
+        return Setting(
+            {"3 layers, width 16": (Recipe(16, 10, depth=3, more_steps=5), 1)}, 8, 300, (10, 25, 60), (10, 25, 60)
+        )
     long = 1 if scale == "laptop" else 4
     return Setting(
         {
             "3 layers, width 208 (published size)": (
-                Recipe(208, 6000 * long, 700 * long, 3, 2e-3, 0.25),
+                Recipe(208, 9000 * long, 2e-3, 3, 700 * long),
                 1 if scale == "laptop" else 3,
             ),
-            "1 layer, width 128": (Recipe(128, 8000 * long, 4000 * long), 3),
-            "1 layer, width 32": (Recipe(32, 8000 * long, 4000 * long), 1),
+            "1 layer, width 128": (Recipe(128, 10_000 * long), 3),
+            "1 layer, width 32": (Recipe(32, 10_000 * long), 1),
         },
         256,
         4096,

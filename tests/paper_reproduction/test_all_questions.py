@@ -126,9 +126,10 @@ def test_networks_that_would_be_asked_wrongly_are_refused(other):
         together(model, initial(model, 6), CONTEXT, jnp.ones(CONTEXT.shape, bool))
 
 
-def test_easy_questions_need_a_single_block():
-    with pytest.raises(ValueError, match=r"easy_until must be 0 where there are several blocks; got 0\.3"):
-        TransformerTraining(TASK, TRANSFORMERS[1], 10, 1e-3, 4, easy_until=0.3)
+@pytest.mark.parametrize("name", ["easy_until", "edge_share"])
+def test_bits_of_a_question_s_own_need_a_single_block(name):
+    with pytest.raises(ValueError, match=rf"{name} must be 0 where there are several blocks; got 0\.3"):
+        TransformerTraining(TASK, TRANSFORMERS[1], 10, 1e-3, 4, **{name: 0.3})
 
 
 def test_what_is_shown_follows_the_recipe():
@@ -149,6 +150,16 @@ def test_what_is_shown_follows_the_recipe():
         assert (number[:, 0] != number[:, 1]).any(), "each question its own"
     deeper = TransformerTraining(TASK, TRANSFORMERS[1], 10, 1e-3, 500, shortest=3)
     assert deeper.shown(KEY, jnp.float32(0), EVERY).shape == (500, 6), "of several blocks one for all"
+
+
+def test_edges_of_far_bits_are_shown_more_often():
+    """Where not all is shown: two bits less than the far one to one more, a fourth each, no less than the shortest."""
+    training = TransformerTraining(TASK, TRANSFORMERS[0], 10, 1e-3, 4000, shortest=1, edge_share=1.0)
+    number = np.asarray(training.shown(KEY, jnp.float32(0), EVERY).sum(axis=-1))
+    for question, eighths in enumerate(((2, 1, 1, 0, 0, 4), (0, 1, 1, 1, 1, 4), (0, 0, 1, 1, 1, 5))):
+        shares = np.bincount(number[:, question], minlength=7)[1:] / 4000
+        np.testing.assert_allclose(shares, np.asarray(eighths) / 8, atol=0.03)
+    assert (number[:, 3] == 6).all(), "the far bit lies beyond L"
 
 
 @pytest.mark.parametrize(
