@@ -123,15 +123,15 @@ class TransformerTraining(Training):
 
     Half of the contexts show all their bits, the others a number of bits uniform from ``shortest`` on: the recipe of
     arXiv 2502.01481 v4. In a network of one block what is shown of a context can differ from question to question, and
-    does: each draws a number of its own. Such a network only can have easy questions, which before ``easy_until`` show
-    their own two bits and few others, each with probability u^2, u uniform, and numbers of bits drawn more often where
-    the question's far bit just is in sight or just is not: one uniform number in thirty decides what is known.
+    does: each draws a number of its own. Only such a network can have easy questions, which until ``easy_until`` show
+    their own two bits and few others, each with probability u^2, u uniform; and edges, numbers of bits with which the
+    question's far bit just is or just is not in sight, of which a uniform number is one in thirty.
 
     Attributes:
         shortest: fewest bits shown.
         easy_until: share of the steps with such questions.
         easy_share: of the questions, while there are such.
-        edge_share: of the numbers of bits not all, those within two of the far bit: two less to one more.
+        edge_share: of the numbers of bits where not all are shown, those from two less than the far bit to one more.
         frequencies_from: share of the steps after which questions count by their frequency; before, ever less equally.
         questions: asked of each context of a batch, others in each batch; all, if there are no more.
     """
