@@ -4,8 +4,6 @@
 accelerator. ``paper`` is the public code's: 50 tasks on 100 bits, its network, its hyper-parameters, its grid.
 """
 
-import dataclasses
-
 from paper_reproduction.reproduce import Reproduction, Scale
 from simulator import Study
 from simulator.learners import GradientDescent
@@ -18,7 +16,7 @@ def study(scale: Scale) -> Study:
     if scale == "paper":
         return Study(
             task=SparseParity.paper_v1(),
-            learner=dataclasses.replace(GradientDescent.paper_v1(), precision="mixed"),
+            learner=GradientDescent.paper_v1(),
             context_lengths=(27, 32, 36, 43, 63, 94),
             dataset_sizes=(50_000, 75_000, 85_000, 100_000, 150_000, 200_000, 400_000, 2_000_000),
             seeds=4,

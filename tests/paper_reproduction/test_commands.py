@@ -14,6 +14,7 @@ from paper_reproduction import cli, reproduce
 from paper_reproduction.__main__ import STUDIES
 from paper_reproduction.gallery import LONG
 from simulator import Stopped, Study, load_results
+from simulator.learners import GradientDescent
 from simulator.tasks import EXAMPLES
 
 
@@ -82,6 +83,7 @@ def test_every_scale_is_a_valid_study(name, scale):
 
 def test_the_paper_s_grid_is_the_published_one():
     study = STUDIES["parity_mlp"].study("paper")
+    assert study.learner == GradientDescent.paper_v1()
     assert study.context_lengths == (27, 32, 36, 43, 63, 94)
     assert study.dataset_sizes == (50_000, 75_000, 85_000, 100_000, 150_000, 200_000, 400_000, 2_000_000)
 
