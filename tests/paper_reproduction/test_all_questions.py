@@ -10,7 +10,10 @@ import pytest
 
 from paper_reproduction.all_questions import TransformerTraining, TwoBranchTraining, draw, with_blocks_underneath
 from paper_reproduction.log_odds import divergences, losses, transformer_log_odds, two_branch_log_odds
+from paper_reproduction.transformer_v4 import divergence
+from simulator.learners import NetworkPredictor
 from simulator.models import ALiBi, LearnedPositions, RelativeRoPE, RoPE, Transformer, TwoBranchMLP
+from simulator.seeds import stream_key
 from simulator.tasks import Examples, SparseParity
 
 TASK = SparseParity(((2, 1), (4, 1), (5, 3), (9, 2)), 6, (4.0, 3.0, 2.0, 1.0))
@@ -71,6 +74,17 @@ def test_each_question_may_be_shown_its_own_bits():
     np.testing.assert_allclose(some, found[:, 1:3], atol=1e-5)
     hidden = jnp.where(shown[:, 1], CONTEXT, 1 - CONTEXT)
     np.testing.assert_array_equal(together(model, parameters, hidden, shown)[:, 1], found[:, 1])
+
+
+def test_table_1_is_the_divergence_of_the_questions_one_by_one():
+    model, key = TRANSFORMERS[0], stream_key(3, "test")
+    parameters = initial(model, 6)
+    context, answers = draw(TASK, key, 16)
+    for length in (2, 6):
+        log_odds = one_by_one(model, parameters, context, np.int32(length))
+        expected = np.asarray(divergences(TASK, log_odds, answers, length)) @ TASK.task_frequencies()
+        found = divergence(NetworkPredictor(TASK, model, parameters, np.int32(6)), length, 16, 3)
+        np.testing.assert_allclose(found[:2], (expected.mean(), expected.std(ddof=1) / 4), atol=2e-5)
 
 
 @pytest.mark.parametrize("length", [1, 4, 6])
