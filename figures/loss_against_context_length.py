@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from figures.style import MARKERS, STYLE, context_length_axis, new_figure, shades
 from theory import optimal_context_length
-from theory.loss_table import check_loss_table, seed_losses
+from theory.measured.loss_table import check_loss_table, seed_losses
 
 
 def loss_against_context_length(results: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:

@@ -25,7 +25,7 @@ def task_gallery(truths: Sequence[xr.Dataset], title: str = "") -> tuple[Figure,
     (in the logarithm) on, gamma as the task states it: where they part, R is not yet, or no longer, a power law.
 
     Args:
-        truths: the tables of :func:`simulator.worked_example.truth_of_task`.
+        truths: the tables of :func:`simulator.tasks.worked_example.truth_of_task`.
         title: put above the rows.
 
     Returns:

@@ -29,7 +29,7 @@ from paper_reproduction import (
 from paper_reproduction.experiment import make_experiment
 from paper_reproduction.reproduce import REFUSALS, Scale, reproduce
 from simulator import Stopped
-from simulator.execution.workers import best_workers
+from simulator.machine.workers import best_workers
 
 STUDIES = {"look_back": look_back.REPRODUCTION, "parity_mlp": parity_mlp.REPRODUCTION}
 MAIN = ("gallery", *STUDIES)

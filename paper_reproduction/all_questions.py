@@ -20,10 +20,10 @@ from tqdm.auto import tqdm
 from paper_reproduction.log_odds import losses, transformer_log_odds, two_branch_log_odds
 from simulator.models import Transformer
 from simulator.models.base import Model, Parameters
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
+from simulator.random.threefry import fold_in
 from simulator.tasks import SparseParity
 from simulator.tasks.base import Key
-from simulator.tasks.threefry import fold_in
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import xarray as xr
 
 from paper_reproduction.experiment import Experiment, labelled
 from paper_reproduction.reproduce import Scale
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
 from simulator.tasks import SparseParity
 
 

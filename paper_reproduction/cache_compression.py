@@ -20,7 +20,7 @@ from simulator.inference import CacheCompression, compressed, kept_fraction
 from simulator.learners import GradientDescent, NetworkPredictor
 from simulator.measurement import retrieval_heads
 from simulator.models import Transformer
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
 from simulator.specification import canonical_json
 from simulator.tasks import AssociativeRecall, Examples, Retrieval, SparseParity, Task
 

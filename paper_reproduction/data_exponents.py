@@ -17,7 +17,7 @@ from simulator import Study, run
 from simulator.learners import GradientDescent, NearestNeighbour
 from simulator.models import MLP
 from simulator.tasks import ManifoldTeacher
-from theory.intervals import jackknife_interval
+from theory.measured.intervals import jackknife_interval
 
 
 def studies(scale: Scale) -> dict[str, Study]:

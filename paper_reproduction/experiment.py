@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 import figures
 from paper_reproduction.reproduce import Scale
 from simulator import load_results, save_results
-from simulator.execution.workers import check_workers, make_with_workers
+from simulator.machine.workers import check_workers, make_with_workers
 from simulator.specification import digest
 
 _COLUMNS = 16

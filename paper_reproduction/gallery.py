@@ -26,7 +26,7 @@ from simulator.tasks import (
     VariableTracking,
     ZipfQuanta,
 )
-from simulator.worked_example import truth_of_task, worked_example
+from simulator.tasks.worked_example import truth_of_task, worked_example
 
 LONG: tuple[Task, ...] = (
     SparseParity.pareto(n_tasks=500, max_context_length=1024, nearest=4, exponent=0.7),

@@ -18,8 +18,8 @@ from jaxtyping import Float
 
 from paper_reproduction.experiment import ENDLESS, Experiment, kept_parts, labelled, mean_and_interval
 from paper_reproduction.reproduce import Scale
-from simulator.evaluation import evaluate
 from simulator.learners import GradientDescent, NetworkPredictor
+from simulator.learners.evaluation import evaluate
 from simulator.measurement import (
     ThresholdedSpectrum,
     covariance_eigenvalues,

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from simulator.models import Transformer
 from simulator.models.attention import Attention, Cache
-from simulator.models.dense import Dense
+from simulator.models.layers import Dense
 from simulator.models.positions import turned
 from simulator.models.sequence import SequenceNetwork
 from simulator.models.two_branch_mlp import TwoBranchNetwork

@@ -1,6 +1,7 @@
 """How many dimensions a training needs, against context length: d_90 in random subspaces.
 
-Linear regression needs 0.9 of the weights in sight, exactly (:func:`theory.random_subspace.remaining_loss`): with l
+Linear regression needs 0.9 of the weights in sight, exactly
+(:func:`theory.learning_curves.random_subspace.remaining_loss`): with l
 tokens and a bias, d_90 = 0.9 (l + 1). A network on sparse parities has a question for each parity that its context
 answers; whether d_90 grows with their number is what is measured, with one scale for all (DID) and one for each array
 of weights (SAID, arXiv 2012.13255).
@@ -16,14 +17,14 @@ from jaxtyping import Float
 from paper_reproduction.experiment import ENDLESS, Experiment, labelled
 from paper_reproduction.reproduce import Scale
 from simulator import Study, run
-from simulator.evaluation import evaluate
 from simulator.learners import GradientDescent, NetworkPredictor
+from simulator.learners.evaluation import evaluate
 from simulator.models import MLP, Model, RandomSubspace
 from simulator.models.random_subspace import Projection
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
 from simulator.tasks import GaussianLookBack, SparseParity, Task
-from theory.intervals import jackknife_interval
-from theory.random_subspace import sufficient_dimension
+from theory.learning_curves.random_subspace import sufficient_dimension
+from theory.measured.intervals import jackknife_interval
 
 SERIES = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 32)
 PARITIES = SparseParity(tuple((far, 1) for far in (2, 3, 4, 6, 8, 12, 16, 24)), 24)

@@ -21,7 +21,7 @@ from paper_reproduction.reproduce import Scale
 from simulator.learners import GradientDescent, NetworkPredictor
 from simulator.measurement import covariance_eigenvalues, extract_features, kernel_density_entropy
 from simulator.models import Transformer
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
 from simulator.specification import canonical_json
 from simulator.tasks import Examples, Retrieval
 from simulator.training.curriculum import RandomContext

@@ -28,7 +28,7 @@ from simulator.learners import NetworkPredictor
 from simulator.measurement import extract_features
 from simulator.models import RelativeRoPE, Transformer
 from simulator.models.base import Parameters
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
 from simulator.specification import canonical_json
 from simulator.tasks import SparseParity
 from simulator.tasks.base import Key

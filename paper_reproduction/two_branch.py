@@ -16,11 +16,11 @@ from paper_reproduction.all_questions import TwoBranchTraining
 from paper_reproduction.experiment import Experiment, kept_parts, labelled
 from paper_reproduction.reproduce import Scale
 from paper_reproduction.spectra import READING, exact_lines, of_features, tables
-from simulator.evaluation import evaluate
 from simulator.learners import NetworkPredictor
+from simulator.learners.evaluation import evaluate
 from simulator.measurement import extract_features
 from simulator.models import TwoBranchMLP
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
 from simulator.specification import canonical_json
 from simulator.tasks import SparseParity
 

@@ -4,15 +4,15 @@ study = Study(task=..., learner=..., context_lengths=(...), dataset_sizes=(...),
 results = run(study, store="runs")
 """
 
-from simulator.execution.platform import PlatformError
-from simulator.execution.slurm import SlurmError, run_on_slurm
-from simulator.execution.stopping import Stopped
-from simulator.execution.workers import WorkerError
-from simulator.planning import Plan, plan
-from simulator.results import load_results, save_results
-from simulator.running import run
-from simulator.store import StoreError
-from simulator.study import Study
+from simulator.machine.platform import PlatformError
+from simulator.machine.stopping import Stopped
+from simulator.machine.workers import WorkerError
+from simulator.studies.plan import Plan, plan
+from simulator.studies.results import load_results, save_results
+from simulator.studies.run import run
+from simulator.studies.slurm import SlurmError, run_on_slurm
+from simulator.studies.store import StoreError
+from simulator.studies.study import Study
 
 __all__ = [
     "Plan",

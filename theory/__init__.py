@@ -5,15 +5,15 @@ table = compare(results, laws=[...])        # fitted on small dataset sizes, sco
 results = read_loss_table("losses.csv")     # losses measured elsewhere
 """
 
-from theory.bayes_risk import BayesRiskEstimate, estimate_bayes_risk
-from theory.chinchilla_fit import ChinchillaFit, fit_chinchilla
-from theory.comparison import best_laws, compare, comparison_as_text
-from theory.csv_table import read_loss_table
-from theory.fitting import Fit, fit, profile_interval
-from theory.loss_table import LossTableError
-from theory.optimum import optimal_context_length
-from theory.surface import surface_optimum
-from theory.verdict import Verdict, verdict
+from theory.measured.bayes_risk import BayesRiskEstimate, estimate_bayes_risk
+from theory.measured.chinchilla_fit import ChinchillaFit, fit_chinchilla
+from theory.measured.comparison import best_laws, compare, comparison_as_text
+from theory.measured.csv_table import read_loss_table
+from theory.measured.fitting import Fit, fit, profile_interval
+from theory.measured.loss_table import LossTableError
+from theory.measured.optimum import optimal_context_length
+from theory.measured.surface import surface_optimum
+from theory.measured.verdict import Verdict, verdict
 
 __all__ = [
     "BayesRiskEstimate",

@@ -75,7 +75,7 @@ print(f"{'devices':16}{', '.join(str(device.device_kind) for device in jax.devic
 # %%
 import figures
 from paper_reproduction import bayes_risks, transformer_v4, two_branch
-from simulator.execution.workers import best_workers
+from simulator.machine.workers import best_workers
 
 
 def measured(experiment, name):

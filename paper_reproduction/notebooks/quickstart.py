@@ -80,7 +80,7 @@ print(f"{'devices':16}{', '.join(str(device.device_kind) for device in jax.devic
 # %%
 import figures
 from paper_reproduction.parity_mlp import study as parity_study
-from simulator.worked_example import truth_of_task, worked_example
+from simulator.tasks.worked_example import truth_of_task, worked_example
 
 study = parity_study(SCALE)
 print(worked_example(study.task, 0))

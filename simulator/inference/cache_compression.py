@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from simulator.evaluation import Evaluation, evaluate
 from simulator.learners.base import Predictor
+from simulator.learners.evaluation import Evaluation, evaluate
 from simulator.learners.network_predictor import NetworkPredictor
 from simulator.measurement.attention_heads import transformer_of, whole_groups
 from simulator.models.attention import Cache, joined

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from simulator.evaluation import evaluate
+from simulator.learners.evaluation import evaluate
 from simulator.learners.network_predictor import NetworkPredictor
 from theory.checks import check_integer, check_sequence
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from simulator.execution.stopping import stop_if_asked
 from simulator.learners.base import Cost, FittedRun, KnownSteps, Learner, Predictor, Run
-from simulator.seeds import stream_key
+from simulator.machine.stopping import stop_if_asked
+from simulator.random.streams import stream_key
 from simulator.tasks.base import Examples, Key, Task
 
 _BLOCK = 4096

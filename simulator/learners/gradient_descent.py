@@ -18,11 +18,11 @@ from simulator.learners.network_predictor import NetworkPredictor
 from simulator.models.base import Model
 from simulator.models.mlp import MLP
 from simulator.models.precision import Precision
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
 from simulator.tasks.base import Task
 from simulator.training import sweep as engine
 from simulator.training.curriculum import Stage, checked, in_stage
-from simulator.training.run import RunState
+from simulator.training.step import RunState
 from theory.checks import check_choice, check_integer, check_non_negative, check_positive, set_fields
 from theory.types import Integer
 

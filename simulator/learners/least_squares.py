@@ -13,14 +13,14 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
-from simulator.execution.stopping import stop_if_asked
 from simulator.learners.base import Cost, FittedRun, KnownSteps, Learner, Run
-from simulator.seeds import stream_key
+from simulator.machine.stopping import stop_if_asked
+from simulator.random.streams import stream_key
 from simulator.tasks.base import Examples, Key, Task
 from simulator.tasks.gaussian_look_back import GaussianLookBack
 from simulator.tasks.gaussian_processes import IndependentTokens
 from simulator.tasks.gaussian_task import GaussianTask
-from simulator.tasks.irrelevant_tokens import IrrelevantTokens
+from simulator.tasks.wrappers.irrelevant_tokens import IrrelevantTokens
 from theory.learning_curves import least_squares_risk, minimum_norm_risk
 from theory.types import Integer
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from simulator.learners.base import MAX_DATASET_SIZE
 from simulator.learners.network_predictor import NetworkPredictor
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
 from simulator.tasks.base import Key
 from theory.checks import check_integer
 from theory.types import Integer

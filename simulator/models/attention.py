@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from simulator.models.dense import Dense, uniform
+from simulator.models.layers import Dense, uniform
 from simulator.models.positions import Positions, RoPE, turned
 from simulator.models.precision import Precision
 from simulator.models.sequence import HeadedModel, Mixer

@@ -13,8 +13,8 @@ from jaxtyping import Array, Float
 
 from simulator.models.base import Model
 from simulator.models.precision import Precision, linear
+from simulator.random.threefry import fold_in, random_uniforms
 from simulator.tasks.base import ContextLength, Examples, Key, Task
-from simulator.tasks.threefry import fold_in, random_uniforms
 from theory.checks import check_number
 from theory.types import Integer
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from simulator.models.dense import Dense, under
+from simulator.models.layers import Dense, under
 from simulator.models.positions import RoPE, turned
 from simulator.models.precision import Precision
-from simulator.models.recurrence import decayed_attention, in_sight
+from simulator.models.scans import decayed_attention, in_sight
 from simulator.models.sequence import HeadedModel, Mixer
 
 

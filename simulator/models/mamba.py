@@ -10,9 +10,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from simulator.models.dense import Dense, started, under, uniform
+from simulator.models.layers import Dense, started, under, uniform
 from simulator.models.precision import Precision
-from simulator.models.recurrence import in_sight, linear_recurrence
+from simulator.models.scans import in_sight, linear_recurrence
 from simulator.models.sequence import Mixer, SequenceModel
 from theory.checks import check_integer, set_fields
 

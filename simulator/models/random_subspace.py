@@ -42,7 +42,8 @@ class RandomSubspace(Model):
     """A model whose D parameters move along d random directions: theta = theta_0 + P z.
 
     The smallest d at which it learns nearly as well as with all parameters is the intrinsic dimension of the
-    optimisation (:func:`theory.random_subspace.sufficient_dimension`). Its theta_0, initial parameters of the model,
+    optimisation
+    (:func:`theory.learning_curves.random_subspace.sufficient_dimension`). Its theta_0, initial parameters of the model,
     and P are drawn from a run's seed; z starts at zero. Weight decay draws z to zero, hence the model to theta_0.
 
     Li, Farkhoor, Liu & Yosinski 2018 (arXiv 1804.08838); Aghajanyan, Zettlemoyer & Gupta 2021 (arXiv 2012.13255),

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from simulator.models.dense import Dense
+from simulator.models.layers import Dense
 from simulator.models.precision import Precision
-from simulator.models.recurrence import in_sight, linear_recurrence
+from simulator.models.scans import in_sight, linear_recurrence
 from simulator.models.sequence import Mixer, SequenceModel
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from simulator.models.dense import Dense, started, under
+from simulator.models.layers import Dense, started, under
 from simulator.models.precision import Precision
-from simulator.models.recurrence import in_sight, prefixes
+from simulator.models.scans import in_sight, prefixes
 from simulator.models.sequence import Mixer, SequenceModel
 
 _NOTHING = -1e30

@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from simulator.models.base import Model, n_outputs
-from simulator.models.dense import Dense, FeedForward, RMSNorm, initialised, uniform
+from simulator.models.layers import Dense, FeedForward, RMSNorm, initialised, uniform
 from simulator.models.precision import Precision
 from simulator.tasks.base import ContextLength, Examples, Key, Task
 from theory.checks import check_integer, set_fields

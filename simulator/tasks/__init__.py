@@ -2,7 +2,6 @@
 
 from simulator.tasks.associative_recall import AssociativeRecall
 from simulator.tasks.base import ClassificationTask, Examples, RegressionTask, Task
-from simulator.tasks.every_position import EveryPosition
 from simulator.tasks.gaussian_look_back import GaussianLookBack
 from simulator.tasks.gaussian_processes import ArfimaProcess, DesignedProcess, IndependentTokens
 from simulator.tasks.gaussian_task import GaussianTask
@@ -10,11 +9,9 @@ from simulator.tasks.graph_walk import GraphWalk
 from simulator.tasks.hidden_markov import HiddenMarkov
 from simulator.tasks.hierarchical_gaussian import HierarchicalGaussian
 from simulator.tasks.in_context_regression import InContextRegression
-from simulator.tasks.irrelevant_tokens import IrrelevantTokens
 from simulator.tasks.lag_copy import LagCopy
 from simulator.tasks.manifold_teacher import ManifoldTeacher
 from simulator.tasks.markov_chain import MarkovChain
-from simulator.tasks.mixture import Mixture
 from simulator.tasks.parity import MultitaskParity
 from simulator.tasks.random_hierarchy import RandomHierarchy
 from simulator.tasks.renewal import Renewal
@@ -22,6 +19,9 @@ from simulator.tasks.retrieval import Retrieval
 from simulator.tasks.santa_fe import SantaFe
 from simulator.tasks.sparse_parity import SparseParity
 from simulator.tasks.variable_tracking import VariableTracking
+from simulator.tasks.wrappers.every_position import EveryPosition
+from simulator.tasks.wrappers.irrelevant_tokens import IrrelevantTokens
+from simulator.tasks.wrappers.mixture import Mixture
 from simulator.tasks.zipf_quanta import ZipfQuanta
 
 EXAMPLES: tuple[Task, ...] = (

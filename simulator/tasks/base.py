@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from simulator.tasks.threefry import Key, fold_in
+from simulator.random.threefry import Key, fold_in
 from theory.checks import check_integer
 from theory.types import Integer
 

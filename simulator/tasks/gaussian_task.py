@@ -10,8 +10,8 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
+from simulator.random.threefry import random_normals
 from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, in_whole_vectors, sample_keys
-from simulator.tasks.threefry import random_normals
 from theory.types import Integer
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int
 
+from simulator.random.draws import choose, thresholds, uniform_below
+from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
 from simulator.tasks.markov_chain import affine_dimension, entropy
-from simulator.tasks.randomness import choose, thresholds, uniform_below
-from simulator.tasks.threefry import random_words
 from theory.checks import check_integer, check_sequence, set_fields
 from theory.types import Integer
 

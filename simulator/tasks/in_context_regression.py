@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from simulator.random.threefry import random_normals
 from simulator.tasks.base import ContextLength, Examples, Index, Key, RegressionTask, in_whole_vectors, sample_keys
-from simulator.tasks.threefry import random_normals
 from theory.checks import check_integer, check_positive, set_fields
+from theory.learning_curves.wishart import expected_resolvent_trace, marchenko_pastur_resolvent_trace
 from theory.types import Integer
-from theory.wishart import expected_resolvent_trace, marchenko_pastur_resolvent_trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,8 @@ class InContextRegression(RegressionTask):
 
         P_l: m_l = x*^T (X^T X + s2 I)^-1 X^T y,          R(l) = s2 + E tr (X^T X / s2 + I)^-1,   R(0) = R(1) = p + s2.
 
-    The expectation is exact at finite size, over the eigenvalues of a real Wishart matrix: :mod:`theory.wishart`. At
+    The expectation is exact at finite size, over the eigenvalues of a real Wishart matrix:
+    :mod:`theory.learning_curves.wishart`. At
     large l, R(l) - s2 ~ p s2 / l.
 
     Worked example, p = 1, L = 3, tokens (oldest first) (x_1, y_1), (x_2, y_2), (x*, 0)::

@@ -12,9 +12,9 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Float
 
+from simulator.random.draws import choose, thresholds
+from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
-from simulator.tasks.randomness import choose, thresholds
-from simulator.tasks.threefry import random_words
 from theory.checks import check_integer, check_non_negative, check_positive, check_sequence, set_fields
 from theory.types import Integer, Scalar
 

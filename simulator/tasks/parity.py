@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from simulator.random.draws import choose, thresholds
+from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
-from simulator.tasks.randomness import choose, thresholds
-from simulator.tasks.threefry import random_words
 from theory.types import Integer
 
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from simulator.random.draws import uniform_below
+from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
 from simulator.tasks.markov_chain import affine_dimension, conditional_entropy
-from simulator.tasks.randomness import uniform_below
-from simulator.tasks.threefry import random_words
 from theory.checks import check_integer, set_fields
 from theory.types import Integer
 

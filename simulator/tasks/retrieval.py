@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from simulator.random.draws import choose, thresholds, uniform_below
+from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
-from simulator.tasks.randomness import choose, thresholds, uniform_below
-from simulator.tasks.threefry import random_words
 from theory.checks import check_choice, check_integer, check_positive, set_fields
 from theory.types import Integer
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from simulator.random.draws import permutation, uniform_below
+from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
-from simulator.tasks.randomness import permutation, uniform_below
-from simulator.tasks.threefry import random_words
 from theory.checks import check_integer, set_fields
 from theory.types import Integer
 

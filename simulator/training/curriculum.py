@@ -11,9 +11,9 @@ from jaxtyping import Array, Float, Int
 from simulator.models.attention import Transformer
 from simulator.models.base import Model
 from simulator.models.positions import Positions
+from simulator.random.draws import choose, thresholds, uniform_below
+from simulator.random.threefry import random_words
 from simulator.tasks.base import ContextLength, Key
-from simulator.tasks.randomness import choose, thresholds, uniform_below
-from simulator.tasks.threefry import random_words
 from theory.checks import check_integer, check_non_negative, check_positive, check_sequence, set_fields
 
 

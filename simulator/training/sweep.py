@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from simulator.execution.stopping import stop_if_asked
 from simulator.learners.base import FittedRun, Run
+from simulator.machine.stopping import stop_if_asked
 from simulator.tasks.base import Task
-from simulator.training.run import RunInputs, RunState, advance, start
+from simulator.training.step import RunInputs, RunState, advance, start
 
 if TYPE_CHECKING:
     from simulator.learners.gradient_descent import GradientDescent

@@ -30,7 +30,7 @@ import xarray as xr
 from simulator import Study, load_results, run
 from simulator.learners import GradientDescent
 from simulator.models import MLP
-from simulator.store import CorruptFileWarning
+from simulator.studies.store import CorruptFileWarning
 from simulator.tasks import SparseParity
 
 STUDY = Study(

@@ -12,8 +12,8 @@ import importlib.util
 import os
 import sys
 
-from simulator.execution.workers import available_cores
 from simulator.learners import GradientDescent, Run
+from simulator.machine.workers import available_cores
 from simulator.models import GRU, LSTM, RWKV4, LinearAttention, Mamba, MinGRU, RetNet, SequenceModel, Transformer
 from simulator.tasks import Retrieval
 from tests.benchmarks.children import run_pinned

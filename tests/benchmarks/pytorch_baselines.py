@@ -35,7 +35,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from simulator.learners import GradientDescent
 from simulator.models import MLP
-from simulator.seeds import Stream, stream_key
+from simulator.random.streams import Stream, stream_key
 from simulator.tasks import SparseParity
 
 Contender: TypeAlias = Literal["published", "tuned-float32", "tuned-bfloat16"]

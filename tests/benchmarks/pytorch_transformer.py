@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, scaled_dot_product_attention
 
 from simulator.models import Transformer
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
 from tests.benchmarks.models import LENGTH, TASK
 from tests.benchmarks.pytorch_baselines import keep_freed_memory
 

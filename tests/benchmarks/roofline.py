@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from paper_reproduction.parity_mlp import study
-from simulator.execution.workers import available_cores
 from simulator.learners import GradientDescent, Run
+from simulator.machine.workers import available_cores
 from simulator.tasks import Task
 from simulator.training import sweep as engine
 

@@ -19,8 +19,8 @@ import numpy as np
 import scipy.linalg
 
 from paper_reproduction.parity_mlp import study
-from simulator.execution.workers import available_cores
 from simulator.learners import LeastSquares, Run
+from simulator.machine.workers import available_cores
 from simulator.models import MLP
 from simulator.tasks import GaussianLookBack, SparseParity
 from tests.benchmarks.roofline import step_times

@@ -17,9 +17,9 @@ import statistics
 import time
 
 from simulator import Study
-from simulator.execution.workers import available_cores
 from simulator.learners import Run
-from simulator.running import make_runs
+from simulator.machine.workers import available_cores
+from simulator.studies.run import make_runs
 from tests.benchmarks.children import median_and_range, run_pinned
 from tests.benchmarks.roofline import matmul_peak, network_operations, step_times
 

@@ -13,7 +13,7 @@ from paper_reproduction.log_odds import divergences, losses, transformer_log_odd
 from paper_reproduction.transformer_v4 import divergence
 from simulator.learners import NetworkPredictor
 from simulator.models import ALiBi, LearnedPositions, RelativeRoPE, RoPE, Transformer, TwoBranchMLP
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
 from simulator.tasks import Examples, SparseParity
 
 TASK = SparseParity(((2, 1), (4, 1), (5, 3), (9, 2)), 6, (4.0, 3.0, 2.0, 1.0))

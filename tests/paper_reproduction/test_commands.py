@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from paper_reproduction import __main__ as reproductions
-from paper_reproduction import cli, reproduce
+from paper_reproduction import command_line, reproduce
 from paper_reproduction.__main__ import STUDIES
 from paper_reproduction.gallery import LONG
 from simulator import Stopped, Study, load_results
@@ -90,7 +90,7 @@ def test_the_paper_s_grid_is_the_published_one():
 
 def test_plan_run_compare_and_figure_work_on_a_study_file(smoke, tmp_path):
     source = smoke[0] / "results" / "smoke" / "look_back"
-    cli = "paper_reproduction.cli"
+    cli = "paper_reproduction.command_line"
     planned = call(cli, "plan", source / "study.json", "--store", source / "runs", cwd=tmp_path)
     assert "0 to do" in planned.stdout
     call(cli, "run", source / "study.json", "--store", source / "runs", "--out", "table.nc", cwd=tmp_path)
@@ -109,8 +109,8 @@ def test_a_study_can_be_named_by_module(tmp_path):
         "from simulator.tasks import GaussianLookBack\n"
         "study = Study(GaussianLookBack.arfima(0.3, 8), LeastSquares(), (1, 2), (20, 40), seeds=2, test_size=64)\n"
     )
-    assert "8 to do" in call("paper_reproduction.cli", "plan", "mine:study", cwd=tmp_path).stdout
-    call("paper_reproduction.cli", "run", "mine:study", cwd=tmp_path)
+    assert "8 to do" in call("paper_reproduction.command_line", "plan", "mine:study", cwd=tmp_path).stdout
+    call("paper_reproduction.command_line", "run", "mine:study", cwd=tmp_path)
     assert np.isfinite(load_results(tmp_path / "results.nc")["loss"]).all()
     assert len(list((tmp_path / "runs").glob("??/*.json"))) == 8
 
@@ -121,14 +121,17 @@ def test_compare_and_figure_take_losses_from_a_csv_file(tmp_path, capsys):
     rows = [(l, D, 2 + 3 / l**0.5 + 0.4 * l / D + 1 / D) for l in lengths for D in sizes]
     pd.DataFrame(rows, columns=["context_length", "dataset_size", "loss"]).to_csv(tmp_path / "a.csv", index=False)
     with pytest.warns(UserWarning, match="below the Bayes risk"):
-        assert cli.main(["compare", str(tmp_path / "a.csv"), "--laws", "power"]) == 0
+        assert command_line.main(["compare", str(tmp_path / "a.csv"), "--laws", "power"]) == 0
     shown = capsys.readouterr().out
     assert "bayes_risk: estimated: C0 + C/l^gamma" in shown
     assert "intrinsic_dimension: assumed: dim(l) = l" in shown
     with pytest.warns(UserWarning, match="below the Bayes risk"):
-        assert cli.main(["figure", str(tmp_path / "a.csv"), "--laws", "power", "--out", str(tmp_path / "drawn")]) == 0
+        assert (
+            command_line.main(["figure", str(tmp_path / "a.csv"), "--laws", "power", "--out", str(tmp_path / "drawn")])
+            == 0
+        )
     assert len(list((tmp_path / "drawn").iterdir())) == 6
-    assert cli.main(["compare", str(tmp_path / "b.csv")]) == 1
+    assert command_line.main(["compare", str(tmp_path / "b.csv")]) == 1
     assert capsys.readouterr().err.startswith("error: there is no file")
 
 
@@ -148,7 +151,7 @@ def test_compare_and_figure_take_losses_from_a_csv_file(tmp_path, capsys):
 def test_what_cannot_be_done_is_one_line_with_the_reason(tmp_path, arguments, message):
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "task.json").write_text(json.dumps({"type": "LeastSquares"}))
-    done = call("paper_reproduction.cli", *arguments, cwd=tmp_path, check=False)
+    done = call("paper_reproduction.command_line", *arguments, cwd=tmp_path, check=False)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -166,7 +169,7 @@ def test_what_cannot_be_done_is_one_line_with_the_reason(tmp_path, arguments, me
 )
 def test_what_a_run_cannot_have_is_one_line_with_the_reason(smoke, tmp_path, capsys, arguments, message):
     study = smoke[0] / "results" / "smoke" / "look_back" / "study.json"
-    assert cli.main(["run", str(study), "--store", str(tmp_path / "runs"), *arguments]) == 1
+    assert command_line.main(["run", str(study), "--store", str(tmp_path / "runs"), *arguments]) == 1
     assert capsys.readouterr().err.startswith(message)
     assert not (tmp_path / "runs").exists()
 
@@ -177,21 +180,24 @@ def test_the_number_of_workers_changes_no_number(smoke, tmp_path):
     for words in ([], ["--workers", "1", "--platform", "cpu"], ["--workers", "2"]):
         name = "_".join(["table", *words])
         store = str(tmp_path / name)
-        assert cli.main(["run", str(source / "study.json"), "--store", store, "--out", f"{store}.nc", *words]) == 0
+        assert (
+            command_line.main(["run", str(source / "study.json"), "--store", store, "--out", f"{store}.nc", *words])
+            == 0
+        )
         assert load_results(tmp_path / f"{name}.nc").identical(load_results(source / "results.nc"))
 
 
-@pytest.mark.parametrize("main", [cli.main, reproductions.main])
+@pytest.mark.parametrize("main", [command_line.main, reproductions.main])
 def test_being_asked_to_stop_is_said_and_is_no_failure(smoke, tmp_path, monkeypatch, capsys, main):
     """A scheduler that stops a process would take another status for a crash."""
 
     def stopped(*arguments, **options):
         raise Stopped
 
-    monkeypatch.setattr(cli, "run", stopped)
+    monkeypatch.setattr(command_line, "run", stopped)
     monkeypatch.setattr(reproduce, "run", stopped)
     study = str(smoke[0] / "results" / "smoke" / "look_back" / "study.json")
-    words = ["run", study] if main is cli.main else ["look_back", "--scale", "smoke", "--out", str(tmp_path)]
+    words = ["run", study] if main is command_line.main else ["look_back", "--scale", "smoke", "--out", str(tmp_path)]
     assert main(words) == 0
     assert "stopped; finished runs are kept, the same command continues" in capsys.readouterr().err
 
@@ -203,12 +209,12 @@ def test_an_unknown_reproduction_is_refused_with_the_known_ones(tmp_path):
 
 
 def test_a_task_is_shown_by_name_and_by_file(tmp_path):
-    done = call("paper_reproduction.cli", "task", "Retrieval", "--seed", "1", cwd=tmp_path)
+    done = call("paper_reproduction.command_line", "task", "Retrieval", "--seed", "1", cwd=tmp_path)
     assert "Bayes prediction" in done.stdout
     assert (tmp_path / "figures_out" / "task_Retrieval.png").stat().st_size > 10_000
     assert len(pd.read_csv(tmp_path / "figures_out" / "task_Retrieval.csv")) > 5
     (tmp_path / "own.json").write_text(done.stdout.splitlines()[0])
-    again = call("paper_reproduction.cli", "task", "own.json", "--seed", "1", "--out", "other", cwd=tmp_path)
+    again = call("paper_reproduction.command_line", "task", "own.json", "--seed", "1", "--out", "other", cwd=tmp_path)
     assert again.stdout.splitlines()[:-3] == done.stdout.splitlines()[:-3]
     assert (tmp_path / "other" / "task_Retrieval.pdf").is_file()
 
@@ -222,7 +228,7 @@ def test_a_task_is_shown_by_name_and_by_file(tmp_path):
     ],
 )
 def test_what_is_no_task_is_refused_with_the_names_there_are(name, message, tmp_path):
-    done = call("paper_reproduction.cli", "task", name, cwd=tmp_path, check=False)
+    done = call("paper_reproduction.command_line", "task", name, cwd=tmp_path, check=False)
     assert done.returncode == 1
     assert re.search(message, done.stderr)
     assert "Traceback" not in done.stderr

@@ -14,11 +14,11 @@ from simulator import Study, run
 from simulator.learners import GradientDescent, Ramp, RandomContext, ShortContext, Stage
 from simulator.learners.base import Run
 from simulator.models import MLP, LearnedPositions, PositionInterpolation, RoPE, Transformer
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
+from simulator.random.threefry import fold_in
 from simulator.specification import canonical_json, from_json
 from simulator.tasks import LagCopy
-from simulator.tasks.threefry import fold_in
-from simulator.training.run import RunInputs, batch_gradient, batch_indices
+from simulator.training.step import RunInputs, batch_gradient, batch_indices
 
 TASK = LagCopy(3, 0.8, 0.3, 8)
 SMALL = Transformer(depth=1, width=4, heads=1)

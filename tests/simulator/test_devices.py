@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 from simulator import PlatformError, Study, load_results, run
-from simulator.execution.platform import check_platform
 from simulator.learners import GradientDescent
+from simulator.machine.platform import check_platform
 from simulator.models import MLP
 from simulator.tasks import SparseParity
 
@@ -63,7 +63,7 @@ def test_the_platform_that_is_there_is_accepted_and_an_unknown_one_refused():
 
 def test_jax_that_cannot_start_is_one_clear_error():
     """JAX_PLATFORMS may name a platform that is not there: JAX then refuses to start at all."""
-    code = "from simulator.execution.platform import check_platform; check_platform('tpu')"
+    code = "from simulator.machine.platform import check_platform; check_platform('tpu')"
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "JAX_PLATFORMS": "tpu"}, capture_output=True, text=True
     )

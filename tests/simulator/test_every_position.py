@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from simulator import Study, run
-from simulator.evaluation import evaluate
 from simulator.inference import CacheCompression, evaluate_compressed
 from simulator.learners import GradientDescent, LeastSquares
+from simulator.learners.evaluation import evaluate
 from simulator.models import GRU, MLP, Transformer
 from simulator.specification import canonical_json, from_json
 from simulator.tasks import (
@@ -24,7 +24,7 @@ from simulator.tasks import (
     Mixture,
 )
 from simulator.tasks.base import Examples
-from simulator.worked_example import worked_example
+from simulator.tasks.worked_example import worked_example
 
 BARE = [task for task in EXAMPLES if task.is_stationary_text]
 each_text = pytest.mark.parametrize("bare", BARE, ids=lambda task: canonical_json(task)[:60])

@@ -12,7 +12,7 @@ from simulator.learners import network_predictor
 from simulator.measurement import LinearRank, extract_features, feature_layers, features
 from simulator.models import Transformer, TwoBranchMLP
 from simulator.models.base import as_prediction
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
 from simulator.tasks import SparseParity
 
 BRANCHES, TRANSFORMER = TwoBranchMLP(16, 6, 16), Transformer(depth=1, width=16, heads=2)

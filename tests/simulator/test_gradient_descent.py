@@ -14,7 +14,7 @@ from simulator.learners import GradientDescent, Run
 from simulator.models import MLP
 from simulator.tasks import Examples, SparseParity
 from simulator.training import sweep as engine
-from simulator.training.run import RunInputs, batch_indices
+from simulator.training.step import RunInputs, batch_indices
 
 TASK = SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10)
 LEARNER = GradientDescent(model=MLP(hidden_sizes=(16, 16)), steps=300, batch_size=32, validation_size=256)

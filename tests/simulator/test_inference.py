@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simulator.evaluation import evaluate
 from simulator.inference import (
     CacheCompression,
     evaluate_compressed,
@@ -16,6 +15,7 @@ from simulator.inference import (
 )
 from simulator.inference.cache_compression import _CompressedPredictor, compress
 from simulator.learners import GradientDescent, network_predictor
+from simulator.learners.evaluation import evaluate
 from simulator.measurement import attention_heads, echo_and_induction_scores, retrieval_heads
 from simulator.models import MLP, ALiBi, NoPositions, Transformer
 from simulator.models.attention import Cache

@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
-from simulator.evaluation import evaluate
 from simulator.learners import GradientDescent, LeastSquares, Run
+from simulator.learners.evaluation import evaluate
 from simulator.models import MLP, Transformer
 from simulator.tasks import (
     EXAMPLES,

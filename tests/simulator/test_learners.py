@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 
-from simulator.evaluation import evaluate
 from simulator.learners import (
     EXAMPLES,
     ContextTable,
@@ -18,6 +17,7 @@ from simulator.learners import (
     Ridge,
     Run,
 )
+from simulator.learners.evaluation import evaluate
 from simulator.models import MLP
 from simulator.specification import canonical_json, from_json
 from simulator.tasks import GaussianLookBack, ManifoldTeacher, MarkovChain, SparseParity, ZipfQuanta

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from simulator import Study, run
 from simulator.learners import LeastSquares, Run
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
 from simulator.tasks import Examples, GaussianLookBack, InContextRegression, IrrelevantTokens
 from simulator.tasks.base import Task
 from theory.gaussian_process import power_law_risk

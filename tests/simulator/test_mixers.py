@@ -21,7 +21,7 @@ from simulator.models import (
     Transformer,
     YaRN,
 )
-from simulator.models.dense import initialised
+from simulator.models.layers import initialised
 
 T, E = 7, 16
 

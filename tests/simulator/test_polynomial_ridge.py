@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from simulator.evaluation import evaluate
 from simulator.learners import PolynomialRidge, Run
 from simulator.learners.closed_form import training_samples
+from simulator.learners.evaluation import evaluate
 from simulator.tasks import GaussianLookBack, MarkovChain, SparseParity
 from theory.learning_curves import parity_ridge_risk
 

@@ -11,10 +11,10 @@ from jax.flatten_util import ravel_pytree
 
 from simulator.learners import GradientDescent
 from simulator.models import MLP, RandomSubspace
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
 from simulator.tasks import EXAMPLES as TASKS
 from simulator.tasks import GaussianLookBack
-from theory.random_subspace import remaining_loss, remaining_loss_within
+from theory.learning_curves.random_subspace import remaining_loss, remaining_loss_within
 
 SERIES = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 24)
 LINEAR = MLP(hidden_sizes=())

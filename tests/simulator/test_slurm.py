@@ -13,11 +13,11 @@ import types
 import pytest
 import xarray as xr
 
-from paper_reproduction import cli
+from paper_reproduction import command_line
 from simulator import SlurmError, Study, load_results, run, run_on_slurm
-from simulator.execution import slurm
-from simulator.execution.workers import surroundings
 from simulator.learners import LeastSquares
+from simulator.machine.workers import surroundings
+from simulator.studies import slurm
 from simulator.tasks import GaussianLookBack
 from tests.slurm_cluster import SlurmCluster
 
@@ -165,10 +165,10 @@ def test_the_command_line_runs_a_study_on_slurm_with_several_workers_in_an_eleme
     study, store, out = tmp_path / "study.json", tmp_path / "runs", tmp_path / "table.nc"
     study.write_text(QUICK.to_json())
     words = ["run", str(study), "--store", str(store), "--out", str(out), "--slurm", "--shards", "1", "--minutes", "5"]
-    assert cli.main([*words, "--sbatch", "partition=nowhere"]) == 1
+    assert command_line.main([*words, "--sbatch", "partition=nowhere"]) == 1
     refused = capsys.readouterr().err
     assert "error: Slurm does not take the job: sbatch: error: invalid partition specified: nowhere" in refused
-    assert cli.main([*words, "--sbatch", "partition=urgent", "contiguous", "--workers", "2"]) == 0
+    assert command_line.main([*words, "--sbatch", "partition=urgent", "contiguous", "--workers", "2"]) == 0
     xr.testing.assert_identical(load_results(out), run(QUICK, progress=False))
     assert "24/24" in capsys.readouterr().err
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.specification import digest
-from simulator.store import FORMAT, CorruptFileWarning, Store, StoreError
+from simulator.studies.store import FORMAT, CorruptFileWarning, Store, StoreError
 
 SPEC = '{"what":"a run"}'
 NAME = digest(SPEC)

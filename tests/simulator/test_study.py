@@ -13,10 +13,10 @@ import pytest
 import xarray as xr
 
 from simulator import StoreError, Study, load_results, plan, run, save_results
-from simulator.evaluation import evaluate
 from simulator.learners import GradientDescent, LeastSquares
+from simulator.learners.evaluation import evaluate
 from simulator.models import MLP
-from simulator.store import CorruptFileWarning
+from simulator.studies.store import CorruptFileWarning
 from simulator.tasks import GaussianLookBack, SparseParity
 from theory import compare, optimal_context_length
 from theory.laws import EXAMPLES

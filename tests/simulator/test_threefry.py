@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simulator.tasks.threefry import fold_in, random_normals, random_words
+from simulator.random.threefry import fold_in, random_normals, random_words
 
 each_kind_of_key = pytest.mark.parametrize("make", [jax.random.key, jax.random.PRNGKey])
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
 from simulator.tasks import EXAMPLES, GaussianLookBack, LagCopy, SantaFe, SparseParity
-from simulator.worked_example import shown_lengths, truth_of_task, worked_example
+from simulator.tasks.worked_example import shown_lengths, truth_of_task, worked_example
 
 
 @pytest.mark.parametrize("task", {type(t): t for t in EXAMPLES}.values(), ids=lambda task: type(task).__name__)

@@ -14,10 +14,10 @@ import pytest
 import xarray as xr
 
 from simulator import Study, WorkerError, run
-from simulator.execution import workers
-from simulator.execution.stopping import asked_to_stop, stopping_in_order
-from simulator.execution.workers import available_cores
 from simulator.learners import GradientDescent, LeastSquares
+from simulator.machine import workers
+from simulator.machine.stopping import asked_to_stop, stopping_in_order
+from simulator.machine.workers import available_cores
 from simulator.models import MLP
 from simulator.tasks import GaussianLookBack, SparseParity
 

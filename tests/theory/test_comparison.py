@@ -5,10 +5,10 @@ import pytest
 
 from tests.tables import SIZES, table_of_law
 from theory import best_laws, compare, comparison_as_text
-from theory.fitting import fit
 from theory.laws import EXAMPLES, IntrinsicDimensionLaw, PowerLaw, SaturatingLaw, TableLaw
-from theory.loss_table import LossTableError
-from theory.verdict import STAYS
+from theory.measured.fitting import fit
+from theory.measured.loss_table import LossTableError
+from theory.measured.verdict import STAYS
 
 GENERATING = SaturatingLaw(20.0, 1.0, 1.5)
 TABLE = table_of_law(GENERATING, noise=0.02)

@@ -7,9 +7,9 @@ from scipy.stats import t as student_t
 
 from tests.tables import LENGTHS, SIZES, table, table_of_law, truth
 from theory import fit, profile_interval
-from theory.fitting import fit_gap
-from theory.intervals import jackknife_interval
 from theory.laws import PowerLaw, SaturatingLaw
+from theory.measured.fitting import fit_gap
+from theory.measured.intervals import jackknife_interval
 
 N_STUDIES, N_SEEDS = 200, 4
 

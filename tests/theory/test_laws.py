@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import theory.laws
 from tests.tables import table_of_law, truth
-from theory.fitting import fit
 from theory.laws import EXAMPLES, ChinchillaContextLaw, IntrinsicDimensionLaw, PowerLaw, SaturatingLaw, Truth
+from theory.measured.fitting import fit
 
 each_law = pytest.mark.parametrize("law", EXAMPLES, ids=lambda law: law.name)
 TABLE = pathlib.Path(theory.laws.__file__).parent / "README.md"
@@ -188,7 +188,7 @@ def test_the_weight_lets_cells_near_the_optimum_decide(monkeypatch):
         return abs(np.log(fit(law, changed).law.scale / law.scale))
 
     weighted = move()
-    monkeypatch.setattr("theory.residual.NEAR_OPTIMUM", 1e9)
+    monkeypatch.setattr("theory.measured.residual.NEAR_OPTIMUM", 1e9)
     assert weighted > 2 * move()
 
 

@@ -44,7 +44,7 @@ from theory.learning_curves import (
     parity_posterior_risk,
     table_risk,
 )
-from theory.wishart import expected_resolvent_trace
+from theory.learning_curves.wishart import expected_resolvent_trace
 
 
 def power_truth(last=400, C0=1.0, C=2.0, gamma=0.8):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from theory.random_subspace import (
+from theory.learning_curves.random_subspace import (
     remaining_loss,
     remaining_loss_of_spectrum,
     remaining_loss_within,

@@ -13,7 +13,7 @@ from theory.learning_curves import (
     minimum_norm_risk,
     ridge_risk,
 )
-from theory.wishart import expected_linear_statistic
+from theory.learning_curves.wishart import expected_linear_statistic
 
 penalties = st.floats(1e-3, 10)
 sizes = st.sampled_from([1, 5, 20, 21, 400])

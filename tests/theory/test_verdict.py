@@ -6,7 +6,7 @@ import pytest
 from tests.tables import LENGTHS, SIZES, table, table_of_law, truth
 from theory import compare, comparison_as_text, verdict
 from theory.laws import EXAMPLES, IntrinsicDimensionLaw, OffsetDimensionLaw, PowerLaw, SaturatingLaw
-from theory.verdict import STAYS
+from theory.measured.verdict import STAYS
 
 LAW = PowerLaw(2.0, 1.0, 0.8)
 NOISY = table_of_law(LAW, noise=0.1)
@@ -35,7 +35,8 @@ def test_the_generating_law_scores_highest_on_its_own_noisy_table(law):
 
 
 def test_scores_are_those_of_the_residuals_of_held_out_cells():
-    """Written out cell by cell, from the residual's definition in theory/fitting.py, for a law that is not fitted
+    """Written out cell by cell, from the residual's definition in
+    theory/measured/fitting.py, for a law that is not fitted
     and passes the ceiling R(0) - R(l) in some cells."""
     law = Off(20.0, 1.0, 0.75)
     scores = compare(NOISY, [law], n_bootstrap=0).isel(law=0)

@@ -9,7 +9,11 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory.wishart import expected_linear_statistic, expected_resolvent_trace, marchenko_pastur_resolvent_trace
+from theory.learning_curves.wishart import (
+    expected_linear_statistic,
+    expected_resolvent_trace,
+    marchenko_pastur_resolvent_trace,
+)
 
 sizes, ridges = st.integers(1, 40), st.floats(1e-4, 100)
 

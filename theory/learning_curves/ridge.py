@@ -12,8 +12,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
+from theory.learning_curves.wishart import unresolved_share
 from theory.types import Array, Scalar
-from theory.wishart import unresolved_share
 
 
 @dataclasses.dataclass(frozen=True)

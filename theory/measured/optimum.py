@@ -8,8 +8,8 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from theory.checks import check_integer
-from theory.intervals import check_level
-from theory.loss_table import check_loss_table, seed_losses
+from theory.measured.intervals import check_level
+from theory.measured.loss_table import check_loss_table, seed_losses
 from theory.types import Array
 
 

@@ -8,12 +8,12 @@ import time
 
 import numpy as np
 
-from simulator.evaluation import evaluate
 from simulator.learners.base import Cost, Run
-from simulator.running import finished_runs
+from simulator.learners.evaluation import evaluate
 from simulator.specification import canonical_json
-from simulator.store import Store
-from simulator.study import Study, check_study
+from simulator.studies.run import finished_runs
+from simulator.studies.store import Store
+from simulator.studies.study import Study, check_study
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,13 +20,13 @@ from typing import Any, get_args
 import xarray as xr
 from tqdm.auto import tqdm
 
-from simulator.execution.platform import Platform, check_platform, on_cpu
-from simulator.execution.workers import Surroundings, adopt, check_importable, surroundings
 from simulator.learners.base import Run
-from simulator.running import finished_runs, make_runs, open_store, run
+from simulator.machine.platform import Platform, check_platform, on_cpu
+from simulator.machine.workers import Surroundings, adopt, check_importable, surroundings
 from simulator.specification import digest
-from simulator.store import Store
-from simulator.study import Study, check_study
+from simulator.studies.run import finished_runs, make_runs, open_store, run
+from simulator.studies.store import Store
+from simulator.studies.study import Study, check_study
 from theory.checks import check_choice, check_integer, check_positive
 
 _ENDED = {
@@ -109,7 +109,7 @@ def run_on_slurm(
 ) -> xr.Dataset:
     """Make every run of a study that is not in the store yet as jobs on Slurm, wait, and return the table of all.
 
-    The table is that of :func:`simulator.running.run`, to the bit. Killing this process does not end the jobs: call
+    The table is that of :func:`simulator.studies.run.run`, to the bit. Killing this process does not end the jobs: call
     again, on any machine of the cluster, and it waits for those in the queue and goes on. The jobs get the environment
     and the working directory of this process.
 
@@ -128,7 +128,7 @@ def run_on_slurm(
         progress: show a bar with the runs finished and the jobs' states.
 
     Returns:
-        A Dataset over (context_length, dataset_size, seed); see :func:`simulator.results.as_table`.
+        A Dataset over (context_length, dataset_size, seed); see :func:`simulator.studies.results.as_table`.
 
     Raises:
         SlurmError: submitit is not installed, Slurm refuses, the job was cancelled, or nothing was finished in so many

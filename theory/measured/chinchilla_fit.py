@@ -10,7 +10,7 @@ from scipy.optimize import least_squares, minimize
 from scipy.special import huber
 
 from theory.laws.chinchilla import ChinchillaLaw, check_sizes
-from theory.loss_table import LossTableError
+from theory.measured.loss_table import LossTableError
 from theory.types import Array
 
 HUBER_DELTA = 1e-3

@@ -12,8 +12,8 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
-from theory.bayes_risk import BayesRiskEstimate, estimate_bayes_risk
-from theory.loss_table import AXES, LossTableError
+from theory.measured.bayes_risk import BayesRiskEstimate, estimate_bayes_risk
+from theory.measured.loss_table import AXES, LossTableError
 from theory.types import Array
 
 _NEEDED = ("context_length", "dataset_size", "loss")

@@ -5,10 +5,10 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
-from theory.intervals import interval_around, jackknife
 from theory.laws.base import Truth
-from theory.loss_table import LossTableError, check_gaps, check_loss_table, seed_losses, truth_of
-from theory.residual import cell_weights
+from theory.measured.intervals import interval_around, jackknife
+from theory.measured.loss_table import LossTableError, check_gaps, check_loss_table, seed_losses, truth_of
+from theory.measured.residual import cell_weights
 from theory.types import Array, Scalar
 
 _POINTS = 1024
@@ -23,7 +23,8 @@ def surface_optimum(results: xr.Dataset, *, level: Scalar = 0.9) -> xr.Dataset:
         ln G = c0 + c1 x + c2 x^2 + c3 y + c4 x y + c5 y^2,      x = ln l, y = ln D,
 
     by linear least squares over all cells, those near a minimum counting most (the weight of
-    :mod:`theory.fitting`). It supposes no theory: every law is smooth in x and y and close to this over a decade or
+    :mod:`theory.measured.fitting`). It supposes no theory: every law is smooth in x and y
+    and close to this over a decade or
     two. Unlike the argmin over a grid it moves with every loss, so the jackknife over seeds gives it an interval that
     covers: at level 0.9, l* of least squares in 88 to 89 % of 200 studies with four seeds, in 89 to 90 % with eight
     (two repetitions each of the studies in ``tests/theory/test_surface.py``).

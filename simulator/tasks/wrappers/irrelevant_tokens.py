@@ -12,9 +12,9 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Array, Bool, Float
 
+from simulator.random.draws import permutation, uniform_below
+from simulator.random.threefry import random_normals, random_words
 from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, in_whole_vectors, other_stream, sample_keys
-from simulator.tasks.randomness import permutation, uniform_below
-from simulator.tasks.threefry import random_normals, random_words
 from simulator.tasks.tokens import take_tokens, where_tokens
 from theory.checks import check_choice, check_integer, check_number, set_fields
 from theory.types import Integer

@@ -9,8 +9,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from simulator.models.precision import Precision, linear
+from simulator.random.threefry import random_uniforms
 from simulator.tasks.base import Key
-from simulator.tasks.threefry import random_uniforms
 
 _Module = TypeVar("_Module", bound=nnx.Module)
 

@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 import jax
 from jaxtyping import Array, Integer
 
-from simulator.tasks.threefry import Key, fold_in
+from simulator.random.threefry import Key, fold_in
 
 Stream: TypeAlias = Literal["train", "validation", "test", "initialisation", "order", "visible"]
 _NUMBERS: dict[Stream, int] = {"train": 1, "validation": 2, "test": 3, "initialisation": 4, "order": 5, "visible": 6}

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from simulator.learners.base import Predictor
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
 from simulator.tasks.base import Examples, Key, Task
 
 

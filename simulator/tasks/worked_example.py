@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
 from simulator.specification import canonical_json
 from simulator.tasks.base import Examples, Task
 from theory.checks import check_integer

@@ -11,10 +11,10 @@ import numpy as np
 import xarray as xr
 
 from simulator.learners.base import Run
-from simulator.store import FORMAT, StoreError
+from simulator.studies.store import FORMAT, StoreError
 
 if TYPE_CHECKING:
-    from simulator.study import Study
+    from simulator.studies.study import Study
 
 _MEANINGS = {
     "loss": "expected loss: Bayes risk + approximation loss (selection='paper': minimum over validation)",

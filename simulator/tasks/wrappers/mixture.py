@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from simulator.random.draws import choose, thresholds
+from simulator.random.threefry import random_words
 from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, other_stream, sample_keys
-from simulator.tasks.randomness import choose, thresholds
-from simulator.tasks.threefry import random_words
 from theory.checks import check_positive, check_sequence, set_fields
 from theory.types import Integer
 

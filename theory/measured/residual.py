@@ -1,10 +1,10 @@
-"""The scale on which approximation losses are compared, and how much each cell counts (see theory.fitting)."""
+"""The scale on which approximation losses are compared, and how much each cell counts (see theory.measured.fitting)."""
 
 import numpy as np
 from jaxtyping import Float
 
 from theory.laws.base import Truth
-from theory.loss_table import LossTableError
+from theory.measured.loss_table import LossTableError
 from theory.types import Array
 
 NEAR_OPTIMUM = 0.1

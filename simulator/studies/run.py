@@ -13,15 +13,15 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-from simulator.evaluation import evaluate
-from simulator.execution.platform import check_platform
-from simulator.execution.stopping import stopping_in_order
-from simulator.execution.workers import check_importable, check_workers, make_with_workers
 from simulator.learners.base import FittedRun, Run
-from simulator.results import as_table
+from simulator.learners.evaluation import evaluate
+from simulator.machine.platform import check_platform
+from simulator.machine.stopping import stopping_in_order
+from simulator.machine.workers import check_importable, check_workers, make_with_workers
 from simulator.specification import digest
-from simulator.store import Store
-from simulator.study import Study, check_study
+from simulator.studies.results import as_table
+from simulator.studies.store import Store
+from simulator.studies.study import Study, check_study
 
 
 def run(
@@ -46,7 +46,7 @@ def run(
         progress: show a bar with the time left.
 
     Returns:
-        A Dataset over (context_length, dataset_size, seed); see :func:`simulator.results.as_table`.
+        A Dataset over (context_length, dataset_size, seed); see :func:`simulator.studies.results.as_table`.
 
     Raises:
         StoreError: the store is of another format, not writable, or its disk is full.

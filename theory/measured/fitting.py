@@ -33,10 +33,10 @@ from scipy.special import huber
 from scipy.stats import f as fisher
 
 from theory.checks import check_choice
-from theory.intervals import check_level, jackknife_interval
 from theory.laws.base import AnyLaw, Law, Truth
-from theory.loss_table import LossTableError, check_gaps, check_loss_table, check_unit, seed_losses, truth_of
-from theory.residual import cell_weights, root_gap
+from theory.measured.intervals import check_level, jackknife_interval
+from theory.measured.loss_table import LossTableError, check_gaps, check_loss_table, check_unit, seed_losses, truth_of
+from theory.measured.residual import cell_weights, root_gap
 from theory.types import Array, Scalar
 
 HUBER_DELTA = 0.02
@@ -58,7 +58,7 @@ class Fit:
         flat_directions: combinations of the constants (of their logarithms where they are positive) that the table
             does not fix to better than one unit (a factor e); empty if all are fixed.
         intervals: lower and upper end of each fitted constant, by the jackknife over seeds
-            (:func:`theory.intervals.jackknife_interval`); NaN with a single seed.
+            (:func:`theory.measured.intervals.jackknife_interval`); NaN with a single seed.
     """
 
     law: Law

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import least_squares
 
-from theory.loss_table import LossTableError
+from theory.measured.loss_table import LossTableError
 from theory.types import Array, Scalar
 
 _STARTS = (0.1, 0.3, 1.0, 3.0)

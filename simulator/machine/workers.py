@@ -20,8 +20,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import jax
 
-from simulator.execution.platform import on_cpu
-from simulator.execution.stopping import Stopped, asked_to_stop, stopping_in_order
+from simulator.machine.platform import on_cpu
+from simulator.machine.stopping import Stopped, asked_to_stop, stopping_in_order
 from simulator.specification import SpecificationError
 from theory.checks import check_integer
 
@@ -41,7 +41,7 @@ core, pipe = map(int, sys.argv[1:3])
 sys.path[:] = sys.argv[3:]
 if core >= 0 and hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {core})
-from simulator.execution.workers import serve
+from simulator.machine.workers import serve
 serve(pipe)
 """
 

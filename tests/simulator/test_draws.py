@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.tasks import randomness
-from simulator.tasks.randomness import choose, permutation, thresholds, uniform_below
+from simulator.random import draws
+from simulator.random.draws import choose, permutation, thresholds, uniform_below
 
 WORDS = (
     jax.random.bits(jax.random.key(0), (64,), jnp.uint32)
@@ -38,7 +38,7 @@ def test_the_impossible_is_never_chosen_and_the_certain_always():
 def test_many_outcomes_are_told_apart_as_few_are(monkeypatch):
     edges = thresholds(np.random.default_rng(0).random(60))
     few = choose(WORDS, edges)
-    monkeypatch.setattr(randomness, "_FEW", 10)
+    monkeypatch.setattr(draws, "_FEW", 10)
     np.testing.assert_array_equal(choose(WORDS, edges), few)
     own = choose(WORDS[:3], jnp.stack([jnp.asarray(edges)] * 3))
     np.testing.assert_array_equal(own, few[:3])
@@ -46,7 +46,7 @@ def test_many_outcomes_are_told_apart_as_few_are(monkeypatch):
 
 @pytest.mark.parametrize("few", [0, 256])
 def test_a_permutation_is_the_ranks_of_its_words(few, monkeypatch):
-    monkeypatch.setattr(randomness, "_FEW_RANKS", few)
+    monkeypatch.setattr(draws, "_FEW_RANKS", few)
     words = np.array(jax.random.bits(jax.random.key(1), (200, 9), jnp.uint32))
     words[0, 3:6] = words[0, 1]
     expected = np.argsort(np.argsort(words, axis=1, kind="stable"), axis=1, kind="stable")

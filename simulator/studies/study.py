@@ -9,7 +9,7 @@ import numpy as np
 
 from simulator.learners.base import MAX_DATASET_SIZE, Learner, Run
 from simulator.specification import canonical_json, from_json
-from simulator.store import FORMAT
+from simulator.studies.store import FORMAT
 from simulator.tasks.base import Task
 from theory.checks import check_integer, set_fields
 

@@ -8,14 +8,14 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from theory.checks import check_integer
-from theory.fitting import Fit, fit_gap
-from theory.intervals import check_level
 from theory.laws.base import Law, Truth
-from theory.loss_table import LossTableError, check_gaps, check_loss_table, check_unit, seed_losses, truth_of
-from theory.optimum import optimal_context_length
-from theory.residual import cell_weights, root_gap
+from theory.measured.fitting import Fit, fit_gap
+from theory.measured.intervals import check_level
+from theory.measured.loss_table import LossTableError, check_gaps, check_loss_table, check_unit, seed_losses, truth_of
+from theory.measured.optimum import optimal_context_length
+from theory.measured.residual import cell_weights, root_gap
+from theory.measured.verdict import STAYS, verdict
 from theory.types import Array
-from theory.verdict import STAYS, verdict
 
 _ROUNDING = 1e-6
 """Residual below which a law is exact: without it the likelihood of a noise-free table is unbounded."""
@@ -38,7 +38,7 @@ def compare(
     - the error ``|log2(l*_predicted / l*_measured)|``, where l* was measured (not at an edge);
     - the regret: the measured loss at the predicted length minus the smallest measured loss, never negative;
     - the error of the loss: the root mean square of r = w [sqrt(G_law / U) - sqrt(G_measured / U)], the residual of the
-      fit (:mod:`theory.fitting`), which counts cells near a minimum most;
+      fit (:mod:`theory.measured.fitting`), which counts cells near a minimum most;
     - the predictive log-likelihood: the mean over cells of ln N(r; 0, s^2 + t^2), s the standard error of the measured
       mean over seeds and t the rms residual of the fitted cells. Only this one asks a law to know how wrong it is;
     - the coverage: the share of measured l* within the law's prediction interval.
@@ -59,7 +59,7 @@ def compare(
         ``mean_regret``, ``n_scored`` (held-out sizes with a measured l*), ``loss_error``, ``log_likelihood``,
         ``coverage``, ``score`` (log-likelihood less a nat for each fitted constant, as in Akaike's criterion, so that a
         law does not lose to one that contains it), ``wins`` (share of resamples in which its score is the highest),
-        ``rms_residual`` of the fit, ``constants`` and ``flat_directions`` (:class:`theory.fitting.Fit`).
+        ``rms_residual`` of the fit, ``constants`` and ``flat_directions`` (:class:`theory.measured.fitting.Fit`).
 
     Raises:
         LossTableError: fewer than one dataset size would be left on either side, the table lacks what is needed, holds

@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from simulator.models.base import Model, Parameters
 from simulator.models.precision import Precision
-from simulator.seeds import stream_key
+from simulator.random.streams import stream_key
+from simulator.random.threefry import fold_in, random_words
 from simulator.tasks.base import ContextLength, Examples, Task
-from simulator.tasks.threefry import fold_in, random_words
 from simulator.training.curriculum import Stage, in_stage
 from simulator.training.order import shuffled
 

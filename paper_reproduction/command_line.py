@@ -17,12 +17,12 @@ import xarray as xr
 import figures
 from paper_reproduction.reproduce import REFUSALS, draw
 from simulator import Stopped, Study, load_results, plan, run, run_on_slurm, save_results
-from simulator.execution.platform import Platform, check_platform
-from simulator.execution.workers import best_workers
+from simulator.machine.platform import Platform, check_platform
+from simulator.machine.workers import best_workers
 from simulator.specification import SpecificationError, from_json
 from simulator.tasks import EXAMPLES as EXAMPLE_TASKS
 from simulator.tasks import Task
-from simulator.worked_example import truth_of_task, worked_example
+from simulator.tasks.worked_example import truth_of_task, worked_example
 from theory import compare, comparison_as_text, read_loss_table
 from theory.laws import EXAMPLES, Law
 

@@ -1,0 +1,1 @@
+"""Random numbers: the generator, draws from it, and the named streams of a run's seed."""

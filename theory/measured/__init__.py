@@ -1,0 +1,1 @@
+"""Statistics on measured tables of losses: reading, fitting, optima, comparison of laws."""
