@@ -5,29 +5,27 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from paper_reproduction import (
-    bayes_risks,
-    cache_compression,
-    data_exponents,
-    enough_data,
-    estimator_audit,
-    gallery,
-    irrelevant_context,
-    length_generalisation,
-    linear_entropy_law,
-    look_back,
-    models_compared,
-    optimal_context_laws,
-    optimisation_dimension,
-    parity_mlp,
-    retrieval_windows,
-    state_limits,
-    statistical_gap,
-    transformer_v4,
-    two_branch,
-)
-from paper_reproduction.experiment import make_experiment
-from paper_reproduction.reproduce import REFUSALS, Scale, reproduce
+from paper_reproduction.bayes_risks import make as bayes_risks
+from paper_reproduction.cache_compression import make as cache_compression
+from paper_reproduction.data_exponents import make as data_exponents
+from paper_reproduction.enough_data import make as enough_data
+from paper_reproduction.estimator_audit import make as estimator_audit
+from paper_reproduction.gallery import make as gallery
+from paper_reproduction.irrelevant_context import make as irrelevant_context
+from paper_reproduction.kept_parts import make_experiment
+from paper_reproduction.length_generalisation import make as length_generalisation
+from paper_reproduction.linear_entropy_law import make as linear_entropy_law
+from paper_reproduction.look_back import make as look_back
+from paper_reproduction.models_compared import make as models_compared
+from paper_reproduction.optimal_context_laws import make as optimal_context_laws
+from paper_reproduction.optimisation_dimension import make as optimisation_dimension
+from paper_reproduction.parity_mlp import make as parity_mlp
+from paper_reproduction.reproduction import REFUSALS, Scale, reproduce
+from paper_reproduction.retrieval_windows import make as retrieval_windows
+from paper_reproduction.state_limits import make as state_limits
+from paper_reproduction.statistical_gap import make as statistical_gap
+from paper_reproduction.transformer_v4 import make as transformer_v4
+from paper_reproduction.two_branch import make as two_branch
 from simulator import Stopped
 from simulator.machine.workers import best_workers
 

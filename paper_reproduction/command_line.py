@@ -15,7 +15,7 @@ from typing import Any, get_args
 import xarray as xr
 
 import figures
-from paper_reproduction.reproduce import REFUSALS, draw
+from paper_reproduction.reproduction import REFUSALS, draw
 from simulator import Stopped, Study, load_results, plan, run, run_on_slurm, save_results
 from simulator.machine.platform import Platform, check_platform
 from simulator.machine.workers import best_workers

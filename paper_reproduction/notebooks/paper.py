@@ -74,7 +74,9 @@ print(f"{'devices':16}{', '.join(str(device.device_kind) for device in jax.devic
 
 # %%
 import figures
-from paper_reproduction import bayes_risks, transformer_v4, two_branch
+from paper_reproduction.bayes_risks import make as bayes_risks
+from paper_reproduction.transformer_v4 import make as transformer_v4
+from paper_reproduction.two_branch import make as two_branch
 from simulator.machine.workers import best_workers
 
 

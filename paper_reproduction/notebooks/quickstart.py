@@ -79,7 +79,7 @@ print(f"{'devices':16}{', '.join(str(device.device_kind) for device in jax.devic
 
 # %%
 import figures
-from paper_reproduction.parity_mlp import study as parity_study
+from paper_reproduction.parity_mlp.make import study as parity_study
 from simulator.tasks.worked_example import truth_of_task, worked_example
 
 study = parity_study(SCALE)
@@ -111,7 +111,7 @@ figures.loss_against_context_length(results, "MLP on position-weighted sparse pa
 # changes. A law earns its place by beating it.
 
 # %%
-from paper_reproduction.reproduce import LAWS
+from paper_reproduction.reproduction import LAWS
 from theory import compare, comparison_as_text, optimal_context_length
 
 comparison = compare(results, LAWS)

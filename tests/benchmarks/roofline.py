@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from paper_reproduction.parity_mlp import study
+from paper_reproduction.parity_mlp.make import study
 from simulator.learners import GradientDescent, Run
 from simulator.machine.workers import available_cores
 from simulator.tasks import Task

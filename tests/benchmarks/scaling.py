@@ -18,7 +18,7 @@ import time
 import numpy as np
 import scipy.linalg
 
-from paper_reproduction.parity_mlp import study
+from paper_reproduction.parity_mlp.make import study
 from simulator.learners import LeastSquares, Run
 from simulator.machine.workers import available_cores
 from simulator.models import MLP
@@ -89,7 +89,7 @@ def least_squares_at_every_length() -> None:
 def step_on_devices(number: int, width: int) -> float:
     """Seconds of a step of one run, in a process that shows so many CPU devices."""
     code = (
-        "import dataclasses; from paper_reproduction.parity_mlp import study; from simulator.learners import Run;"
+        "import dataclasses; from paper_reproduction.parity_mlp.make import study; from simulator.learners import Run;"
         "from simulator.models import MLP; from tests.benchmarks.roofline import step_times; base = study('laptop');"
         f"learner = dataclasses.replace(base.learner, model=MLP(({width}, {width})));"
         "print(step_times(base.task, learner, Run(16, 4096, 0))[1])"

@@ -10,7 +10,7 @@ import pytest
 
 from paper_reproduction.all_questions import TransformerTraining, TwoBranchTraining, draw, with_blocks_underneath
 from paper_reproduction.log_odds import divergences, losses, transformer_log_odds, two_branch_log_odds
-from paper_reproduction.transformer_v4 import divergence
+from paper_reproduction.transformer_v4.make import divergence
 from simulator.learners import NetworkPredictor
 from simulator.models import ALiBi, LearnedPositions, RelativeRoPE, RoPE, Transformer, TwoBranchMLP
 from simulator.random.streams import stream_key

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from paper_reproduction import __main__ as reproductions
-from paper_reproduction import command_line, reproduce
+from paper_reproduction import command_line, reproduction
 from paper_reproduction.__main__ import STUDIES
-from paper_reproduction.gallery import LONG
+from paper_reproduction.gallery.make import LONG
 from simulator import Stopped, Study, load_results
 from simulator.learners import GradientDescent
 from simulator.tasks import EXAMPLES
@@ -195,7 +195,7 @@ def test_being_asked_to_stop_is_said_and_is_no_failure(smoke, tmp_path, monkeypa
         raise Stopped
 
     monkeypatch.setattr(command_line, "run", stopped)
-    monkeypatch.setattr(reproduce, "run", stopped)
+    monkeypatch.setattr(reproduction, "run", stopped)
     study = str(smoke[0] / "results" / "smoke" / "look_back" / "study.json")
     words = ["run", study] if main is command_line.main else ["look_back", "--scale", "smoke", "--out", str(tmp_path)]
     assert main(words) == 0

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from paper_reproduction.estimator_audit import (
+from paper_reproduction.estimator_audit.make import (
     CHANGES,
     ENTROPIES,
     MANIFOLDS,

@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 
 from paper_reproduction.__main__ import EXPERIMENTS
-from paper_reproduction.cache_compression import split, window_only
-from paper_reproduction.experiment import kept_parts, mean_and_interval, report
+from paper_reproduction.cache_compression.make import split, window_only
+from paper_reproduction.kept_parts import kept_parts, mean_and_interval, report
 from simulator import WorkerError, load_results
 
 

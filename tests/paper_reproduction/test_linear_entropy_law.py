@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from paper_reproduction.linear_entropy_law import SETTINGS, relative_slopes
+from paper_reproduction.linear_entropy_law.make import SETTINGS, relative_slopes
 from simulator.tasks import Renewal, SparseParity
 
 

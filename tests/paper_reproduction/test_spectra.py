@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from paper_reproduction.bayes_risks import closed_form_v1, closed_form_v4, sampled
+from paper_reproduction.bayes_risks.make import closed_form_v1, closed_form_v4, sampled
 from paper_reproduction.spectra import KERNELS, against, exact_lines, of_features, straight_line
 from simulator.tasks import SparseParity
 

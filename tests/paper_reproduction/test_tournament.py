@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from paper_reproduction import __main__ as reproductions
-from paper_reproduction.optimal_context_laws import entrants, exact_optimum, laws
+from paper_reproduction.optimal_context_laws.make import entrants, exact_optimum, laws
 from simulator import Study, load_results
 from theory import compare, verdict
 

@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paper_reproduction.estimator_audit import sphere, torus
+from paper_reproduction.estimator_audit.make import sphere, torus
 from simulator.measurement import (
     PAPER_THRESHOLDS,
     CorrectedParticipationRatio,

@@ -1,0 +1,71 @@
+"""Every sequence model on tasks that it can solve: how near it comes to the Bayes risk, with little data and much."""
+
+import pathlib
+
+import xarray as xr
+
+from paper_reproduction.kept_parts import Experiment, labelled, mean_and_interval
+from paper_reproduction.reproduction import Scale
+from simulator import Study, run
+from simulator.learners import GradientDescent
+from simulator.models import GRU, LSTM, RWKV4, LinearAttention, Mamba, MinGRU, RetNet, SequenceModel, Transformer
+from simulator.tasks import AssociativeRecall, LagCopy, Retrieval, Task
+
+
+def one_of_each(depth: int, width: int) -> dict[str, SequenceModel]:
+    """Every sequence model by its name, with two heads where it has any."""
+    headed: list[SequenceModel] = [kind(depth, width, heads=2) for kind in (Transformer, LinearAttention, RetNet)]
+    others: list[SequenceModel] = [kind(depth, width) for kind in (RWKV4, Mamba, MinGRU, GRU, LSTM)]
+    return {type(model).__name__: model for model in (*headed, *others)}
+
+
+def models(scale: Scale) -> dict[str, SequenceModel]:
+    """One of each, of two blocks."""
+    if scale == "smoke":
+        return {"GRU": GRU(2, 8)}
+    return one_of_each(2, 32 if scale == "laptop" else 128)
+
+
+def tasks(scale: Scale) -> dict[str, Task]:
+    """A needle to be found, a power law of lags to be copied from, pairs to be remembered."""
+    if scale == "smoke":
+        return {"retrieval": Retrieval(1, 4, 4)}
+    return {
+        "retrieval": Retrieval(1, 4, 16),
+        "lag copy": LagCopy(3, 1.0, 0.35, 8),
+        "associative recall": AssociativeRecall(3, 3, 4),
+    }
+
+
+def study(scale: Scale, task: Task, model: SequenceModel) -> Study:
+    """The whole context, with little data and with much."""
+    smoke = scale == "smoke"
+    learner = GradientDescent(
+        model,
+        steps=50 if smoke else 2000,
+        learning_rate=5e-3,
+        schedule="cosine",
+        warmup=0.05,
+        patience=8,
+        validation_size=512 if smoke else 1024,
+    )
+    sizes = (1000,) if smoke else (1000, 50_000)
+    return Study(task, learner, (task.max_context_length,), sizes, seeds=1, test_size=4096)
+
+
+def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
+    """Approximation loss of each model on each task, over the dataset size."""
+    rows = []
+    for name, task in tasks(scale).items():
+        of_task = []
+        for model in models(scale).values():
+            results = run(study(scale, task, model), folder / "runs" / name.replace(" ", "_"), workers=workers)
+            of_task.append(results["approximation_loss"].isel(context_length=0, drop=True))
+        rows.append(xr.concat(of_task, "model").assign_coords(model=list(models(scale))))
+    table = mean_and_interval(xr.concat(rows, "task").assign_coords(task=list(tasks(scale))))
+    labels = {"value": "approximation loss (nats)", "dataset_size": "dataset size $D$ (samples)", "model": "model"}
+    table = labelled(table, labels, scale="log").transpose("task", "model", "dataset_size")
+    return {"approximation_loss": table}
+
+
+EXPERIMENT = Experiment("How near each sequence model comes to the Bayes risk", measure)

@@ -1,0 +1,80 @@
+"""The library of tasks at one glance: a row for each, with drawn sequences, R(l), dim(l) and S(P_l)."""
+
+import pathlib
+
+import figures
+from paper_reproduction.reproduction import Scale
+from simulator.tasks import (
+    EXAMPLES,
+    AssociativeRecall,
+    GaussianLookBack,
+    GraphWalk,
+    HiddenMarkov,
+    HierarchicalGaussian,
+    InContextRegression,
+    IrrelevantTokens,
+    LagCopy,
+    ManifoldTeacher,
+    MarkovChain,
+    Mixture,
+    RandomHierarchy,
+    Renewal,
+    Retrieval,
+    SantaFe,
+    SparseParity,
+    Task,
+    VariableTracking,
+    ZipfQuanta,
+)
+from simulator.tasks.worked_example import truth_of_task, worked_example
+
+LONG: tuple[Task, ...] = (
+    SparseParity.pareto(n_tasks=500, max_context_length=1024, nearest=4, exponent=0.7),
+    ZipfQuanta(n_tasks=2000, max_context_length=1024, alpha=0.5, distance_exponent=1.0, distances="coupled"),
+    Retrieval(n_needles=2, n_answers=4, max_context_length=1024, distance_law="pareto", exponent=0.6, nearest=2),
+    AssociativeRecall(n_pairs=64, n_keys=128, n_values=16, gap_exponent=1.0),
+    VariableTracking(n_chains=32, chain_length=4, n_values=8),
+    SantaFe(n_facts=1_000_000, b=0.5, max_context_length=1024),
+    LagCopy(vocabulary_size=8, beta=0.8, first_probability=0.05, max_context_length=1024),
+    MarkovChain.random(order=3, vocabulary_size=4, concentration=0.3, max_context_length=64),
+    HiddenMarkov.symmetric(n_states=3, stay=0.9, accuracy=0.85, max_context_length=12),
+    GraphWalk.random(n_nodes=30, n_edges=60, max_context_length=64),
+    Renewal(exponent=1.5, max_context_length=1024),
+    RandomHierarchy(vocabulary_size=8, n_synonyms=2, branching=2, n_levels=6),
+    GaussianLookBack.designed(C0=1.0, C=3.0, gamma=0.6, b=1.0, max_context_length=512),
+    HierarchicalGaussian(n_layers=4),
+    InContextRegression(n_features=8, noise_variance=0.25, max_context_length=257),
+    ManifoldTeacher(max_context_length=64, gamma=0.5, ambient_dimension=3),
+    Mixture(
+        (
+            Retrieval(1, 2, 512, "pareto", 1.0),
+            SparseParity.pareto(n_tasks=200, max_context_length=512, nearest=4, exponent=0.5),
+        ),
+        (0.5, 0.5),
+    ),
+    IrrelevantTokens(
+        SparseParity.pareto(n_tasks=500, max_context_length=512, nearest=4, exponent=0.7),
+        relevant_fraction=0.5,
+        kind="distractor",
+        relevance="visible",
+    ),
+)
+"""A long instance of every kind of task."""
+
+
+def gallery(scale: Scale) -> tuple[Task, ...]:
+    """The tasks shown: the modest examples at smoke scale, else ones long enough to show their exponents."""
+    if scale == "smoke":
+        return tuple({type(task): task for task in reversed(EXAMPLES)}.values())[::-1]
+    return LONG
+
+
+def draw_gallery(scale: Scale, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Write gallery.png, .pdf, .csv and one worked example of each task; returns the files."""
+    tasks = gallery(scale)
+    print("\n== The library of tasks ==")
+    written = figures.save(*figures.task_gallery([truth_of_task(task) for task in tasks]), folder / "gallery")
+    examples = folder / "worked_examples.txt"
+    examples.write_text("\n\n\n".join(worked_example(task) for task in tasks) + "\n")
+    print("written:", *(f"  {path}" for path in [*written, examples]), sep="\n")
+    return [*written, examples]

@@ -1,0 +1,249 @@
+"""The tournament of growth laws: what l*(D) looks like under each mechanism, and which law the measurements speak for.
+
+Seven learners realise the seven regimes of :mod:`theory.regimes` on tasks whose Bayes risk is exact; the laws do not
+know which is theirs. Networks, whose law nobody knows, play after them. Where the expected risk of a learner is known,
+its exact l*(D) stands beside the measured one.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+import figures
+from paper_reproduction.reproduction import Scale
+from simulator import Study, run, save_results
+from simulator.learners import (
+    ContextTable,
+    CorrelationScreening,
+    GradientDescent,
+    Learner,
+    LeastSquares,
+    NearestNeighbour,
+    ParityPosterior,
+    PolynomialRidge,
+    Ridge,
+)
+from simulator.models import MLP, Transformer
+from simulator.tasks import (
+    GaussianLookBack,
+    IrrelevantTokens,
+    LagCopy,
+    ManifoldTeacher,
+    MarkovChain,
+    SparseParity,
+    Task,
+    ZipfQuanta,
+)
+from simulator.tasks.parity import MultitaskParity
+from theory import compare, comparison_as_text, verdict
+from theory.laws import (
+    CorrelationHorizonLaw,
+    IntrinsicDimensionLaw,
+    Law,
+    LogThresholdLaw,
+    NearestNeighbourLaw,
+    PolynomialThresholdLaw,
+    SaturatingLaw,
+    TableLaw,
+    VarianceLimitedLaw,
+)
+
+TITLE = "Optimal context length under each mechanism, and the law the measurements speak for"
+
+_SMOKE = ("least squares", "posterior over parities", "ridge on pairs of bits")
+
+
+@dataclasses.dataclass(frozen=True)
+class Entrant:
+    """One study of the tournament.
+
+    Attributes:
+        study: what is measured.
+        law: the law of its mechanism; None where nobody knows.
+    """
+
+    study: Study
+    law: type[Law] | None = None
+
+
+def entrants(scale: Scale) -> dict[str, Entrant]:
+    """Every study by its name; at scale ``smoke`` a corner of three."""
+    chain, parities = _slow_chain(10), SparseParity.pareto(32, 128, 2, 0.6)
+    arfima = GaussianLookBack.arfima(0.4, 128)
+    quanta = ZipfQuanta(60, 128, 1.0, distance_exponent=1.0, nearest=2, bits_per_task=2, distances="coupled")
+    some, more = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128), (181, 256, 362, 512)
+    clouds, doubling = range(1, 9), [256 * 2**i for i in range(8)]
+    per_task = [round(16 * 64 * 2 ** (i / 2)) for i in range(9)]
+    near = (3, 4, 5, 6, 8, 10, 12, 14, 17, 20, 24, 29, 34, 40, 48)
+
+    def study(task: Task, learner: Learner, lengths: Sequence[int], sizes: Sequence[int], seeds: int, test: int):
+        if scale == "smoke":
+            return Study(task, learner, lengths[:12:2], sizes[1:5], seeds=2, test_size=512)
+        return Study(task, learner, lengths, sizes, seeds=seeds if scale == "laptop" else 4 * seeds, test_size=test)
+
+    neighbours = NearestNeighbour(labels="bayes")
+    smooth, steep = (ManifoldTeacher(8, n_frequencies=1, equal_slopes=equal) for equal in (False, True))
+    decades = [2**i for i in range(5, 17)]
+    designed = GaussianLookBack.designed(1.0, 1.0, 1.0, 1.0, 256)
+    least_squares = study(designed, LeastSquares(), some + more[:2], doubling, 64, 4096)
+    screening = study(
+        GaussianLookBack.independent(0.5, 1.0, 1.0, 1.0, 512), CorrelationScreening(), some + more, doubling, 16, 4096
+    )
+    kernel = study(SparseParity.pareto(16, 48, 2, 0.8), PolynomialRidge(2, 0.1), near, per_task, 4, 4096)
+    bayes = study(parities, ParityPosterior(noise_prior=0.9), some, [32 * n for n in range(4, 18)], 16, 4096)
+    table = study(chain, ContextTable(), range(1, 11), [2**i for i in range(5, 18)], 16, 4096)
+    known = {
+        "nearest neighbour, smooth teacher": Entrant(
+            study(smooth, neighbours, clouds, decades, 6, 2048), IntrinsicDimensionLaw
+        ),
+        "nearest neighbour, steep teacher": Entrant(
+            study(steep, neighbours, clouds, decades, 6, 2048), NearestNeighbourLaw
+        ),
+        "least squares": Entrant(least_squares, VarianceLimitedLaw),
+        "correlation screening": Entrant(screening, CorrelationHorizonLaw),
+        "ridge on pairs of bits": Entrant(kernel, PolynomialThresholdLaw),
+        "posterior over parities": Entrant(bayes, LogThresholdLaw),
+        "table of contexts": Entrant(table, TableLaw),
+        "least squares, long memory": Entrant(
+            study(arfima, LeastSquares(), some, doubling, 64, 4096), VarianceLimitedLaw
+        ),
+        "ridge, long memory": Entrant(study(arfima, Ridge(0.02), some, doubling, 64, 4096)),
+        "least squares, one in four relevant": Entrant(
+            study(IrrelevantTokens(designed, 0.25), LeastSquares(), some + more[:2], doubling, 64, 4096)
+        ),
+        "posterior over quanta": Entrant(study(quanta, ParityPosterior(noise_prior=0.9), some, decades[:10], 16, 4096)),
+    }
+    everyone = known | {name: Entrant(of) for name, of in _networks(scale).items()}
+    return {name: everyone[name] for name in _SMOKE} if scale == "smoke" else everyone
+
+
+def _slow_chain(order: int) -> MarkovChain:
+    """Two tokens; older tokens bear on the next one ever less, as distance^-0.75, and each of them linearly."""
+    newest_first = (np.arange(2**order)[:, None] >> np.arange(order)) % 2
+    weights = np.arange(1.0, order + 1) ** -0.75
+    one = 0.5 + (newest_first - 0.5) @ (0.4 * weights / weights.sum())
+    return MarkovChain(np.stack([1 - one, one], axis=1).tolist(), order)
+
+
+def _networks(scale: Scale) -> dict[str, Study]:
+    """An MLP and a Transformer on parities, which pair two tokens out of many, and on copies of a single one."""
+    smoke = scale == "smoke"
+    parities = SparseParity.pareto(12, 32, 2, 0.7)
+    copies = LagCopy(3, 1.0, 0.24, 32)
+    lengths = (2, 3, 4, 6, 8, 11, 16, 23, 32)
+    sizes = {"MLP": (512, 724, 1024, 1448, 2048, 2896, 4096, 5793), "Transformer": (512, 1024, 2048, 4096, 8192, 16384)}
+
+    def learner(model: Any, learning_rate: float) -> GradientDescent:
+        steps = 50 if smoke else 3000
+        return GradientDescent(
+            model, steps=steps, learning_rate=learning_rate, weight_decay=0.3, validation_size=1024, precision="mixed"
+        )
+
+    models = {"MLP": learner(MLP((64, 64)), 1e-3), "Transformer": learner(Transformer(2, 32, heads=2), 3e-3)}
+    return {
+        f"{model}, {what}": Study(task, how, lengths[::4], sizes[model][:4], seeds=2, test_size=512)
+        if smoke
+        else Study(task, how, lengths, sizes[model], seeds=2 if scale == "laptop" else 8, test_size=4096)
+        for what, task in (("parities", parities), ("lag copy", copies))
+        for model, how in models.items()
+    }
+
+
+def laws(study: Study) -> list[Law]:
+    """One for each regime, told how many tasks there are, how many bits each has, and the prior of a Bayesian learner;
+    a law in nats for losses in nats alone."""
+    task = study.task
+    parity = isinstance(task, MultitaskParity)
+    degree, n_tasks = (len(task.subsets()[0]), task.n_queries) if parity else (2, 1)
+    known: list[Law] = [
+        IntrinsicDimensionLaw(),
+        NearestNeighbourLaw(),
+        VarianceLimitedLaw(),
+        CorrelationHorizonLaw(),
+        PolynomialThresholdLaw(degree=degree, n_tasks=n_tasks),
+        LogThresholdLaw(degree=degree, n_tasks=n_tasks, noise_prior=getattr(study.learner, "noise_prior", 0.0)),
+    ]
+    return known + ([TableLaw(classes=task.n_classes)] if task.n_classes else [])
+
+
+def exact_optimum(study: Study, dataset_size: int) -> int | None:
+    """l* of the exact expected risk on the study's grid; None where it is not known."""
+    expected_risk = getattr(study.learner, "expected_risk", None)
+    if expected_risk is None:
+        return None
+    risks = np.array([expected_risk(study.task, length, dataset_size) for length in study.context_lengths])
+    return int(study.context_lengths[int(np.nanargmin(risks))])
+
+
+def play(entrant: Entrant, store: pathlib.Path, workers: int) -> tuple[xr.Dataset, xr.Dataset]:
+    """The results, and their comparison with the seven laws, with ``exact`` l* and its ``exact_regret`` where known."""
+    study = entrant.study
+    results = run(study, store, workers=workers)
+    comparison = compare(results, laws(study))
+    sizes = comparison["dataset_size"].values
+    exact = np.array([np.nan if (l := exact_optimum(study, int(D))) is None else l for D in sizes])
+    mean = results["loss"].mean("seed").sel(dataset_size=sizes).transpose("context_length", "dataset_size")
+    at = np.searchsorted(results["context_length"].values, np.nan_to_num(exact, nan=study.context_lengths[0]))
+    regret = mean.values[at, np.arange(len(sizes))] / mean.values.min(axis=0) - 1
+    regret = np.where(np.isnan(exact), np.nan, regret)
+    return results, comparison.assign(exact=("dataset_size", exact), exact_regret=("dataset_size", regret))
+
+
+def verdicts(comparisons: dict[str, xr.Dataset], players: dict[str, Entrant], freer: dict[str, float]) -> pd.DataFrame:
+    """A row for each entrant: its mechanism, the law with the highest score, the runner-up, and how exact l* did."""
+    rows = []
+    for name, comparison in comparisons.items():
+        row = comparison.sel(law=comparison["score"].notnull()).sortby("score", ascending=False)
+        names, scores = row["law"].values, row["score"].values
+        own, told = players[name].law, verdict(comparison)
+        worst = comparison["exact_regret"].max().item()
+        rows.append(
+            {
+                "entrant": name,
+                "own law": own.name if own else "unknown",
+                "picked": names[0],
+                "score": round(float(scores[0]), 3),
+                "runner-up": names[1],
+                "its score": round(float(scores[1]), 3),
+                "wins": float(row["wins"].values[0]),
+                "decided": told.decided,
+                "mean |log2 error|": round(float(row["mean_log2_error"].values[0]), 3),
+                "saturating": round(freer[name], 3),
+                "exact l*, worst regret": "unknown" if np.isnan(worst) else f"{worst:.3%}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def tournament(scale: Scale, folder: pathlib.Path, workers: int) -> None:
+    """Run every study, compare each with all laws, and write tables, one figure and one report below the folder."""
+    print(f"\n== {TITLE} ==")
+    players = entrants(scale)
+    comparisons, freer, texts = {}, {}, []
+    for name, entrant in players.items():
+        place = folder / name.replace(", ", "-").replace(" ", "_")
+        print(f"\n-- {name} --")
+        results, comparisons[name] = play(entrant, place / "runs", workers)
+        save_results(results, place / "results.nc")
+        (place / "study.json").write_text(entrant.study.to_json())
+        freer[name] = float(compare(results, [SaturatingLaw()], n_bootstrap=0)["score"][0])
+        unit = entrant.study.task.unit
+        texts.append(f"== {name} ==\n\n{comparison_as_text(comparisons[name], f'({unit})')}")
+    table = verdicts(comparisons, players, freer)
+    table.to_csv(folder / "verdicts.csv", index=False)
+    own = {name: entrant.law.name for name, entrant in players.items() if entrant.law}
+    written = figures.save(*figures.tournament(comparisons, own, TITLE), folder / "optimal_context_laws")
+    first = list(own)[:7]
+    right = sum(table.set_index("entrant").loc[name, "picked"] == own[name] for name in first)
+    summary = (
+        "Score: held-out log-likelihood of a cell less a nat for each fitted constant, in nats. 'saturating': the "
+        f"score of that law, fitted to the same cells; it is no regime.\n\n{table.to_string(index=False)}\n\n"
+        f"the law of its own mechanism was picked for {right} of {len(first)} regimes"
+    )
+    (folder / "report.txt").write_text("\n\n\n".join([summary, *texts]) + "\n")
+    print(f"\n{summary}\n\nwritten:", *(f"  {path}" for path in [*written, folder / "report.txt"]), sep="\n")

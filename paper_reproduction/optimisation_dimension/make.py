@@ -1,0 +1,133 @@
+"""How many dimensions a training needs, against context length: d_90 in random subspaces.
+
+Linear regression needs 0.9 of the weights in sight, exactly
+(:func:`theory.learning_curves.random_subspace.remaining_loss`): with l
+tokens and a bias, d_90 = 0.9 (l + 1). A network on sparse parities has a question for each parity that its context
+answers; whether d_90 grows with their number is what is measured, with one scale for all (DID) and one for each array
+of weights (SAID, arXiv 2012.13255).
+"""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from paper_reproduction.kept_parts import ENDLESS, Experiment, labelled
+from paper_reproduction.reproduction import Scale
+from simulator import Study, run
+from simulator.learners import GradientDescent, NetworkPredictor
+from simulator.learners.evaluation import evaluate
+from simulator.models import MLP, Model, RandomSubspace
+from simulator.models.random_subspace import Projection
+from simulator.random.streams import stream_key
+from simulator.tasks import GaussianLookBack, SparseParity, Task
+from theory.learning_curves.random_subspace import sufficient_dimension
+from theory.measured.intervals import jackknife_interval
+
+SERIES = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 32)
+PARITIES = SparseParity(tuple((far, 1) for far in (2, 3, 4, 6, 8, 12, 16, 24)), 24)
+TEST_SIZE = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A network on a task, and the subspaces it is trained in.
+
+    Attributes:
+        task: what is learned, of endless data.
+        model: the network whose parameters a subspace holds.
+        steps: of a training.
+        learning_rate: of coordinates and of parameters alike; at its peak, it falls along a cosine.
+        context_lengths: all of them in one figure.
+        dimensions: d.
+        subspace: projection and layer scales.
+    """
+
+    task: Task
+    model: Model
+    steps: int
+    learning_rate: float
+    context_lengths: tuple[int, ...]
+    dimensions: tuple[int, ...]
+    subspace: tuple[Projection, bool]
+
+    def learner(self, dimension: int | None) -> GradientDescent:
+        """For so many dimensions, or None for all parameters."""
+        model = self.model if dimension is None else RandomSubspace(self.model, dimension, *self.subspace)
+        return GradientDescent(
+            model, steps=self.steps, learning_rate=self.learning_rate, schedule="cosine", weight_decay=0.0,
+            batch_size=128, patience=None, validation_size=4096,
+        )  # fmt: skip
+
+
+def settings(scale: Scale) -> dict[str, Setting]:
+    """Linear regression, whose answer is known; and a network on parities, by both ways of taking a subspace."""
+    linear, network = MLP(hidden_sizes=()), MLP(hidden_sizes=(64, 64))
+    if scale == "smoke":
+        return {"linear regression": Setting(SERIES, linear, 200, 0.05, (2, 4), (3, 5), ("dense", False))}
+    lengths = (2, 4, 8, 16, 24)
+    # The curve of linear regression has its kink at l + 1.
+    few, many = (1, 2, 3, 4, 5, 7, 9, 13, 17, 21, 25), tuple(2**i for i in range(5, 13))
+    return {
+        "linear regression": Setting(SERIES, linear, 2000, 0.05, lengths, few, ("dense", False)),
+        "linear regression, Fastfood": Setting(SERIES, linear, 2000, 0.05, lengths, few, ("fastfood", False)),
+        "network on parities, DID": Setting(PARITIES, network, 3000, 5e-3, lengths, many, ("fastfood", False)),
+        "network on parities, SAID": Setting(PARITIES, network, 3000, 5e-3, lengths, many, ("fastfood", True)),
+    }
+
+
+def untrained_loss(setting: Setting, context_length: int, seed: int) -> float:
+    """The loss at theta_0 of a seed, where its trainings in subspaces start too."""
+    parameters = setting.model.init(setting.task, stream_key(seed, "initialisation"), context_length)
+    predictor = NetworkPredictor(setting.task, setting.model, parameters, np.int32(context_length))
+    gap = evaluate(setting.task, predictor, seed, TEST_SIZE).approximation_loss
+    return gap + setting.task.bayes_risk(context_length)
+
+
+def dimensions_needed(
+    setting: Setting, folder: pathlib.Path, n_seeds: int, workers: int
+) -> tuple[Float[np.ndarray, "l"], Float[np.ndarray, "l"], Float[np.ndarray, "l"]]:
+    """d_90 of the mean loss at each context length, with its jackknife interval; NaN where the grid ends before it."""
+    lengths = setting.context_lengths
+    losses = [np.array([[untrained_loss(setting, length, seed) for seed in range(n_seeds)] for length in lengths])]
+    for d in (None, *setting.dimensions):
+        study = Study(setting.task, setting.learner(d), lengths, (ENDLESS,), n_seeds, TEST_SIZE)
+        results = run(study, folder, workers=workers)
+        losses.append(results["loss"].isel(dataset_size=0).transpose("context_length", "seed").values)
+
+    def d_90(mean: Float[np.ndarray, "kinds l"]) -> Float[np.ndarray, "l"]:
+        found = [
+            sufficient_dimension(setting.dimensions, reached, untrained, full)
+            for untrained, full, *reached in mean.T.tolist()
+        ]
+        return np.array([np.nan if d is None else d for d in found])
+
+    return jackknife_interval(d_90, np.stack(losses))
+
+
+def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
+    """d_90 against context length, for every setting, and the line of linear regression."""
+    n_seeds, of = {"smoke": 2, "laptop": 3, "paper": 16}[scale], settings(scale)
+    rows = {
+        name: dimensions_needed(setting, folder / "runs" / name.replace(" ", "_").replace(",", ""), n_seeds, workers)
+        for name, setting in of.items()
+    }
+    lengths = np.array(next(iter(of.values())).context_lengths)
+    exact = 0.9 * (lengths + 1)
+    rows["0.9 (l + 1), exact for linear regression"] = (exact, exact, exact)
+    parts = zip(("value", "lower", "upper"), zip(*rows.values(), strict=True), strict=True)
+    table = xr.Dataset(
+        {part: (("network", "context_length"), np.stack(values)) for part, values in parts},
+        {"network": list(rows), "context_length": lengths},
+    )
+    labels = {
+        "value": "dimensions for 90 % of the gain, $d_{90}$ (no unit)",
+        "context_length": "context length $l$ (tokens)",
+        "network": "what is trained",
+    }
+    return {"dimensions_needed": labelled(table, labels, scale="log2")}
+
+
+EXPERIMENT = Experiment("Dimensions that a training needs", measure)

@@ -1,0 +1,175 @@
+"""Retrieval by a fixed model that sees more or less of its context, as in Figures 3 to 5 of arXiv 2502.01481 v4.
+
+A Transformer stands for the language models there, needles among distractors for the golden paragraphs, at distance x
+with density (1 - x/L)^gamma. It was trained on the nearer half of the context only, to see whether it retrieves the
+worse the more it sees, as they do. Needles that are all needed are counted by the farthest.
+"""
+
+import dataclasses
+import functools
+import math
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float
+
+from paper_reproduction.kept_parts import ENDLESS, Experiment, kept_parts, labelled, mean_and_interval, part_spec
+from paper_reproduction.reproduction import Scale
+from simulator.learners import GradientDescent, NetworkPredictor
+from simulator.measurement import covariance_eigenvalues, extract_features, kernel_density_entropy
+from simulator.models import Transformer
+from simulator.random.streams import stream_key
+from simulator.tasks import Examples, Retrieval
+from simulator.training.curriculum import RandomContext
+
+GAMMAS = (0.25, 1.0, 4.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Sizes at a scale.
+
+    Attributes:
+        L: bits of the context.
+        trained_on: the most that training shows of them where needles have laws of distance.
+        lengths: visible contexts.
+        near, far: bands of the distances of two needles.
+    """
+
+    L: int
+    trained_on: int
+    lengths: tuple[int, ...]
+    near: tuple[int, int]
+    far: tuple[int, int]
+    steps: int
+    seeds: int
+    test_size: int
+    width: int = 64
+
+    def learner(self) -> GradientDescent:
+        """All context lengths up to the run's, in one network."""
+        return GradientDescent(
+            Transformer(depth=2, width=self.width, heads=4), steps=self.steps, batch_size=64, learning_rate=2e-3,
+            schedule="cosine", warmup=0.05, weight_decay=0.01, validation_size=512, evaluation_every=self.steps,
+            curriculum=(RandomContext(whole=0.5),),
+        )  # fmt: skip
+
+
+SETTINGS: dict[Scale, Setting] = {
+    "smoke": Setting(8, 4, (1, 4, 8), (1, 3), (5, 8), 20, 1, 500, 16),
+    "laptop": Setting(32, 16, (1, 2, 4, 6, 8, 12, 16, 20, 24, 28, 32), (7, 9), (23, 25), 2000, 2, 4096, 32),
+    "paper": Setting(
+        512, 256, (8, 16, 32, 64, 128, 192, 256, 320, 384, 448, 512), (120, 136), (376, 392), 30_000, 4, 8192
+    ),
+}
+
+
+def trained(task: Retrieval, setting: Setting, context_length: int, seed: int) -> NetworkPredictor:
+    """A network for all lengths up to this one."""
+    predictor = setting.learner().fit(task, context_length, ENDLESS, seed)
+    assert isinstance(predictor, NetworkPredictor)
+    return predictor
+
+
+def of_gammas(setting: Setting, seed: int) -> xr.Dataset:
+    """Accuracy, and entropy of the readout's features, of one network, for each law of distances."""
+    base = trained(Retrieval(1, 4, setting.L), setting, setting.trained_on, seed)
+    shape = (len(GAMMAS), len(setting.lengths))
+    accuracy, entropy = np.zeros(shape), np.zeros(shape)
+    for i, gamma in enumerate(GAMMAS):
+        task = Retrieval(1, 4, setting.L, "position_weighted", gamma)
+        predictor = dataclasses.replace(base, task=task)
+        examples = task.sample(stream_key(seed, "test"), range(setting.test_size))
+        for j, l in enumerate(setting.lengths):
+            answers = answered(dataclasses.replace(predictor, context_length=np.int32(l)), examples)
+            accuracy[i, j] = np.mean(np.argmax(answers, axis=-1) == np.asarray(examples.target))
+            features = extract_features(predictor, "readout", min(setting.test_size, 2048), l, seed, masked=True)
+            features = features.astype(np.float64)
+            scaled = features / np.sqrt(covariance_eigenvalues(features)[0])
+            entropy[i, j] = kernel_density_entropy(scaled, 0.1, "isotropic", leave_one_out=True)
+    over = ("gamma", "context_length")
+    return xr.Dataset(
+        {"accuracy": (over, accuracy), "entropy": (over, entropy)},
+        {"gamma": list(GAMMAS), "context_length": list(setting.lengths)},
+    )
+
+
+def of_needles(setting: Setting, seed: int) -> xr.Dataset:
+    """Loss of one network where one needle is near and one far, both of them needed."""
+    task = Retrieval(2, 4, setting.L)
+    predictor = trained(task, setting, setting.L, seed)
+    examples = task.sample(stream_key(seed, "test"), range(40 * setting.test_size))
+    relevant = np.asarray(task.relevant_tokens(examples))
+    oldest, newest = setting.L - relevant.argmax(axis=1), 1 + relevant[:, ::-1].argmax(axis=1)
+    within = (oldest >= setting.far[0]) & (oldest <= setting.far[1])
+    within &= (newest >= setting.near[0]) & (newest <= setting.near[1])
+    chosen = jax.tree.map(lambda field: field[np.flatnonzero(within)[: setting.test_size]], examples)
+    loss = [
+        float(
+            task.pointwise_loss(
+                answered(dataclasses.replace(predictor, context_length=np.int32(l)), chosen), chosen, l
+            ).mean()
+        )
+        for l in setting.lengths
+    ]
+    exact = [math.log(4) * float(np.mean(oldest[within] > l)) for l in setting.lengths]
+    return xr.Dataset(
+        {"loss": ("context_length", loss), "exact": ("context_length", exact)},
+        {"context_length": list(setting.lengths)},
+    )
+
+
+@jax.jit
+def answered(predictor: Any, examples: Examples) -> Float[Array, "B classes"]:
+    """Log-probabilities."""
+    return predictor(examples)
+
+
+def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
+    """Accuracy and entropy against visible context for each gamma, and the loss as needles leave the window."""
+    setting = SETTINGS[scale]
+    parts = {}
+    for what in (of_gammas, of_needles):
+        for seed in range(setting.seeds):
+            parts[part_spec(what.__name__, setting, setting.learner(), GAMMAS, seed)] = functools.partial(
+                what, setting, seed
+            )
+    made = [table.drop_attrs() for table in kept_parts(folder, parts, "networks", workers)]
+    gammas, needles = (xr.concat(some, "seed") for some in (made[: setting.seeds], made[setting.seeds :]))
+    exact = {gamma: Retrieval(1, 4, setting.L, "position_weighted", gamma) for gamma in GAMMAS}
+    best = xr.DataArray(
+        [[task.bayes_accuracy(l) for l in setting.lengths] for task in exact.values()], dims=("gamma", "context_length")
+    )
+    known = xr.DataArray(
+        [[task.intrinsic_entropy(l) for l in setting.lengths] for task in exact.values()],
+        dims=("gamma", "context_length"),
+    )
+    labels = {"context_length": "visible context $l$ (tokens)", "of": "what"}
+    entropies = "entropy, of features up to a constant (nats)"
+    panels = [f"$\\gamma$ = {gamma:g}" for gamma in GAMMAS]
+
+    def beside(measured: xr.DataArray, truth: xr.DataArray, names: list[str], value: str) -> xr.Dataset:
+        found = mean_and_interval(measured)
+        true = xr.Dataset(dict.fromkeys(("value", "lower", "upper"), truth)).assign_coords(found.coords)
+        both = xr.concat([found, true], "of").assign_coords(of=names)
+        return labelled(both, {**labels, "value": value})
+
+    def over_gammas(table: xr.Dataset) -> xr.Dataset:
+        return table.assign_coords(gamma=panels).transpose("gamma", "of", "context_length")
+
+    return {
+        "accuracy": over_gammas(beside(gammas["accuracy"], best, ["Transformer", "Bayes"], "accuracy (no unit)")),
+        "entropy": over_gammas(
+            beside(gammas["entropy"], known, ["features, kernel density", "exact"], entropies)
+        ),
+        "needles": beside(
+            needles["loss"], needles["exact"].mean("seed"), ["Transformer", "Bayes"],
+            f"loss, needles at {setting.near[0]}-{setting.near[1]} and {setting.far[0]}-{setting.far[1]} (nats)",
+        ),
+    }  # fmt: skip
+
+
+EXPERIMENT = Experiment("Retrieval by what a fixed model sees", measure)

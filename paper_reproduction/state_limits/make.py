@@ -1,0 +1,68 @@
+"""Associative recall as the pairs to be held pass the size of the state: attention keeps all, a fixed state cannot."""
+
+import pathlib
+
+import xarray as xr
+
+from paper_reproduction.kept_parts import ENDLESS, Experiment, labelled, mean_and_interval
+from paper_reproduction.reproduction import Scale
+from simulator import Study, run
+from simulator.learners import GradientDescent
+from simulator.models import GRU, Model, Transformer
+from simulator.tasks import AssociativeRecall
+
+
+def models(scale: Scale) -> dict[str, Model]:
+    """A Transformer, whose state grows with the context, and gated recurrent units with so many numbers."""
+    widths = {"smoke": (4,), "laptop": (4, 8, 16, 32), "paper": (4, 8, 16, 32, 64, 128)}[scale]
+    recurrent: dict[str, Model] = {f"GRU, {width} numbers": GRU(depth=1, width=width) for width in widths}
+    return {"Transformer": Transformer(depth=2, width=32, heads=2), **recurrent}
+
+
+def pairs(scale: Scale) -> tuple[int, ...]:
+    """Numbers of pairs."""
+    return {"smoke": (1, 2), "laptop": (1, 2, 3, 4, 6, 8), "paper": (1, 2, 4, 8, 16, 32, 64)}[scale]
+
+
+def recall(n_pairs: int) -> AssociativeRecall:
+    """n pairs of n keys and one of four values: 2n bits to answer every question from a state, R(2n) = 0."""
+    return AssociativeRecall(n_pairs, n_keys=n_pairs, n_values=4)
+
+
+def study(scale: Scale, model: Model, n_pairs: int) -> Study:
+    """Trained and tested on the whole context."""
+    learner = GradientDescent(
+        model,
+        steps={"smoke": 50, "laptop": 4000, "paper": 50_000}[scale],
+        batch_size=128,
+        learning_rate=1e-2 if isinstance(model, GRU) else 3e-3,
+        schedule="cosine",
+        warmup=0.05,
+        evaluation_every=50 if scale == "smoke" else 250,
+        patience=None,
+        validation_size=1024,
+    )
+    return Study(recall(n_pairs), learner, (2 * n_pairs,), (ENDLESS,), seeds=2, test_size=4096)
+
+
+def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
+    """Loss of each model for each number of pairs, and the bits that it has to hold for each number of its state."""
+    losses, bits = {}, {}
+    for name, model in models(scale).items():
+        for n in pairs(scale):
+            results = run(study(scale, model, n), folder / "runs" / name.replace(", ", "-"), workers=workers)
+            losses[name, n] = results["approximation_loss"].isel(context_length=0, dataset_size=0, drop=True)
+            bits[name, n] = recall(n).state_bits() / model.state_size(2 * n)
+    names, numbers = list(models(scale)), list(pairs(scale))
+    table = mean_and_interval(
+        xr.concat(
+            [xr.concat([losses[name, n] for n in numbers], "pairs") for name in names], "model", coords="minimal"
+        ).assign_coords(model=names, pairs=numbers)
+    )
+    table["bits_per_number"] = (("model", "pairs"), [[bits[name, n] for n in numbers] for name in names])
+    guess = "loss above R = 0 (nats); 1.386 is a guess"
+    labels = {"value": guess, "pairs": "pairs to be held, of two bits each", "model": "model"}
+    return {"loss_against_pairs": labelled(table, labels)}
+
+
+EXPERIMENT = Experiment("Associative recall with states of fixed size", measure)
