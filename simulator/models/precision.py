@@ -62,19 +62,28 @@ def _factor(array: Array, precision: Precision) -> Array:
 
 
 def _product(a: Array, b: Array) -> Array:
-    if a.dtype == jnp.bfloat16 and not _has_mixed_product(jax.default_backend()):
-        # The same numbers, but for the order of the sum.
-        a, b = a.astype(jnp.float32), b.astype(jnp.float32)
+    if a.dtype != jnp.bfloat16 or _cpu_has_mixed_product():
+        return _dot(a, b)
+    # The same numbers, except for the order of the sum.
+    return jax.lax.platform_dependent(
+        a, b, cpu=lambda a, b: _dot(a.astype(jnp.float32), b.astype(jnp.float32)), default=_dot
+    )
+
+
+def _dot(a: Array, b: Array) -> Array:
     return jax.lax.dot(a, b, precision="highest", preferred_element_type=jnp.float32)
 
 
 @functools.cache
-def _has_mixed_product(backend: str) -> bool:
-    """Whether the backend multiplies bfloat16 into float32: a CPU without such instructions may refuse."""
-    factors = jnp.ones((8, 8), jnp.bfloat16)
+def _cpu_has_mixed_product() -> bool:
+    """Whether the CPU multiplies bfloat16 into float32. One without such instructions may refuse.
+
+    A process that JAX lets see no CPU computes nothing on one.
+    """
     try:
-        with jax.ensure_compile_time_eval():
+        with jax.ensure_compile_time_eval(), jax.default_device(jax.local_devices(backend="cpu")[0]):
+            factors = jnp.ones((8, 8), jnp.bfloat16)
             jax.block_until_ready(jax.lax.dot(factors, factors, preferred_element_type=jnp.float32))
-    except jax.errors.JaxRuntimeError:
+    except RuntimeError:  # of a missing CPU, or of a refused product
         return False
     return True

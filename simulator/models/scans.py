@@ -15,22 +15,27 @@ def prefixes(
 ) -> tuple[_Element, _Element]:
     """initial * e_1 * ... * e_t for every t, of an associative operation; arrays are (B, T, ...).
 
-    On accelerators a parallel scan of logarithmic depth; on a CPU, where all depth costs work, one token after another.
+    An accelerator takes a parallel scan of logarithmic depth. A CPU takes one token after another, because there each
+    level of the scan costs time.
 
     Returns:
         The prefixes (B, T, ...) and the last of them (B, ...).
     """
-    if jax.default_backend() == "cpu":
 
+    def token_by_token(elements: Any, initial: Any) -> tuple[Any, Any]:
         def one_more(carry: Any, element: Any) -> tuple[Any, Any]:
             carry = combine(carry, element)
             return carry, carry
 
         last, states = jax.lax.scan(one_more, initial, jax.tree.map(lambda e: jnp.swapaxes(e, 0, 1), elements))
         return jax.tree.map(lambda e: jnp.swapaxes(e, 0, 1), states), last
-    along = jax.lax.associative_scan(combine, elements, axis=1)
-    states = combine(jax.tree.map(lambda e: jnp.expand_dims(e, 1), initial), along)
-    return states, jax.tree.map(lambda e: e[:, -1], states)
+
+    def in_parallel(elements: Any, initial: Any) -> tuple[Any, Any]:
+        products = jax.lax.associative_scan(combine, elements, axis=1)
+        states = combine(jax.tree.map(lambda e: jnp.expand_dims(e, 1), initial), products)
+        return states, jax.tree.map(lambda e: e[:, -1], states)
+
+    return jax.lax.platform_dependent(elements, initial, cpu=token_by_token, default=in_parallel)
 
 
 def linear_recurrence(

@@ -29,7 +29,7 @@ def rounded(array):
 def test_mixed_products_are_those_of_rounded_factors(shape, emulated, monkeypatch, rng):
     """Layer and both gradients against float64: with factors of 8 bits every product is exact, and only the order of a
     float32 sum is free. Batched over runs too, jitted or not, and where the machine has no such instruction."""
-    monkeypatch.setattr(precision, "_has_mixed_product", lambda backend: not emulated)
+    monkeypatch.setattr(precision, "_cpu_has_mixed_product", lambda: not emulated)
     batch, i, o = shape
     x, w, b, g = (rng.normal(size=s).astype(np.float32) for s in ((batch, i), (i, o), (o,), (batch, o)))
 
