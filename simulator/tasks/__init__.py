@@ -1,7 +1,7 @@
 """Generators of sequences, one file each; every task knows its exact truth."""
 
 from simulator.tasks.associative_recall import AssociativeRecall
-from simulator.tasks.base import ClassificationTask, Examples, RegressionTask, Task
+from simulator.tasks.base import ClassificationTask, Examples, RegressionTask, Task, TaskForm
 from simulator.tasks.gaussian_look_back import GaussianLookBack
 from simulator.tasks.gaussian_processes import ArfimaProcess, DesignedProcess, IndependentTokens
 from simulator.tasks.gaussian_task import GaussianTask
@@ -85,6 +85,7 @@ __all__ = [
     "SantaFe",
     "SparseParity",
     "Task",
+    "TaskForm",
     "VariableTracking",
     "ZipfQuanta",
 ]

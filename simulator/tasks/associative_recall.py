@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from simulator.random.draws import choose, permutation, thresholds, uniform_below
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
+from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm, sample_keys
 from theory.checks import check_integer, check_non_negative, set_fields
 from theory.types import Integer
 
@@ -63,24 +63,9 @@ class AssociativeRecall(ClassificationTask):
         )
 
     @property
-    def max_context_length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """L = 2n."""
-        return 2 * self.n_pairs
-
-    @property
-    def vocabulary_size(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Keys first, then values."""
-        return self.n_keys + self.n_values
-
-    @property
-    def n_classes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """m."""
-        return self.n_values
-
-    @property
-    def n_queries(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """One query a key."""
-        return self.n_keys
+    def form(self) -> TaskForm:
+        """Tokens are the keys, then the values; every key has a query."""
+        return TaskForm(2 * self.n_pairs, self.loss, self.n_keys + self.n_values, self.n_values, n_queries=self.n_keys)
 
     def gap_probabilities(self) -> Float[np.ndarray, "pairs"]:
         """w_j, newest pair first."""

@@ -1,9 +1,10 @@
 """The contract of a task: data as a function of an index, and the exact truth about it."""
 
 import abc
+import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar, cast, overload
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +13,14 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from simulator.random.threefry import Key, fold_in
-from theory.checks import check_integer
+from theory.checks import check_choice, check_integer
 from theory.types import Integer
 
 Index: TypeAlias = Any
 """Indices of samples: an integer, a range, or an integer array of shape (B,)."""
 ContextLength: TypeAlias = int | np.integer | Shaped[Array, ""]
 """A number of visible tokens; inside jit it may be a traced scalar."""
+Loss: TypeAlias = Literal["log_loss", "squared_error"]
 
 
 class Examples(NamedTuple):
@@ -36,31 +38,77 @@ class Examples(NamedTuple):
     target: Shaped[Array, "B *steps"]
 
 
+@dataclasses.dataclass(frozen=True)
+class TaskForm:
+    """The shapes of a task's samples and predictions, and the loss that is measured.
+
+    Attributes:
+        max_context_length: L, number of tokens in a context.
+        loss: ``"log_loss"`` in nats, or ``"squared_error"``.
+        vocabulary_size: number of token values; None for real-valued tokens.
+        n_classes: number of possible answers; None for regression.
+        n_queries: number of different queries.
+        n_channels: C, numbers in one real-valued token. The context is (B, L) for one and (B, L, C) for more.
+        n_steps: S, values in one real-valued target. The target is (B,) for one and (B, S) for more.
+        is_stationary_text: whether context and target are L + 1 successive tokens of one stationary text.
+        every_position: whether a prediction has an axis of positions, as in :class:`simulator.tasks.EveryPosition`.
+    """
+
+    max_context_length: int
+    loss: str
+    vocabulary_size: int | None = None
+    n_classes: int | None = None
+    n_queries: int = 1
+    n_channels: int = 1
+    n_steps: int = 1
+    is_stationary_text: bool = False
+    every_position: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("loss", self.loss, ("log_loss", "squared_error"))
+        for name in ("max_context_length", "n_queries", "n_channels", "n_steps"):
+            check_integer(name, getattr(self, name), 1)
+        for name in ("vocabulary_size", "n_classes"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), 1)
+
+
 class Task(abc.ABC):
     """A generator of sequences that knows its own Bayes risk and Bayes-optimal predictor at every context length.
 
     Every task is a frozen dataclass, hashable and made of plain values, so that it can name a run. A classification
-    task predicts log-probabilities (B, classes), a regression task means (B,), or (B, S) for S values at once.
+    task predicts log-probabilities (B, classes). A regression task predicts means (B,), or (B, S) for S values at once.
+
+    Shapes and loss are the task's :attr:`form`. Each field of it can be read from the task, too:
+    ``task.max_context_length``, ``task.loss``, ``task.n_classes``.
     """
 
-    max_context_length: int
-    """L."""
-    loss: str
-    """``"log_loss"`` in nats, or ``"squared_error"``."""
-    vocabulary_size: ClassVar[int | None] = None
-    """Number of token values; None for real-valued tokens."""
-    n_classes: ClassVar[int | None] = None
-    """Number of answers; None for regression."""
-    n_queries: int = 1
-    """Number of different queries."""
-    n_channels: int = 1
-    """C: numbers in one real-valued token; context is (B, L) for one, (B, L, C) for more."""
-    n_steps: int = 1
-    """S: values in one real-valued target; target is (B,) for one, (B, S) for more."""
-    is_stationary_text: bool = False
-    """Whether context and target are L + 1 successive tokens of one stationary text."""
-    every_position: ClassVar[bool] = False
-    """Whether a prediction has an axis of positions (see :class:`simulator.tasks.EveryPosition`)."""
+    @property
+    def form(self) -> TaskForm:
+        """The shapes and the loss of this task. A task has this property, or attributes of the same names."""
+        names = [field.name for field in dataclasses.fields(TaskForm)]
+        stated = {n: object.__getattribute__(self, n) for n in names if n in vars(self) or hasattr(type(self), n)}
+        missing = [field.name for field in dataclasses.fields(TaskForm)[:2] if field.name not in stated]
+        if missing:
+            raise TypeError(
+                f"{type(self).__name__} does not state its {' and '.join(missing)}: give it a property form, as in "
+                "`return TaskForm(max_context_length=16, loss='log_loss', vocabulary_size=2, n_classes=2)`"
+            )
+        return TaskForm(**stated)
+
+    @overload
+    def __getattr__(self, name: Literal["max_context_length", "n_queries", "n_channels", "n_steps"]) -> int: ...
+    @overload
+    def __getattr__(self, name: Literal["vocabulary_size", "n_classes"]) -> int | None: ...
+    @overload
+    def __getattr__(self, name: Literal["loss"]) -> str: ...
+    @overload
+    def __getattr__(self, name: Literal["is_stationary_text", "every_position"]) -> bool: ...
+    def __getattr__(self, name: str) -> Any:
+        """What the task does not state itself is read from its form: ``task.loss`` is ``task.form.loss``."""
+        if name in TaskForm.__dataclass_fields__:
+            return getattr(self.form, name)
+        return object.__getattribute__(self, name)  # the usual error
 
     @property
     def unit(self) -> str:
@@ -162,7 +210,7 @@ class Task(abc.ABC):
 class ClassificationTask(Task):
     """A task whose answer is one of finitely many classes; log-loss in nats."""
 
-    loss: ClassVar[Literal["log_loss"]] = "log_loss"  # pyright: ignore[reportIncompatibleVariableOverride]
+    loss: ClassVar[Loss] = "log_loss"
 
     def pointwise_loss(
         self, prediction: Float[Array, "B classes"], examples: Examples, context_length: ContextLength
@@ -186,7 +234,7 @@ class ClassificationTask(Task):
 class RegressionTask(Task):
     """A task whose answer is one value or S of them; squared error, the mean over the S."""
 
-    loss: str = "squared_error"
+    loss: ClassVar[Loss] = "squared_error"
 
     def pointwise_loss(
         self, prediction: Float[Array, "B *steps"], examples: Examples, context_length: ContextLength

@@ -1,16 +1,14 @@
 """Gaussian time series whose prediction error falls with the look-back exactly as designed."""
 
 import dataclasses
-from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
+from simulator.tasks.base import Loss, TaskForm
 from simulator.tasks.gaussian_processes import ArfimaProcess, DesignedProcess, IndependentTokens, Process
 from simulator.tasks.gaussian_task import GaussianTask
 from theory.checks import check_choice, check_integer, set_fields
-
-Loss: TypeAlias = Literal["squared_error", "log_loss"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +36,7 @@ class GaussianLookBack(GaussianTask):
 
     process: Process
     max_context_length: int
-    loss: Loss = "squared_error"  # pyright: ignore[reportIncompatibleVariableOverride]
+    loss: Loss = "squared_error"
     n_steps: int = 1
     n_irrelevant_channels: int = 0
 
@@ -113,14 +111,16 @@ class GaussianLookBack(GaussianTask):
         return cls(IndependentTokens(C0, C, gamma, b), max_context_length, loss, n_steps, n_irrelevant_channels)
 
     @property
-    def is_stationary_text(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """True for one step of one channel, but for independent tokens."""
-        return self.n_steps == self.n_channels == 1 and not isinstance(self.process, IndependentTokens)
-
-    @property
-    def n_channels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """1 + m."""
-        return 1 + self.n_irrelevant_channels
+    def form(self) -> TaskForm:
+        """1 + m channels; a stationary text for one step of one channel, but not for independent tokens."""
+        is_stationary = self.n_steps == 1 and not self.n_irrelevant_channels
+        return TaskForm(
+            self.max_context_length,
+            self.loss,
+            n_channels=1 + self.n_irrelevant_channels,
+            n_steps=self.n_steps,
+            is_stationary_text=is_stationary and not isinstance(self.process, IndependentTokens),
+        )
 
     @property
     def risk_exponent(self) -> float | None:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from simulator.random.draws import choose, thresholds, uniform_below
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
+from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm, sample_keys
 from simulator.tasks.markov_chain import affine_dimension, entropy
 from theory.checks import check_integer, check_sequence, set_fields
 from theory.types import Integer
@@ -51,8 +51,6 @@ class GraphWalk(ClassificationTask):
 
     edges: Sequence[Sequence[int]]
     max_context_length: int
-
-    is_stationary_text = True
 
     def __post_init__(self) -> None:
         pairs = [
@@ -97,14 +95,10 @@ class GraphWalk(ClassificationTask):
         return cls(tuple(edges), check_integer("max_context_length", max_context_length, 1))
 
     @property
-    def vocabulary_size(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Number of nodes."""
-        return max(edge[1] for edge in self.edges) + 1
-
-    @property
-    def n_classes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Number of nodes."""
-        return self.vocabulary_size
+    def form(self) -> TaskForm:
+        """Tokens and answers are the n nodes."""
+        n = max(edge[1] for edge in self.edges) + 1
+        return TaskForm(self.max_context_length, self.loss, n, n, is_stationary_text=True)
 
     @property
     def entropy_rate(self) -> float:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from simulator.random.draws import choose, thresholds
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
+from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm, sample_keys
 from simulator.tasks.markov_chain import checked_laws, conditional_entropy, random_laws, stationary_law
 from theory.checks import check_integer, check_number, set_fields
 from theory.types import Integer, Scalar
@@ -63,8 +63,6 @@ class HiddenMarkov(ClassificationTask):
     transition: Sequence[Sequence[float]]
     emission: Sequence[Sequence[float]]
     max_context_length: int
-
-    is_stationary_text = True
 
     def __post_init__(self) -> None:
         transition, emission = checked_laws("transition", self.transition), checked_laws("emission", self.emission)
@@ -138,14 +136,9 @@ class HiddenMarkov(ClassificationTask):
         return cls(table(stay), table(accuracy), check_integer("max_context_length", max_context_length, 1))
 
     @property
-    def vocabulary_size(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """v."""
-        return len(self.emission[0])
-
-    @property
-    def n_classes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """v."""
-        return len(self.emission[0])
+    def form(self) -> TaskForm:
+        v = len(self.emission[0])
+        return TaskForm(self.max_context_length, self.loss, v, v, is_stationary_text=True)
 
     def entropy_rate_bounds(self, context_length: Integer) -> tuple[float, float]:
         """(lower, upper) bounds of the entropy rate from words of l tokens; the upper one is R(l)."""

@@ -2,11 +2,11 @@
 
 import dataclasses
 import functools
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
+from simulator.tasks.base import Loss, TaskForm
 from simulator.tasks.gaussian_task import GaussianTask
 from theory.checks import check_choice, check_integer, set_fields
 from theory.types import Integer
@@ -52,7 +52,7 @@ class HierarchicalGaussian(GaussianTask):
 
     n_layers: int
     n_copies: int = 3
-    loss: Literal["squared_error", "log_loss"] = "squared_error"  # pyright: ignore[reportIncompatibleVariableOverride]
+    loss: Loss = "squared_error"
 
     def __post_init__(self) -> None:
         set_fields(
@@ -63,9 +63,8 @@ class HierarchicalGaussian(GaussianTask):
         check_choice("loss", self.loss, ("squared_error", "log_loss"))
 
     @property
-    def max_context_length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """L = 4^n - 1."""
-        return 4**self.n_layers - 1
+    def form(self) -> TaskForm:
+        return TaskForm(4**self.n_layers - 1, self.loss)
 
     def joint_covariance(self) -> Float[np.ndarray, "n n"]:
         return _covariance(self.n_layers, self.n_copies).copy()

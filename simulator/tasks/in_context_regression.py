@@ -7,7 +7,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from simulator.random.threefry import random_normals
-from simulator.tasks.base import ContextLength, Examples, Index, Key, RegressionTask, in_whole_vectors, sample_keys
+from simulator.tasks.base import (
+    ContextLength,
+    Examples,
+    Index,
+    Key,
+    RegressionTask,
+    TaskForm,
+    in_whole_vectors,
+    sample_keys,
+)
 from theory.checks import check_integer, check_positive, set_fields
 from theory.learning_curves.wishart import expected_resolvent_trace, marchenko_pastur_resolvent_trace
 from theory.types import Integer
@@ -54,9 +63,8 @@ class InContextRegression(RegressionTask):
         )
 
     @property
-    def n_channels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """p + 1."""
-        return self.n_features + 1
+    def form(self) -> TaskForm:
+        return TaskForm(self.max_context_length, self.loss, n_channels=self.n_features + 1)
 
     @property
     def risk_exponent(self) -> float:

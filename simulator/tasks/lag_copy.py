@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from simulator.random.draws import choose, thresholds, uniform_below
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
+from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm, sample_keys
 from theory.checks import check_integer, check_positive, set_fields
 from theory.types import Integer
 
@@ -51,8 +51,7 @@ class LagCopy(ClassificationTask):
         max_context_length: L.
     """
 
-    # Without field() the contract's None would be its default.
-    vocabulary_size: int = dataclasses.field()  # pyright: ignore[reportIncompatibleVariableOverride]
+    vocabulary_size: int
     beta: float
     first_probability: float
     max_context_length: int
@@ -80,9 +79,9 @@ class LagCopy(ClassificationTask):
             )
 
     @property
-    def n_classes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """v: the answer is a token."""
-        return self.vocabulary_size
+    def form(self) -> TaskForm:
+        """Answers are tokens."""
+        return TaskForm(self.max_context_length, self.loss, self.vocabulary_size, self.vocabulary_size)
 
     @property
     def correlation_exponent(self) -> float:

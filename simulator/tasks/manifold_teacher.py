@@ -12,7 +12,16 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from simulator.random.threefry import random_normals
-from simulator.tasks.base import ContextLength, Examples, Index, Key, RegressionTask, in_whole_vectors, sample_keys
+from simulator.tasks.base import (
+    ContextLength,
+    Examples,
+    Index,
+    Key,
+    RegressionTask,
+    TaskForm,
+    in_whole_vectors,
+    sample_keys,
+)
 from theory.checks import check_integer, check_non_negative, check_positive, check_sequence, set_fields
 from theory.types import Integer
 
@@ -104,9 +113,8 @@ class ManifoldTeacher(RegressionTask):
         )
 
     @property
-    def n_channels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The ambient dimension."""
-        return self.ambient_dimension
+    def form(self) -> TaskForm:
+        return TaskForm(self.max_context_length, self.loss, n_channels=self.ambient_dimension)
 
     @property
     def risk_exponent(self) -> float | None:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from simulator.random.draws import choose, thresholds
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
+from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm, sample_keys
 from theory.checks import check_integer, check_non_negative, check_positive, check_sequence, set_fields
 from theory.types import Integer, Scalar
 
@@ -50,8 +50,6 @@ class MarkovChain(ClassificationTask):
 
     transition: Sequence[Sequence[float]]
     max_context_length: int
-
-    is_stationary_text = True
 
     def __post_init__(self) -> None:
         transition = checked_laws("transition", self.transition)
@@ -91,12 +89,12 @@ class MarkovChain(ClassificationTask):
         return cls(random_laws(v**order, v, concentration, rng), length)
 
     @property
-    def vocabulary_size(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """v."""
-        return len(self.transition[0])
+    def form(self) -> TaskForm:
+        v = self.vocabulary_size
+        return TaskForm(self.max_context_length, self.loss, v, v, is_stationary_text=True)
 
     @property
-    def n_classes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def vocabulary_size(self) -> int:
         """v."""
         return len(self.transition[0])
 

@@ -6,7 +6,6 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from simulator.random.draws import choose, thresholds
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
+from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm, sample_keys
 from theory.types import Integer
 
 
@@ -33,8 +32,7 @@ class MultitaskParity(ClassificationTask):
     With f_k the frequency of task k and far_k its largest bit, R(l) = ln 2 * sum over {k : far_k > l} of f_k.
     """
 
-    vocabulary_size: ClassVar[int | None] = 2
-    n_classes: ClassVar[int | None] = 2
+    max_context_length: int
 
     @abc.abstractmethod
     def subsets(self) -> Sequence[tuple[int, ...]]:
@@ -45,9 +43,9 @@ class MultitaskParity(ClassificationTask):
         """Weight of every task; None for equal ones, then sample i asks task i mod n exactly."""
 
     @property
-    def n_queries(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Number of tasks."""
-        return len(self.subsets())
+    def form(self) -> TaskForm:
+        """Tokens and answers are bits; every task has a query."""
+        return TaskForm(self.max_context_length, self.loss, 2, 2, n_queries=len(self.subsets()))
 
     def task_frequencies(self) -> Float[np.ndarray, "tasks"]:
         """f_k, summing to one."""

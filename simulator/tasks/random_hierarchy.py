@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from simulator.random.draws import uniform_below
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
+from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm, sample_keys
 from simulator.tasks.markov_chain import affine_dimension, conditional_entropy
 from theory.checks import check_integer, set_fields
 from theory.types import Integer
@@ -62,8 +62,7 @@ class RandomHierarchy(ClassificationTask):
         seed: seed of the rules.
     """
 
-    # Without field() the contract's None would be its default.
-    vocabulary_size: int = dataclasses.field()  # pyright: ignore[reportIncompatibleVariableOverride]
+    vocabulary_size: int
     n_synonyms: int
     branching: int
     n_levels: int
@@ -91,14 +90,9 @@ class RandomHierarchy(ClassificationTask):
         _risks(self)
 
     @property
-    def max_context_length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """L = s^n - 1."""
-        return self.branching**self.n_levels - 1
-
-    @property
-    def n_classes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """v."""
-        return self.vocabulary_size
+    def form(self) -> TaskForm:
+        """L = s^n - 1; answers are tokens."""
+        return TaskForm(self.branching**self.n_levels - 1, self.loss, self.vocabulary_size, self.vocabulary_size)
 
     @property
     def correlation_exponent(self) -> float:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from simulator.random.draws import choose, thresholds
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
+from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm, sample_keys
 from theory.checks import check_integer, check_positive, set_fields
 from theory.types import Integer, Scalar
 
@@ -51,10 +51,6 @@ class Renewal(ClassificationTask):
     max_context_length: int
     max_gap: int = 100_000
 
-    vocabulary_size: ClassVar[int | None] = 2
-    n_classes: ClassVar[int | None] = 2
-    is_stationary_text = True
-
     def __post_init__(self) -> None:
         exponent = check_positive("exponent", self.exponent)
         if exponent <= 1:
@@ -68,6 +64,10 @@ class Renewal(ClassificationTask):
                 f"above 1e-300; got {exponent}"
             )
         set_fields(self, exponent=exponent, max_context_length=length, max_gap=max_gap)
+
+    @property
+    def form(self) -> TaskForm:
+        return TaskForm(self.max_context_length, self.loss, 2, 2, is_stationary_text=True)
 
     @property
     def risk_exponent(self) -> float:

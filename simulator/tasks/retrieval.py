@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from simulator.random.draws import choose, thresholds, uniform_below
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
+from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm, sample_keys
 from theory.checks import check_choice, check_integer, check_positive, set_fields
 from theory.types import Integer
 
@@ -86,14 +86,10 @@ class Retrieval(ClassificationTask):
         )
 
     @property
-    def vocabulary_size(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Distractors first, then one token for each set of needles and each combined value."""
-        return self.n_distractors + (2**self.n_needles - 1) * self.n_answers
-
-    @property
-    def n_classes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """m."""
-        return self.n_answers
+    def form(self) -> TaskForm:
+        """Tokens are the distractors, then one for each set of needles and each combined value."""
+        n_tokens = self.n_distractors + (2**self.n_needles - 1) * self.n_answers
+        return TaskForm(self.max_context_length, self.loss, n_tokens, self.n_answers)
 
     @property
     def risk_exponent(self) -> float | None:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import ClassVar, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from simulator.random.draws import choose, thresholds
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
+from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm, sample_keys
 from theory.checks import check_choice, check_integer, check_number, set_fields
 from theory.types import Integer
 
@@ -51,8 +51,6 @@ class SantaFe(ClassificationTask):
     facts: Literal["redrawn", "fixed"] = "redrawn"
     seed: int = 0
 
-    n_classes: ClassVar[int | None] = 2
-
     def __post_init__(self) -> None:
         b = check_number("b", self.b)
         if not 0 < b < 1:
@@ -67,14 +65,9 @@ class SantaFe(ClassificationTask):
         )
 
     @property
-    def vocabulary_size(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Two tokens a fact: 2k for "fact k is 0", 2k + 1 for "fact k is 1"."""
-        return 2 * self.n_facts
-
-    @property
-    def n_queries(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """One query a fact."""
-        return self.n_facts
+    def form(self) -> TaskForm:
+        """Token 2k states "fact k is 0", token 2k + 1 "fact k is 1"; every fact has a query."""
+        return TaskForm(self.max_context_length, self.loss, 2 * self.n_facts, 2, n_queries=self.n_facts)
 
     @property
     def risk_exponent(self) -> float | None:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from simulator.random.draws import permutation, uniform_below
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, sample_keys
+from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm, sample_keys
 from theory.checks import check_integer, set_fields
 from theory.types import Integer
 
@@ -48,31 +48,18 @@ class VariableTracking(ClassificationTask):
             chain_length=check_integer("chain_length", self.chain_length, 1),
             n_values=check_integer("n_values", self.n_values, 2, 2**16 - 1),
         )
-        if self.vocabulary_size >= 2**31:
+        L, n_tokens = self.form.max_context_length, self.form.vocabulary_size
+        if n_tokens is not None and n_tokens >= 2**31:
             raise ValueError(
-                f"n_chains = {self.n_chains} and chain_length = {self.chain_length} make {self.max_context_length} "
-                f"variables, and with n_values = {self.n_values} {self.vocabulary_size} tokens: take fewer than 2^31"
+                f"n_chains = {self.n_chains} and chain_length = {self.chain_length} make {L} variables, and with "
+                f"n_values = {self.n_values} {n_tokens} tokens: take fewer than 2^31"
             )
 
     @property
-    def max_context_length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """L = c g."""
-        return self.n_chains * self.chain_length
-
-    @property
-    def vocabulary_size(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """One token for each variable on the left and each value or variable on the right."""
-        return self.max_context_length * (self.n_values + self.max_context_length)
-
-    @property
-    def n_classes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """m."""
-        return self.n_values
-
-    @property
-    def n_queries(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """One query a variable, though only the last of a chain is asked for."""
-        return self.max_context_length
+    def form(self) -> TaskForm:
+        """A token for each variable on the left and value or variable on the right; a query for each variable."""
+        L, m = self.n_chains * self.chain_length, self.n_values
+        return TaskForm(L, self.loss, L * (m + L), m, n_queries=L)
 
     def visible_probability(self, context_length: Integer) -> float:
         """C(l,c)/C(L,c), the probability that a chain is wholly among the last l tokens."""

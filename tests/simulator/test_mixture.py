@@ -55,12 +55,17 @@ def test_a_mixture_of_regressions_charges_each_by_its_own_rule(loss):
         ((LAGS,), (0.5, 0.5), ValueError, "1 tasks need as many weights; got 2"),
         ((LAGS, PARITY), (0.5, 0.0), ValueError, "a weight must be .*above 0; got 0.0"),
         ((LAGS, PARITY), (0.5, -1.0), ValueError, "a weight must be .*above 0; got -1.0"),
-        ((LAGS, GaussianLookBack.arfima(0.3, 4)), (1, 1), ValueError, "agree in the loss; got .*squared_error"),
+        (
+            (LAGS, GaussianLookBack.arfima(0.3, 4)),
+            (1, 1),
+            ValueError,
+            "got symbols .* and numbers .* 'squared_error'",
+        ),
         (
             (LAGS, GaussianLookBack.arfima(0.3, 4, loss="log_loss")),
             (1, 1),
             ValueError,
-            "agree in the kind of answer; got .*'classes', 'values'",
+            "got symbols .* classes .* and numbers in 1 channels with values in 1 steps and loss 'log_loss'",
         ),
     ],
 )

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from simulator.tasks.base import ContextLength, Examples, Index, Key, Task
+from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, TaskForm
 from simulator.tasks.tokens import take_tokens
 from theory.types import Integer
 
@@ -40,8 +40,6 @@ class EveryPosition(Task):
 
     task: Task
 
-    every_position = True
-
     def __post_init__(self) -> None:
         if not isinstance(self.task, Task):
             raise TypeError(f"task must be a task; got {self.task!r}")
@@ -52,24 +50,8 @@ class EveryPosition(Task):
             )
 
     @property
-    def max_context_length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The bare task's."""
-        return self.task.max_context_length
-
-    @property
-    def loss(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The bare task's."""
-        return self.task.loss
-
-    @property
-    def vocabulary_size(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The bare task's."""
-        return self.task.vocabulary_size
-
-    @property
-    def n_classes(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The bare task's."""
-        return self.task.n_classes
+    def form(self) -> TaskForm:
+        return dataclasses.replace(self.task.form, is_stationary_text=False, every_position=True)
 
     def bayes_risk(self, context_length: Integer) -> float:
         self.check_length(context_length)

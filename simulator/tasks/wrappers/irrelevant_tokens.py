@@ -14,7 +14,17 @@ from jaxtyping import Array, Bool, Float
 
 from simulator.random.draws import permutation, uniform_below
 from simulator.random.threefry import random_normals, random_words
-from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, in_whole_vectors, other_stream, sample_keys
+from simulator.tasks.base import (
+    ContextLength,
+    Examples,
+    Index,
+    Key,
+    Task,
+    TaskForm,
+    in_whole_vectors,
+    other_stream,
+    sample_keys,
+)
 from simulator.tasks.tokens import take_tokens, where_tokens
 from theory.checks import check_choice, check_integer, check_number, set_fields
 from theory.types import Integer
@@ -91,7 +101,7 @@ class IrrelevantTokens(Task):
             )
 
     @property
-    def max_context_length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def max_context_length(self) -> int:
         """L, relevant tokens and others."""
         return max(round(self.task.max_context_length / self.relevant_fraction), self.task.max_context_length)
 
@@ -109,35 +119,15 @@ class IrrelevantTokens(Task):
         return self._marked and self.placement == "random"
 
     @property
-    def loss(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The bare task's."""
-        return self.task.loss
-
-    @property
-    def vocabulary_size(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The bare task's, twice that with marks."""
-        size = self.task.vocabulary_size
-        return 2 * size if size is not None and self._marked else size
-
-    @property
-    def n_classes(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The bare task's."""
-        return self.task.n_classes
-
-    @property
-    def n_queries(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The bare task's."""
-        return self.task.n_queries
-
-    @property
-    def n_channels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The bare task's, one more with marks on real-valued tokens."""
-        return self.task.n_channels + (self._marked and self.task.vocabulary_size is None)
-
-    @property
-    def n_steps(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The bare task's."""
-        return self.task.n_steps
+    def form(self) -> TaskForm:
+        """The bare task's, but longer; marks double a vocabulary, and are one more channel of real-valued tokens."""
+        bare = self.task.form
+        longer = dataclasses.replace(bare, max_context_length=self.max_context_length, is_stationary_text=False)
+        if not self._marked:
+            return longer
+        if bare.vocabulary_size is None:
+            return dataclasses.replace(longer, n_channels=bare.n_channels + 1)
+        return dataclasses.replace(longer, vocabulary_size=2 * bare.vocabulary_size)
 
     @property
     def risk_exponent(self) -> float | None:

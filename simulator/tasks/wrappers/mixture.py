@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from simulator.random.draws import choose, thresholds
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, other_stream, sample_keys
+from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, TaskForm, other_stream, sample_keys
 from theory.checks import check_positive, check_sequence, set_fields
 from theory.types import Integer
 
@@ -42,16 +42,9 @@ class Mixture(Task):
         for task in tasks:
             if not isinstance(task, Task) or task.every_position:
                 raise TypeError(f"tasks must hold tasks that ask at the end of their context; got {task!r}")
-        for what, of in (
-            ("loss", lambda task: task.loss),
-            ("kind of answer", lambda task: "values" if task.n_classes is None else "classes"),
-            ("kind of token", lambda task: "numbers" if task.vocabulary_size is None else "symbols"),
-            ("number of channels", lambda task: task.n_channels),
-            ("number of steps", lambda task: task.n_steps),
-        ):
-            found = [of(task) for task in tasks]
-            if len(set(found)) > 1:
-                raise ValueError(f"tasks of a mixture must agree in the {what}; got {found}")
+        kinds = [_kind(task) for task in tasks]
+        if len(set(kinds)) > 1:
+            raise ValueError(f"tasks of a mixture must be of one kind; got {' and '.join(dict.fromkeys(kinds))}")
         weights = tuple(check_positive("a weight", weight) for weight in check_sequence("weights", self.weights))
         if len(weights) != len(tasks):
             raise ValueError(f"{len(tasks)} tasks need as many weights; got {len(weights)}")
@@ -63,39 +56,17 @@ class Mixture(Task):
         return relative / math.fsum(relative)
 
     @property
-    def max_context_length(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The longest of the tasks' L."""
-        return max(task.max_context_length for task in self.tasks)
-
-    @property
-    def loss(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The tasks' loss."""
-        return self.tasks[0].loss
-
-    @property
-    def vocabulary_size(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The largest of the tasks'."""
-        return _largest(task.vocabulary_size for task in self.tasks)
-
-    @property
-    def n_classes(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The largest of the tasks'."""
-        return _largest(task.n_classes for task in self.tasks)
-
-    @property
-    def n_queries(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The tasks' queries, one task after the other."""
-        return sum(task.n_queries for task in self.tasks)
-
-    @property
-    def n_channels(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The tasks'."""
-        return self.tasks[0].n_channels
-
-    @property
-    def n_steps(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The tasks'."""
-        return self.tasks[0].n_steps
+    def form(self) -> TaskForm:
+        """The longest context, the largest numbers of tokens and of answers, and the queries of all tasks."""
+        forms = [task.form for task in self.tasks]
+        return dataclasses.replace(
+            forms[0],
+            max_context_length=max(form.max_context_length for form in forms),
+            vocabulary_size=_largest(form.vocabulary_size for form in forms),
+            n_classes=_largest(form.n_classes for form in forms),
+            n_queries=sum(form.n_queries for form in forms),
+            is_stationary_text=False,
+        )
 
     @property
     def risk_exponent(self) -> float | None:
@@ -208,9 +179,17 @@ class Mixture(Task):
         return _selected(chosen, answers)
 
 
-def _largest(sizes) -> int | None:
-    known = [size for size in sizes if size is not None]
-    return max(known) if known else None
+def _kind(task: Task) -> str:
+    """What the tasks of a mixture must have in common, in words."""
+    form = task.form
+    tokens = "numbers" if form.vocabulary_size is None else "symbols"
+    answers = "values" if form.n_classes is None else "classes"
+    return f"{tokens} in {form.n_channels} channels with {answers} in {form.n_steps} steps and loss {form.loss!r}"
+
+
+def _largest(sizes: Iterable[int | None]) -> int | None:
+    """The largest of the sizes; None where the first, and so each, is None."""
+    return max((size for size in sizes if size is not None), default=None)
 
 
 def _where(condition: Bool[Array, "B"], values: Array) -> Array:
