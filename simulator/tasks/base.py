@@ -2,9 +2,7 @@
 
 import abc
 import dataclasses
-import functools
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar, cast, overload
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, overload
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from simulator.random.threefry import Key, fold_in
+from simulator.random.threefry import Key
 from theory.checks import check_choice, check_integer
 from theory.types import Integer
 
@@ -256,51 +254,3 @@ class RegressionTask(Task):
 def _mean_square(differences: Float[Array, "B *steps"]) -> Float[Array, "B"]:
     squares = differences**2
     return squares if squares.ndim == 1 else jnp.mean(squares, axis=1)
-
-
-def other_stream(key: Key, number: int) -> Key:
-    """A key for draws beside the samples' own: no sample index reaches 2^31, so no sample shares it."""
-    return fold_in(key, 2**31 + number)
-
-
-_VECTOR = 16
-"""A multiple of the float32 numbers that a CPU takes at once."""
-
-
-_Sample = TypeVar("_Sample", bound=Callable[..., "Examples"])
-
-
-def in_whole_vectors(sample: _Sample) -> _Sample:
-    """A ``sample`` of real numbers that draws a multiple of 16 samples, and cuts off those nobody asked for.
-
-    What is left over when a batch is cut into vectors may be rounded otherwise: so no sample is ever left over.
-    """
-
-    @functools.wraps(sample)
-    def whole(self: Any, key: Key, index: Index) -> Examples:
-        index = sample_indices(index)
-        batch = index.shape[0]
-        if not batch % _VECTOR:
-            return sample(self, key, index)
-        drawn = sample(self, key, index[np.minimum(np.arange(batch + -batch % _VECTOR), batch - 1)])
-        return jax.tree.map(lambda field: field[:batch], drawn)
-
-    return cast(_Sample, whole)
-
-
-def sample_keys(key: Key, index: Index) -> tuple[Key, Int[Array, "B"]]:
-    """One key per sample, and the indices as an array: what makes sample i the same wherever it is drawn."""
-    index = sample_indices(index)
-    return fold_in(key, index), index
-
-
-def sample_indices(index: Index) -> Int[Array, "B"]:
-    """The indices as an array, or an error that says why they name no samples."""
-    numbers = index if isinstance(index, jax.Array) else np.asarray(index)
-    if not np.issubdtype(numbers.dtype, np.integer):
-        raise TypeError(f"sample indices must be integers; got {numbers.dtype} ({index!r})")
-    if numbers.ndim > 1:
-        raise ValueError(f"sample indices must be one axis of integers; got shape {numbers.shape}")
-    if not isinstance(numbers, Tracer) and numbers.size and (int(numbers.min()) < 0 or int(numbers.max()) >= 2**31):
-        raise ValueError(f"sample indices must be in [0, 2^31); got {numbers.min()} to {numbers.max()}")
-    return jnp.atleast_1d(jnp.asarray(numbers)).astype(jnp.int32)

@@ -11,7 +11,8 @@ import scipy.linalg
 from jaxtyping import Array, Float
 
 from simulator.random.threefry import random_normals
-from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, in_whole_vectors, sample_keys
+from simulator.tasks.base import ContextLength, Examples, Index, Key, Task
+from simulator.tasks.sampling import in_whole_vectors, sample_keys
 from theory.types import Integer
 
 

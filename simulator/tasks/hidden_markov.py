@@ -12,8 +12,9 @@ from jaxtyping import Float
 
 from simulator.random.draws import choose, thresholds
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm, sample_keys
+from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm
 from simulator.tasks.markov_chain import checked_laws, conditional_entropy, random_laws, stationary_law
+from simulator.tasks.sampling import sample_keys
 from theory.checks import check_integer, check_number, set_fields
 from theory.types import Integer, Scalar
 

@@ -7,16 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from simulator.random.threefry import random_normals
-from simulator.tasks.base import (
-    ContextLength,
-    Examples,
-    Index,
-    Key,
-    RegressionTask,
-    TaskForm,
-    in_whole_vectors,
-    sample_keys,
-)
+from simulator.tasks.base import ContextLength, Examples, Index, Key, RegressionTask, TaskForm
+from simulator.tasks.sampling import in_whole_vectors, sample_keys
 from theory.checks import check_integer, check_positive, set_fields
 from theory.learning_curves.wishart import expected_resolvent_trace, marchenko_pastur_resolvent_trace
 from theory.types import Integer

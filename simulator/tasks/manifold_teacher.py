@@ -12,16 +12,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from simulator.random.threefry import random_normals
-from simulator.tasks.base import (
-    ContextLength,
-    Examples,
-    Index,
-    Key,
-    RegressionTask,
-    TaskForm,
-    in_whole_vectors,
-    sample_keys,
-)
+from simulator.tasks.base import ContextLength, Examples, Index, Key, RegressionTask, TaskForm
+from simulator.tasks.sampling import in_whole_vectors, sample_keys
 from theory.checks import check_integer, check_non_negative, check_positive, check_sequence, set_fields
 from theory.types import Integer
 

@@ -13,7 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from simulator.random.draws import choose, thresholds
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm, sample_keys
+from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm
+from simulator.tasks.sampling import sample_keys
 from theory.types import Integer
 
 

@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, Int
 
 from simulator.random.draws import uniform_below
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm, sample_keys
+from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm
 from simulator.tasks.markov_chain import affine_dimension, conditional_entropy
+from simulator.tasks.sampling import sample_keys
 from theory.checks import check_integer, set_fields
 from theory.types import Integer
 

@@ -9,7 +9,8 @@ from jaxtyping import Array, Bool, Float
 
 from simulator.random.draws import permutation, uniform_below
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm, sample_keys
+from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm
+from simulator.tasks.sampling import sample_keys
 from theory.checks import check_integer, set_fields
 from theory.types import Integer
 

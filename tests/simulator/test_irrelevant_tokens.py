@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from simulator.specification import canonical_json
 from simulator.tasks import EXAMPLES, GaussianLookBack, IrrelevantTokens, LagCopy, Mixture, Retrieval, SparseParity
-from simulator.tasks.base import other_stream
+from simulator.tasks.sampling import other_stream
 
 BARE = [task for task in EXAMPLES if not isinstance(task, IrrelevantTokens)]
 KINDS, PLACEMENTS = ("noise", "distractor", "repeat"), ("first", "last", "middle", "random")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, TaskForm
-from simulator.tasks.tokens import take_tokens
+from simulator.tasks.sampling import take_tokens
 from theory.types import Integer
 
 

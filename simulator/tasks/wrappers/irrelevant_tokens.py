@@ -14,18 +14,8 @@ from jaxtyping import Array, Bool, Float
 
 from simulator.random.draws import permutation, uniform_below
 from simulator.random.threefry import random_normals, random_words
-from simulator.tasks.base import (
-    ContextLength,
-    Examples,
-    Index,
-    Key,
-    Task,
-    TaskForm,
-    in_whole_vectors,
-    other_stream,
-    sample_keys,
-)
-from simulator.tasks.tokens import take_tokens, where_tokens
+from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, TaskForm
+from simulator.tasks.sampling import in_whole_vectors, other_stream, sample_keys, take_tokens, where_tokens
 from theory.checks import check_choice, check_integer, check_number, set_fields
 from theory.types import Integer
 

@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float
 
 from simulator.random.draws import choose, thresholds
 from simulator.random.threefry import random_words
-from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, TaskForm, other_stream, sample_keys
+from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, TaskForm
+from simulator.tasks.sampling import other_stream, sample_keys
 from theory.checks import check_positive, check_sequence, set_fields
 from theory.types import Integer
 
