@@ -26,7 +26,7 @@ from simulator.tasks.worked_example import truth_of_task, worked_example
 from theory import compare, comparison_as_text, read_loss_table
 from theory.laws import EXAMPLES, Law
 
-_LAWS: dict[str, Law] = {law.name.replace(", ", "-").replace(" ", "-"): law for law in EXAMPLES}
+_LAWS: dict[str, type[Law]] = {law.name.replace(", ", "-").replace(" ", "-"): type(law) for law in EXAMPLES}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,7 +81,12 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "results", type=pathlib.Path, metavar="RESULTS", help="a table that run wrote, or a CSV of losses"
         )
-        sub.add_argument("--laws", nargs="+", choices=_LAWS, help="default: all that know the unit of the losses")
+        sub.add_argument(
+            "--laws",
+            nargs="+",
+            metavar="NAME[:CONSTANT=VALUE,...]",
+            help="as in power table:classes=4; default: every law that needs no given constant",
+        )
         sub.add_argument("--fit-fraction", type=float, default=0.5, help="share of the dataset sizes to fit on (0.5)")
     comparing.add_argument("--out", type=pathlib.Path, help="also write the comparison as CSV")
     drawing.add_argument("--out", type=pathlib.Path, default=pathlib.Path("figures_out"), help="folder (figures_out)")
@@ -131,8 +136,57 @@ def _compared(options: argparse.Namespace) -> tuple[xr.Dataset, xr.Dataset]:
     is_csv = options.results.suffix.lower() == ".csv"
     results = read_loss_table(options.results) if is_csv else load_results(options.results)
     in_nats = results.attrs.get("unit") == "nats"
-    names = options.laws or [name for name, law in _LAWS.items() if in_nats or not law.in_nats]
-    return results, compare(results, [_LAWS[name] for name in names], fit_fraction=options.fit_fraction)
+    default = [name for name, law in _LAWS.items() if not law().given and (in_nats or not law.in_nats)]
+    laws = [read_law(text) for text in options.laws or default]
+    return results, compare(results, laws, fit_fraction=options.fit_fraction)
+
+
+def _left_out() -> str:
+    """The laws that are not fitted by default, and how to ask for them."""
+    needed = {name: law().given for name, law in _LAWS.items() if law().given}
+    lines = [f"  {name}: {', '.join(given)}" for name, given in needed.items()]
+    example = "--laws power table:classes=4"
+    return "\n".join(["left out, since they need constants of your data:", *lines, f"ask for them as in {example}"])
+
+
+def read_law(text: str) -> Law:
+    """The law that ``name`` or ``name:constant=value,constant=value`` stands for.
+
+    Raises:
+        ValueError: there is no such law, a given constant is missing, or a constant is not one that can be set.
+    """
+    name, _, settings = text.partition(":")
+    if name not in _LAWS:
+        raise ValueError(f"there is no law {name!r}; there are {', '.join(_LAWS)}")
+    law = _LAWS[name]
+    needed = law().given
+    known = (*needed, *law.universal)
+    constants: dict[str, Any] = {}
+    for setting in filter(None, settings.split(",")):
+        constant, equals, value = setting.partition("=")
+        if constant not in known:
+            possible = f"it has {', '.join(known)}" if known else "it has none: all its constants are fitted"
+            raise ValueError(f"the law {name!r} has no constant {constant!r} to give; {possible}")
+        if not equals or not value:
+            raise ValueError(f"{setting!r} gives no value; write {constant}=VALUE, as in --laws {name}:{constant}=4")
+        constants[constant] = _number_or_word(value)
+    missing = [constant for constant in needed if constant not in constants]
+    if missing:
+        wanted = ",".join(f"{constant}=VALUE" for constant in needed)
+        raise ValueError(f"the law {name!r} needs {', '.join(missing)}: give --laws {name}:{wanted}")
+    try:
+        return law(**constants)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"--laws {text}: {error}") from error
+
+
+def _number_or_word(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -141,6 +195,8 @@ def _compare(options: argparse.Namespace) -> None:
     for name in ("bayes_risk", "approximation_loss", "intrinsic_dimension"):
         if name in results.attrs:
             print(f"{name}: {results.attrs[name]}")
+    if not options.laws:
+        print(_left_out())
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         comparison.to_dataframe().to_csv(options.out)
@@ -150,6 +206,8 @@ def _compare(options: argparse.Namespace) -> None:
 def _figure(options: argparse.Namespace) -> None:
     results, comparison = _compared(options)
     print(*draw(results, comparison, options.out), sep="\n")
+    if not options.laws:
+        print(_left_out(), file=sys.stderr)
 
 
 def read_task(name: str) -> Task:

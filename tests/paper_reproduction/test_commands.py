@@ -16,6 +16,7 @@ from paper_reproduction.gallery.make import LONG
 from simulator import Stopped, Study, load_results
 from simulator.learners import GradientDescent
 from simulator.tasks import EXAMPLES
+from theory.laws import EXAMPLES as LAWS
 
 
 def call(*arguments, cwd, check=True):
@@ -133,6 +134,61 @@ def test_compare_and_figure_take_losses_from_a_csv_file(tmp_path, capsys):
     assert len(list((tmp_path / "drawn").iterdir())) == 6
     assert command_line.main(["compare", str(tmp_path / "b.csv")]) == 1
     assert capsys.readouterr().err.startswith("error: there is no file")
+
+
+@pytest.fixture
+def losses(tmp_path):
+    """A CSV file of losses with an exact R(l)."""
+    lengths, sizes = (1, 2, 4, 8, 16, 32), (100, 200, 400, 800)
+    rows = [(l, D, 2 + 3 / l**0.5, 2 + 3 / l**0.5 + 0.4 * l / D) for l in lengths for D in sizes]
+    columns = ["context_length", "dataset_size", "bayes_risk", "loss"]
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "a.csv", index=False)
+    return str(tmp_path / "a.csv")
+
+
+def test_compare_fits_by_default_the_laws_that_need_no_given_constant_and_names_the_others(losses, tmp_path, capsys):
+    assert command_line.main(["compare", losses, "--out", str(tmp_path / "c.csv")]) == 0
+    shown = capsys.readouterr().out
+    assert set(pd.read_csv(tmp_path / "c.csv")["law"]) == {law.name for law in LAWS if not law.given} | {"l* stays"}
+    assert "given constants" not in shown
+    for line in ("  table: classes\n", "  data-manifold: model_size, variance\n", "as in --laws power table:classes=4"):
+        assert line in shown
+    assert command_line.main(["figure", losses, "--out", str(tmp_path / "drawn")]) == 0
+    assert "  table: classes\n" in capsys.readouterr().err
+
+
+def test_given_constants_come_from_the_user_and_are_printed(losses, capsys):
+    """Also a universal one, if it is changed; a number may be infinite."""
+    words = ["table:classes=7", "data-manifold:model_size=inf,variance=2.5", "nearest-neighbour:constant=published"]
+    assert command_line.main(["compare", losses, "--laws", *words]) == 0
+    shown = capsys.readouterr().out
+    for line in ("table: classes = 7", "data manifold: model_size = inf, variance = 2.5", "constant = published"):
+        assert line in shown
+    assert "left out" not in shown
+
+
+@pytest.mark.parametrize(
+    ("law", "message"),
+    [
+        ("tabel", "there is no law 'tabel'; there are intrinsic-dimension, "),
+        ("table", "the law 'table' needs classes: give --laws table:classes=VALUE"),
+        ("polynomial-threshold:degree=2", "needs n_tasks: give --laws polynomial-threshold:degree=VALUE,n_tasks=VALUE"),
+        ("table:clases=4", "the law 'table' has no constant 'clases' to give; it has classes"),
+        (
+            "power:amplitude=2",
+            "the law 'power' has no constant 'amplitude' to give; it has none: all its constants are",
+        ),
+        ("table:classes", "'classes' gives no value; write classes=VALUE, as in --laws table:classes=4"),
+        ("table:classes=1", "--laws table:classes=1: classes must be at least 2; got 1"),
+        ("table:classes=2.5", "--laws table:classes=2.5: classes must be an integer; got 2.5"),
+        ("piecewise-linear:pieces=many", "pieces must be a number; got 'many'"),
+    ],
+)
+def test_a_law_that_cannot_be_made_is_one_line_with_the_remedy(losses, capsys, law, message):
+    assert command_line.main(["compare", losses, "--laws", law]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert message in shown
 
 
 @pytest.mark.parametrize(

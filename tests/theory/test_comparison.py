@@ -5,7 +5,15 @@ import pytest
 
 from tests.tables import SIZES, table_of_law
 from theory import best_laws, compare, comparison_as_text
-from theory.laws import EXAMPLES, IntrinsicDimensionLaw, PowerLaw, SaturatingLaw, TableLaw
+from theory.laws import (
+    EXAMPLES,
+    ChinchillaContextLaw,
+    IntrinsicDimensionLaw,
+    NearestNeighbourLaw,
+    PowerLaw,
+    SaturatingLaw,
+    TableLaw,
+)
 from theory.measured.fitting import fit
 from theory.measured.loss_table import LossTableError
 from theory.measured.verdict import STAYS
@@ -80,6 +88,27 @@ def test_the_text_names_every_law_and_every_held_out_size():
     for name in (*COMPARISON["law"].values, *map(str, SIZES[4:]), "regret (nats)"):
         assert name in text
     assert f"\n{SIZES[0]:>10}  " not in text
+
+
+def test_given_constants_are_recorded_and_printed_and_fitted_ones_are_not():
+    """A verdict on a table of four classes means nothing to a reader who cannot see that four were supposed."""
+    laws = [
+        PowerLaw(),
+        TableLaw(classes=4),
+        ChinchillaContextLaw(model_size=7e10),
+        NearestNeighbourLaw(2.0, "published"),
+    ]
+    comparison = compare(TABLE, laws, n_bootstrap=0)
+    assert comparison["given"].values.tolist() == [
+        "",
+        "classes = 4",
+        "model_size = 7e+10, model_length_exponent = 1",
+        "constant = published",
+        "",
+    ]
+    text = comparison_as_text(comparison)
+    assert "given constants, not fitted:\n  table: classes = 4\n  Chinchilla with context: model_size = 7e+10" in text
+    assert "given constants" not in comparison_as_text(compare(TABLE, [PowerLaw()], n_bootstrap=0))
 
 
 @pytest.mark.parametrize(

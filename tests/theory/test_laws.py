@@ -1,5 +1,6 @@
 """One battery over all laws; adding a law to ``theory.laws.EXAMPLES`` tests it."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -61,6 +62,25 @@ def test_names_are_distinct_and_the_table_of_laws_has_a_row_for_each():
     for law in EXAMPLES:
         assert found[type(law).__name__] == [f"`{law.equation}`", law.growth.replace("*", "\\*")]
     assert all(len(row) == 5 for row in rows)
+
+
+def test_a_constant_is_fitted_universal_or_given():
+    """A field that nobody classed is given, so that no default of a new law can pass for a fact about the data."""
+    given = {law.name: law.given for law in EXAMPLES if law.given}
+    assert given == {
+        "variance-limited": ("parameters_per_token",),
+        "piecewise linear": ("pieces",),
+        "table": ("classes",),
+        "polynomial threshold": ("degree", "n_tasks"),
+        "logarithmic threshold": ("degree", "n_tasks", "noise_prior"),
+        "Chinchilla with context": ("model_size", "model_length_exponent"),
+        "data manifold": ("model_size", "variance"),
+        "Hoelder target on a manifold": ("smoothness", "model_size"),
+        "state-limited": ("state_size", "log_tokens", "information", "information_exponent"),
+    }
+    for law in EXAMPLES:
+        names = {field.name for field in dataclasses.fields(law)}
+        assert names == {*law.fitted, *law.universal, *law.given}
 
 
 @each_law

@@ -82,8 +82,10 @@ class Law(abc.ABC):
     """Those of them that must stay above zero; they are fitted through their logarithm."""
     separable: ClassVar[tuple[str, ...]] = ()
     """Those in which (or in whose logarithm) ln G is affine, so that a linear solve finds them."""
+    universal: ClassVar[tuple[str, ...]] = ()
+    """Fields that are not fitted and whose default holds for any data."""
     in_nats: ClassVar[bool] = False
-    """G comes out in nats whatever the unit of R: the law can be asked of losses in nats alone."""
+    """Whether G is in nats whatever the unit of R. Such a law applies only to losses in nats."""
 
     def __post_init__(self) -> None:
         for name in self.fitted:
@@ -151,3 +153,9 @@ class Law(abc.ABC):
     def constants(self) -> dict[str, float]:
         """The constants that a fit adjusts, by name."""
         return {name: getattr(self, name) for name in self.fitted}
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of the constants that no fit finds and that differ from data to data: the user must know them."""
+        names = (field.name for field in dataclasses.fields(self))
+        return tuple(name for name in names if name not in (*self.fitted, *self.universal))

@@ -123,6 +123,8 @@ class ChinchillaContextLaw(Law):
     source: ClassVar[str] = "arXiv 2203.15556 with powers of l"
     fitted: ClassVar[tuple[str, ...]] = ("data_amplitude", "data_length_exponent", "data_rate", "model_amplitude")
     positive: ClassVar[tuple[str, ...]] = ("data_amplitude", "model_amplitude")
+    universal: ClassVar[tuple[str, ...]] = ("model_rate",)
+    """At one model size the fitted amplitude A makes up for any value of a."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

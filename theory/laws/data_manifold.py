@@ -43,6 +43,7 @@ class DataManifoldLaw(Law):
     fitted: ClassVar[tuple[str, ...]] = ("amplitude",)
     positive: ClassVar[tuple[str, ...]] = ("amplitude",)
     separable: ClassVar[tuple[str, ...]] = ("amplitude",)
+    universal: ClassVar[tuple[str, ...]] = ("order",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

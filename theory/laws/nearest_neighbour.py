@@ -56,6 +56,7 @@ class NearestNeighbourLaw(Law):
     fitted: ClassVar[tuple[str, ...]] = ("amplitude",)
     positive: ClassVar[tuple[str, ...]] = ("amplitude",)
     separable: ClassVar[tuple[str, ...]] = ("amplitude",)
+    universal: ClassVar[tuple[str, ...]] = ("constant",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -59,7 +59,8 @@ def compare(
         ``mean_regret``, ``n_scored`` (held-out sizes with a measured l*), ``loss_error``, ``log_likelihood``,
         ``coverage``, ``score`` (log-likelihood less a nat for each fitted constant, as in Akaike's criterion, so that a
         law does not lose to one that contains it), ``wins`` (share of resamples in which its score is the highest),
-        ``rms_residual`` of the fit, ``constants`` and ``flat_directions`` (:class:`theory.measured.fitting.Fit`).
+        ``rms_residual`` of the fit, its ``constants``, the ``given`` constants that were not fitted
+        (:attr:`theory.laws.Law.given`), and ``flat_directions`` (:class:`theory.measured.fitting.Fit`).
 
     Raises:
         LossTableError: fewer than one dataset size would be left on either side, the table lacks what is needed, holds
@@ -135,7 +136,8 @@ def compare(
             "score": ("law", [*outcome.score, *none]),
             "wins": ("law", [*wins, *none]),
             "rms_residual": ("law", [*(f.rms_residual for f in outcome.fits), *none]),
-            "constants": ("law", [*(_listed(f.law) for f in outcome.fits), ""]),
+            "constants": ("law", [*(_listed(f.law, f.law.fitted) for f in outcome.fits), ""]),
+            "given": ("law", [*map(_given, laws), ""]),
             "flat_directions": ("law", [*("; ".join(f.flat_directions) for f in outcome.fits), ""]),
         },
         coords={"law": [*names, STAYS], "dataset_size": sizes},
@@ -228,8 +230,16 @@ def _prediction_intervals(
     return intervals
 
 
-def _listed(law: Law) -> str:
-    return ", ".join(f"{name} = {value:.4g}" for name, value in law.constants().items())
+def _listed(law: Law, names: Sequence[str]) -> str:
+    values = ((name, getattr(law, name)) for name in names)
+    return ", ".join(f"{name} = {value if isinstance(value, str) else format(value, '.4g')}" for name, value in values)
+
+
+def _given(law: Law) -> str:
+    """The given constants, and the universal ones that were changed."""
+    defaults = {field.name: field.default for field in dataclasses.fields(law)}
+    changed = [name for name in law.universal if getattr(law, name) != defaults[name]]
+    return _listed(law, [*law.given, *changed])
 
 
 def best_laws(comparison: xr.Dataset) -> list[str]:
@@ -268,5 +278,9 @@ def comparison_as_text(comparison: xr.Dataset, unit: str = "") -> str:
             f"{float(row['coverage']):>8.2f}  {float(row['rms_residual']):>12.4f}  {row['constants'].item()}"
             + (f"  (not fixed: {row['flat_directions'].item()})" if row["flat_directions"].item() else "")
         )
+    pairs = zip(comparison["law"].values, comparison["given"].values, strict=True)
+    given = [f"  {law}: {constants}" for law, constants in pairs if constants]
+    if given:
+        lines += ["", "given constants, not fitted:", *given]
     lines += ["", f"verdict: {verdict(comparison)}"]
     return "\n".join(lines)
