@@ -1,6 +1,6 @@
 """The tournament of growth laws: what l*(D) looks like under each mechanism, and which law the measurements speak for.
 
-Seven learners realise the seven regimes of :mod:`theory.regimes` on tasks whose Bayes risk is exact; the laws do not
+Seven learners realise the seven regimes of :mod:`theory.laws` on tasks whose Bayes risk is exact; the laws do not
 know which is theirs. Networks, whose law nobody knows, play after them. Where the expected risk of a learner is known,
 its exact l*(D) stands beside the measured one.
 """

@@ -141,6 +141,7 @@ def losses(tmp_path):
     """A CSV file of losses with an exact R(l)."""
     lengths, sizes = (1, 2, 4, 8, 16, 32), (100, 200, 400, 800)
     rows = [(l, D, 2 + 3 / l**0.5, 2 + 3 / l**0.5 + 0.4 * l / D) for l in lengths for D in sizes]
+    rows.append((0, sizes[0], 6.0, None))
     columns = ["context_length", "dataset_size", "bayes_risk", "loss"]
     pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "a.csv", index=False)
     return str(tmp_path / "a.csv")

@@ -208,7 +208,7 @@ def test_the_weight_lets_cells_near_the_optimum_decide(monkeypatch):
         return abs(np.log(fit(law, changed).law.scale / law.scale))
 
     weighted = move()
-    monkeypatch.setattr("theory.measured.residual.NEAR_OPTIMUM", 1e9)
+    monkeypatch.setattr("theory.measured.fitting.NEAR_OPTIMUM", 1e9)
     assert weighted > 2 * move()
 
 

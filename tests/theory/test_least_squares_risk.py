@@ -25,6 +25,17 @@ def test_beyond_D_plus_one_there_is_no_general_closed_form():
     assert np.isfinite(minimum_norm_risk(1.0, 1.0, 12, 10))
 
 
+@pytest.mark.parametrize("D", [30, 200])
+def test_minimum_norm_least_squares_descends_twice(D):
+    """R(l) = 1 + 3/(l+1)^0.6: one minimum on each side of l = D."""
+    l = np.arange(1, 40 * D)
+    R = 1 + 3 * (l + 1.0) ** -0.6
+    risk = np.nan_to_num(minimum_norm_risk(R, 4.0 - R, l, D), posinf=1e9)
+    minima = l[1:-1][(risk[1:-1] < risk[:-2]) & (risk[1:-1] < risk[2:])]
+    assert len(minima) == 2
+    assert minima[0] < D < minima[1]
+
+
 @pytest.mark.parametrize(("R", "length", "D"), [(-1.0, 2, 10), (1.0, -1, 10), (1.0, 2, 0)])
 def test_impossible_cells_are_refused(R, length, D):
     with pytest.raises(ValueError, match="must not be negative and the dataset size at least 1"):

@@ -1,28 +1,24 @@
 """One file per theory of the literature: its loss at (l, D), hence its l*(D).
 
-Those that are no approximation loss at (l, D) are plain dataclasses with a loss of their own: ChinchillaLaw, KaplanLaw,
-ContextPowerLaw, ResourceLaw, MontgomeryLaw.
+Laws on other axes are plain dataclasses with a loss of their own: ChinchillaLaw, and those of ``other_axes``.
 """
 
-from theory.laws.base import Law, Truth
+from theory.laws.base import Law, PowerLawRisk, Truth
 from theory.laws.chinchilla import ChinchillaContextLaw, ChinchillaLaw
-from theory.laws.context_power import LLAMA_2_LONG, ContextPowerLaw
 from theory.laws.correlation_horizon import CorrelationHorizonLaw
 from theory.laws.data_manifold import DataManifoldLaw
 from theory.laws.fine_tuning_dimension import FineTuningDimensionLaw
 from theory.laws.holder_manifold import HavrillaLiaoLaw
 from theory.laws.intrinsic_dimension import IntrinsicDimensionLaw, OffsetDimensionLaw
-from theory.laws.kaplan import KaplanLaw
 from theory.laws.nearest_neighbour import NearestNeighbourLaw, distance_constant
+from theory.laws.other_axes import LLAMA_2_LONG, ContextPowerLaw, KaplanLaw, MontgomeryLaw, ResourceLaw
 from theory.laws.parity_threshold import LogThresholdLaw, PolynomialThresholdLaw
 from theory.laws.piecewise_linear import PiecewiseLinearLaw
 from theory.laws.power import PowerLaw
 from theory.laws.quanta import QuantaLaw, unlearned_share
-from theory.laws.resource import ResourceLaw
 from theory.laws.saturating import SaturatingLaw
 from theory.laws.state_limited import StateLimitedLaw
 from theory.laws.table import TableLaw
-from theory.laws.task_performance import MontgomeryLaw
 from theory.laws.variance_limited import VarianceLimitedLaw
 
 EXAMPLES: tuple[Law, ...] = (
@@ -66,6 +62,7 @@ __all__ = [
     "PiecewiseLinearLaw",
     "PolynomialThresholdLaw",
     "PowerLaw",
+    "PowerLawRisk",
     "QuantaLaw",
     "ResourceLaw",
     "SaturatingLaw",

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.interpolate import PchipInterpolator
 
-from theory.checks import check_number, check_positive, set_fields
+from theory.checks import check_non_negative, check_number, check_positive, set_fields
 from theory.types import Array, Scalar
 
 _LOG_STEP = 1e-4
@@ -17,9 +17,7 @@ _LOG_STEP = 1e-4
 _ROUNDING = 8 * np.finfo(np.float64).eps
 """Relative difference below which two losses count as equal."""
 
-
 _LARGEST_LOG = 600.0
-"""Of a term of a loss: far above any loss, and no wild step of an optimiser overflows."""
 
 
 def power_product(amplitude: Scalar, *powers: tuple[Scalar | Array, Scalar | Array]) -> Float[Array, "*cells"]:
@@ -30,6 +28,11 @@ def power_product(amplitude: Scalar, *powers: tuple[Scalar | Array, Scalar | Arr
         powers: pairs of a base above 0 and its exponent.
     """
     log = np.log(amplitude) + sum(exponent * np.log(base) for base, exponent in powers)
+    return bounded_exp(log)
+
+
+def bounded_exp(log: Scalar | Array) -> Float[Array, "*cells"]:
+    """exp(log), but at most exp(600): far above any loss, and no wild step of an optimiser overflows."""
     return np.asarray(np.exp(np.minimum(log, _LARGEST_LOG)))
 
 
@@ -57,6 +60,36 @@ class Truth:
         """
         curve = PchipInterpolator(np.arange(len(self.bayes_risk)), self.bayes_risk)
         return np.asarray(curve(context_length))
+
+
+@dataclasses.dataclass(frozen=True)
+class PowerLawRisk:
+    """R(l) = C0 + C/(l+b)^gamma and dim(l) = e l: the truth for which laws state how fast l*(D) grows.
+
+    Attributes:
+        reducible: C > 0.
+        exponent: gamma > 0.
+        floor: C0 >= 0.
+        offset: b > 0. It makes R(0) finite, and the growth at large D does not depend on it.
+        dimension_per_token: e > 0.
+    """
+
+    reducible: float = 1.0
+    exponent: float = 1.0
+    floor: float = 0.0
+    offset: float = 1.0
+    dimension_per_token: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("reducible", "exponent", "offset", "dimension_per_token"):
+            set_fields(self, **{name: check_positive(name, getattr(self, name))})
+        set_fields(self, floor=check_non_negative("floor", self.floor))
+
+    def truth(self, max_context_length: int) -> Truth:
+        """R(l) and dim(l) at l = 0..L."""
+        length = np.arange(max_context_length + 1.0)
+        risk = self.floor + self.reducible * (length + self.offset) ** -self.exponent
+        return Truth(risk, self.dimension_per_token * length)
 
 
 AnyLaw = TypeVar("AnyLaw", bound="Law")

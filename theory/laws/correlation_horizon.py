@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool, Float
 
-from theory.laws.base import Law, Truth
-from theory.types import Array
+from theory.laws.base import Law, PowerLawRisk, Truth
+from theory.types import Array, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +46,10 @@ class CorrelationHorizonLaw(Law):
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         reached = truth.bayes_risk_between(np.minimum(context_length, self.horizon(dataset_size)))
         return np.asarray(np.maximum(reached - truth.bayes_risk[context_length], 0.0))
+
+    def leading_order(self, dataset_size: Scalar | Array, risk: PowerLawRisk) -> Float[Array, "*sizes"]:
+        """l*(D) to leading order at large D."""
+        return self.horizon(np.asarray(dataset_size, np.float64))
 
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
         return {"within the horizon": np.asarray(context_length <= self.horizon(dataset_size))}

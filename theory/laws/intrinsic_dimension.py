@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool, Float
 
-from theory.laws.base import Law, Truth, power_product
-from theory.types import Array
+from theory.laws.base import Law, PowerLawRisk, Truth, power_product
+from theory.types import Array, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class IntrinsicDimensionLaw(Law):
 
     name: ClassVar[str] = "intrinsic dimension"
     equation: ClassVar[str] = "A l^u D^(-c/dim(l))"
-    growth: ClassVar[str] = "about (c/(e gamma)) ln D / ln ln D for dim(l) = e l"
+    growth: ClassVar[str] = "about (c/(e (gamma+u))) ln D / ln ln D for dim(l) = e l"
     source: ClassVar[str] = "arXiv 2502.01481, L_approx = A(l) D^(-c/dim(l))"
     fitted: ClassVar[tuple[str, ...]] = ("amplitude", "amplitude_exponent", "rate")
     positive: ClassVar[tuple[str, ...]] = ("amplitude",)
@@ -55,6 +55,11 @@ class IntrinsicDimensionLaw(Law):
         length = np.where(something, context_length, 1)
         gap = power_product(self.amplitude, (length, self.amplitude_exponent), (dataset_size, -self.rate / dimension))
         return np.where(something, gap, 0.0)
+
+    def leading_order(self, dataset_size: Scalar | Array, risk: PowerLawRisk) -> Float[Array, "*sizes"]:
+        """kappa / ((gamma + u) ln kappa), kappa = (c/e) ln D: l*(D) to leading order at large D, for gamma + u > 0."""
+        kappa = self.rate / risk.dimension_per_token * np.log(np.asarray(dataset_size, np.float64))
+        return np.asarray(kappa / ((risk.exponent + self.amplitude_exponent) * np.log(kappa)))
 
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
         every_length = np.arange(1, len(truth.bayes_risk))

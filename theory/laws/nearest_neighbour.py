@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from scipy.special import gammaln
 
 from theory.checks import check_choice
-from theory.laws.base import Law, Truth
+from theory.laws.base import Law, PowerLawRisk, Truth, bounded_exp
 from theory.types import Array, Scalar
 
 
@@ -66,8 +66,14 @@ class NearestNeighbourLaw(Law):
         dimension = truth.intrinsic_dimension[context_length]
         something = (dimension > 0) & (np.asarray(context_length) > 0)
         d = np.where(something, dimension, 1.0)
-        constant = distance_constant(d) if self.constant == "exact" else d / (4 * np.pi)
-        return np.where(something, self.amplitude * constant * dataset_size ** (-2 / d), 0.0)
+        log_constant = log_distance_constant(d) if self.constant == "exact" else np.log(d / (4 * np.pi))
+        gap = bounded_exp(np.log(self.amplitude) + log_constant - 2 / d * np.log(dataset_size))
+        return np.where(something, gap, 0.0)
+
+    def leading_order(self, dataset_size: Scalar | Array, risk: PowerLawRisk) -> Float[Array, "*sizes"]:
+        """kappa / ((gamma + 1) ln kappa), kappa = (2/e) ln D: l*(D) to leading order at large D."""
+        kappa = 2 / risk.dimension_per_token * np.log(np.asarray(dataset_size, np.float64))
+        return np.asarray(kappa / ((risk.exponent + 1) * np.log(kappa)))
 
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
         """The constant holds once the ball that reaches across the torus, radius 1/2, holds a sample on average."""

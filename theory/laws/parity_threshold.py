@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.special import comb
+from scipy.special import comb, factorial
 
 from theory.checks import check_integer, check_non_negative, set_fields
-from theory.laws.base import Law, Truth
-from theory.types import Array
+from theory.laws.base import Law, PowerLawRisk, Truth
+from theory.types import Array, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,11 @@ class PolynomialThresholdLaw(Law):
         left = np.where(candidates > 0, np.maximum(1 - dataset_size / needed, 0.0), 0.0)
         return np.asarray(truth.largest_gap(context_length) * left)
 
+    def leading_order(self, dataset_size: Scalar | Array, risk: PowerLawRisk) -> Float[Array, "*sizes"]:
+        """l*(D) to leading order at large D, from C(l, k) ~ l^k / k!."""
+        per_candidate = np.asarray(dataset_size, np.float64) / (self.samples_per_candidate * self.n_tasks)
+        return np.asarray((factorial(self.degree) * per_candidate) ** (1 / self.degree))
+
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
         needed = self.n_tasks * self.samples_per_candidate * comb(context_length, self.degree)
         return {"enough samples for every task": np.asarray(dataset_size >= needed)}
@@ -87,7 +92,7 @@ class LogThresholdLaw(Law):
 
     name: ClassVar[str] = "logarithmic threshold"
     equation: ClassVar[str] = "Gmax(l) log2((1 + x) / (1 + x/2)), x = (C(l, k)/(1 - pi0) - 1) 2^(-D/(c T))"
-    growth: ClassVar[str] = "2^(D/(c k T)): practically the whole window at once"
+    growth: ClassVar[str] = "(k!)^(1/k) 2^(D/(c k T)): practically the whole window at once"
     source: ClassVar[str] = "posterior over C(l, k) parities; arXiv 2502.01481's task"
     fitted: ClassVar[tuple[str, ...]] = ("samples_per_bit",)
     positive: ClassVar[tuple[str, ...]] = ("samples_per_bit",)
@@ -106,6 +111,12 @@ class LogThresholdLaw(Law):
         log_left = log_wrong - dataset_size * np.log(2) / (self.samples_per_bit * self.n_tasks)
         surprise = np.logaddexp(0, log_left) - np.logaddexp(0, log_left - np.log(2))
         return np.asarray(truth.largest_gap(context_length) * surprise / np.log(2))
+
+    def leading_order(self, dataset_size: Scalar | Array, risk: PowerLawRisk) -> Float[Array, "*sizes"]:
+        """l*(D) to leading order at large D, from C(l, k) ~ l^k / k!; infinite where a double cannot hold it."""
+        bits = np.asarray(dataset_size, np.float64) / (self.samples_per_bit * self.n_tasks)
+        with np.errstate(over="ignore"):
+            return np.asarray((factorial(self.degree) * 2.0**bits) ** (1 / self.degree))
 
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
         bits = np.log2(np.maximum(comb(context_length, self.degree), 1.0))

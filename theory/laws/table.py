@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from theory.checks import check_integer, set_fields
-from theory.laws.base import Law, Truth
-from theory.types import Array
+from theory.laws.base import Law, PowerLawRisk, Truth, bounded_exp
+from theory.types import Array, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +44,11 @@ class TableLaw(Law):
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         log_rows = context_length * np.log(self.vocabulary)
         excess = np.log((self.classes - 1) / 2) + log_rows - np.log(dataset_size)
-        # Far above any ceiling the exponential must not overflow.
-        return np.asarray(np.minimum(np.exp(np.minimum(excess, 600.0)), truth.largest_gap(context_length)))
+        return np.minimum(bounded_exp(excess), truth.largest_gap(context_length))
+
+    def leading_order(self, dataset_size: Scalar | Array, risk: PowerLawRisk) -> Float[Array, "*sizes"]:
+        """l*(D) to leading order at large D, for v > 1."""
+        return np.asarray(np.log(np.asarray(dataset_size, np.float64)) / np.log(self.vocabulary))
 
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
         log_rows = context_length * np.log(self.vocabulary)

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from theory.checks import check_positive, set_fields
-from theory.laws.base import Law, Truth
-from theory.types import Array
+from theory.laws.base import Law, PowerLawRisk, Truth
+from theory.types import Array, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,14 @@ class VarianceLimitedLaw(Law):
         freedom = dataset_size - parameters - 1
         gap = truth.bayes_risk[context_length] * parameters / np.where(freedom > 0, freedom, 1.0)
         return np.where(parameters == 0, 0.0, np.where(freedom > 0, gap, np.inf))
+
+    def leading_order(self, dataset_size: Scalar | Array, risk: PowerLawRisk) -> Float[Array, "*sizes"]:
+        """l*(D) to leading order at large D. Without a floor it is a fixed share of D."""
+        D = np.asarray(dataset_size, np.float64)
+        c, gamma = self.parameters_per_token, risk.exponent
+        if risk.floor == 0:
+            return np.asarray(gamma / (1 + gamma) * D / c)
+        return np.asarray((risk.reducible * gamma * D / (c * risk.floor)) ** (1 / (1 + gamma)))
 
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
         parameters = self.parameters_per_token * np.asarray(context_length)

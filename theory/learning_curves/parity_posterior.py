@@ -5,7 +5,7 @@ from jaxtyping import Float
 from scipy.special import xlog1py
 
 from theory.checks import check_number
-from theory.learning_curves.logarithm import STEP, log_integral_nodes
+from theory.learning_curves.table import STEP, log_integral_nodes
 from theory.types import Array, Scalar
 
 _SETTLED = 1000.0

@@ -4,8 +4,10 @@ import numpy as np
 from jaxtyping import Float
 
 from theory.checks import check_integer, check_positive
-from theory.learning_curves.logarithm import STEP, log_integral_nodes
 from theory.types import Array, Integer, Scalar
+
+STEP = 0.2
+"""Step in ln t of the trapezoidal rule. The integrand is analytic for |Im ln t| < pi/2: the error is e^(-pi^2/0.2)."""
 
 
 def table_risk(
@@ -56,3 +58,12 @@ def expected_log_count(n_draws: Integer, probability: Float[Array, "*cells"], of
         for t in log_integral_nodes(a, N + a):
             total += np.exp(-t) - np.exp(N * np.log1p(p * np.expm1(-t)) - t * a)
     return np.asarray(STEP * total)
+
+
+def log_integral_nodes(smallest: Scalar, largest: Scalar) -> Float[Array, "nodes"]:
+    """The t at which to sum :data:`STEP` times t times the integrand of ln y = int_0^inf (e^-t - e^-ty)/t dt.
+
+    They serve every y from ``smallest`` to ``largest``. Below the first node both exponentials are 1 to rounding, and
+    beyond the last both vanish.
+    """
+    return np.exp(np.arange(-38 - np.log(1 + largest), np.log(760 / min(smallest, 1.0)), STEP))

@@ -16,14 +16,18 @@ from theory.types import Array
 HUBER_DELTA = 1e-3
 """Differences of ln L beyond this count linearly (Hoffmann et al.)."""
 LEVEL = 0.9
-"""Of the intervals."""
+"""Confidence level of the intervals."""
 _RATES, _LOG_AMPLITUDES, _LOG_FLOORS = (0.0, 0.5, 1.0, 1.5, 2.0), (0, 5, 10, 15, 20, 25), (-1.0, -0.5, 0.0, 0.5, 1.0)
 _POLISHED = 3
 _RESAMPLES = 100
 _TOLERANCE, _ROUGH = 1e-14, 1e-7
-"""Relative, of the fit and of a resample."""
+"""Relative tolerances of the fit and of a resample."""
 _LARGEST_LOG = 600.0
-"""Of a term of the loss: no wild step of the optimiser overflows."""
+"""Largest logarithm of a term of the loss, so that no wild step of the optimiser overflows."""
+_SCALES = (1.0, 1.0, 1.0, 0.05, 0.05)
+"""Sizes of a change of ln E, ln A, ln B, alpha and beta that matter equally.
+
+Scales from the Jacobian would be infinite where a term all but vanishes, and overflow inside the optimiser."""
 _CONSTANTS = ("irreducible_loss", "model_amplitude", "data_amplitude", "model_rate", "data_rate")
 
 
@@ -33,8 +37,8 @@ class ChinchillaFit:
 
     Attributes:
         law: the law with its fitted constants.
-        objective: the Huber losses of all runs, summed.
-        intervals: of each constant, the central 90 % over resamples of the runs.
+        objective: sum of the Huber losses of all runs.
+        intervals: the central 90 % of each constant over resamples of the runs.
         n_runs: number of runs fitted.
     """
 
@@ -59,7 +63,7 @@ def fit_chinchilla(model_size: Array, dataset_size: Array, loss: Array) -> Chinc
     Args:
         model_size: N of each run, parameters; shape (runs,), as the others.
         dataset_size: D of each run, tokens.
-        loss: of each run, nats per token.
+        loss: L of each run, nats per token.
 
     Raises:
         ValueError: the arrays differ in shape, or hold values that are not finite and above 0.
@@ -136,7 +140,7 @@ class _Runs:
 
     def polish(self, x: Array, tolerance: float) -> Array:
         return least_squares(
-            self.residuals, x, self.jacobian, loss="huber", f_scale=HUBER_DELTA, x_scale="jac",  # pyright: ignore[reportArgumentType]
+            self.residuals, x, self.jacobian, loss="huber", f_scale=HUBER_DELTA, x_scale=_SCALES,  # pyright: ignore[reportArgumentType]
             xtol=tolerance, ftol=tolerance, gtol=tolerance,
         ).x  # fmt: skip
 

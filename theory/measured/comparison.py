@@ -9,11 +9,10 @@ from jaxtyping import Float, Int
 
 from theory.checks import check_integer
 from theory.laws.base import Law, Truth
-from theory.measured.fitting import Fit, fit_gap
+from theory.measured.fitting import Fit, cell_weights, fit_gap, root_gap
 from theory.measured.intervals import check_level
 from theory.measured.loss_table import LossTableError, check_gaps, check_loss_table, check_unit, seed_losses, truth_of
 from theory.measured.optimum import optimal_context_length
-from theory.measured.residual import cell_weights, root_gap
 from theory.measured.verdict import STAYS, verdict
 from theory.types import Array
 

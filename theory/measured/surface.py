@@ -6,9 +6,9 @@ from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
 from theory.laws.base import Truth
+from theory.measured.fitting import cell_weights
 from theory.measured.intervals import interval_around, jackknife
 from theory.measured.loss_table import LossTableError, check_gaps, check_loss_table, seed_losses, truth_of
-from theory.measured.residual import cell_weights
 from theory.types import Array, Scalar
 
 _POINTS = 1024
