@@ -39,7 +39,6 @@ def test_the_optimum_grows_with_data_and_approaches_its_leading_order(law, risk,
     sizes = np.array(sizes)
     found = law.optimal_context_length(sizes, risk.truth(6000))
     ratio = found / law.leading_order(sizes, risk)
-    print(law.name, found, ratio)
     assert found[0] < found[1] < 6000
     assert abs(np.log(ratio[1])) <= abs(np.log(ratio[0])) + 0.01
     assert 0.4 < ratio[1] < 2.2

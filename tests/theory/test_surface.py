@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from scipy.optimize import minimize_scalar
+from scipy.stats import t as student_t
 
 from tests.tables import LENGTHS, SIZES, table, table_of_law, truth
 from theory import surface_optimum
@@ -61,6 +62,7 @@ def least_squares_studies(n_draws, rng):
     return gaps, lengths, sizes
 
 
+@pytest.mark.slow
 def test_ninety_per_cent_intervals_cover_85_to_95_of_100_studies_of_least_squares():
     rng = np.random.default_rng(0)
     draws, lengths, sizes = least_squares_studies(N_STUDIES * N_SEEDS, rng)
@@ -70,6 +72,7 @@ def test_ninety_per_cent_intervals_cover_85_to_95_of_100_studies_of_least_square
     assert np.all((covered >= 0.85) & (covered <= 0.95)), covered
 
 
+@pytest.mark.slow
 def test_ninety_per_cent_intervals_cover_85_to_95_of_100_studies_of_a_power_law():
     rng, gap = np.random.default_rng(1), 2.0 * np.array(LENGTHS)[:, None] * np.array(SIZES, float) ** -0.8
     covered = []
@@ -79,6 +82,22 @@ def test_ninety_per_cent_intervals_cover_85_to_95_of_100_studies_of_a_power_law(
         covered.append(covers(studies, LENGTHS, SIZES, EXACT))
     share = np.mean(covered, axis=0)
     assert np.all((share >= 0.85) & (share <= 0.95)), share
+
+
+def test_intervals_are_those_of_the_jackknife_over_seeds():
+    """theta -+ t_3 s of ln l* and of the growth, from the optima without each of the four seeds."""
+    noisy = table_of_law(LAW, noise=0.1)
+    found, parts = surface_optimum(noisy, level=0.8), [surface_optimum(noisy.drop_sel(seed=s)) for s in range(4)]
+    t = student_t.ppf(0.9, 3)
+    for center, low, high, scale in (
+        ("optimal_context_length", "lower", "upper", np.log),
+        ("growth_exponent", "growth_lower", "growth_upper", np.asarray),
+    ):
+        replicates = np.stack([scale(part[center].values) for part in parts])
+        margin = t * np.sqrt(3 / 4 * np.sum((replicates - replicates.mean(axis=0)) ** 2, axis=0))
+        np.testing.assert_allclose(scale(found[low].values), scale(found[center].values) - margin, rtol=1e-9)
+        np.testing.assert_allclose(scale(found[high].values), scale(found[center].values) + margin, rtol=1e-9)
+    assert (found.attrs["level"], found.attrs["n_seeds"]) == (0.8, 4)
 
 
 def covers(gaps, lengths, sizes, exact):

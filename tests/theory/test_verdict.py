@@ -21,7 +21,13 @@ class Off(PowerLaw):
     name = "off"
 
 
-@pytest.mark.parametrize("law", EXAMPLES, ids=lambda law: law.name)
+QUICK = ("correlation horizon", "nearest neighbour", "fine-tuning dimension")
+
+
+@pytest.mark.parametrize(
+    "law",
+    [pytest.param(law, id=law.name, marks=() if law.name in QUICK else pytest.mark.slow) for law in EXAMPLES],
+)
 def test_the_generating_law_scores_highest_on_its_own_noisy_table(law):
     """Ten per cent of noise in every cell, four seeds, the most flexible laws as rivals. The form with an offset
     contains the paper's (offset 0) and the power law (endless offset): it may stay beside them, and nothing else may.
@@ -35,9 +41,8 @@ def test_the_generating_law_scores_highest_on_its_own_noisy_table(law):
 
 
 def test_scores_are_those_of_the_residuals_of_held_out_cells():
-    """Written out cell by cell, from the residual's definition in
-    theory/measured/fitting.py, for a law that is not fitted
-    and passes the ceiling R(0) - R(l) in some cells."""
+    """Written out cell by cell from the definition of the residual (theory.measured.fitting). The law is not fitted and
+    passes the ceiling R(0) - R(l) in some cells."""
     law = Off(20.0, 1.0, 0.75)
     scores = compare(NOISY, [law], n_bootstrap=0).isel(law=0)
     R, mean = truth().bayes_risk, NOISY["approximation_loss"].mean("seed").values
