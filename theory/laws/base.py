@@ -13,7 +13,7 @@ from theory.checks import check_non_negative, check_number, check_positive, set_
 from theory.types import Array, Scalar
 
 _LOG_STEP = 1e-4
-"""Of the symmetric difference in ln D: its error is about 1e-9 of the third derivative."""
+"""Step in ln D of the symmetric difference. Its error is about 1e-9 of the third derivative."""
 _ROUNDING = 8 * np.finfo(np.float64).eps
 """Relative difference below which two losses count as equal."""
 
@@ -21,7 +21,7 @@ _LARGEST_LOG = 600.0
 
 
 def power_product(amplitude: Scalar, *powers: tuple[Scalar | Array, Scalar | Array]) -> Float[Array, "*cells"]:
-    """A x^a y^b ... by its logarithm, so that one huge and one tiny factor are no 0 times infinity.
+    """A x^a y^b ..., computed from its logarithm so that a huge and a tiny factor do not give 0 times infinity.
 
     Args:
         amplitude: A > 0.
@@ -38,7 +38,7 @@ def bounded_exp(log: Scalar | Array) -> Float[Array, "*cells"]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Truth:
-    """What is known exactly of a task at every context length l = 0..L, and what laws may use without fitting.
+    """The exact curves of a task at every context length l = 0..L. Laws use them without fitting.
 
     Attributes:
         bayes_risk: R(0) .. R(L), in the unit of the task's loss; shape (L+1,).
@@ -112,9 +112,9 @@ class Law(abc.ABC):
     fitted: ClassVar[tuple[str, ...]]
     """Fields that are fitted."""
     positive: ClassVar[tuple[str, ...]] = ()
-    """Those of them that must stay above zero; they are fitted through their logarithm."""
+    """Fitted fields that must stay above zero. They are fitted through their logarithm."""
     separable: ClassVar[tuple[str, ...]] = ()
-    """Those in which (or in whose logarithm) ln G is affine, so that a linear solve finds them."""
+    """Fitted fields in which (or in whose logarithm) ln G is affine, so that a linear solve finds them."""
     universal: ClassVar[tuple[str, ...]] = ()
     """Fields that are not fitted and whose default holds for any data."""
     in_nats: ClassVar[bool] = False
@@ -130,7 +130,7 @@ class Law(abc.ABC):
         """G(l, D) for integer l and D that broadcast together."""
 
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
-        """What must hold at (l, D) for the law, or for one of its statements, to apply: by name, cell by cell."""
+        """Conditions, by name, under which the law or one of its statements applies at (l, D), cell by cell."""
         return {}
 
     def data_exponent(
@@ -170,7 +170,7 @@ class Law(abc.ABC):
     ) -> Int[Array, "*sizes"]:
         """l*(D): the argmin of the loss over the given context lengths, by default every one from 0 to L.
 
-        Of lengths whose losses differ by rounding alone the first: past a horizon the loss is flat.
+        Where losses differ by rounding alone, the shortest length counts: past a horizon the loss is flat.
         """
         L = len(truth.bayes_risk) - 1
         lengths = np.arange(L + 1) if context_lengths is None else np.asarray(context_lengths)

@@ -20,7 +20,7 @@ class PolynomialThresholdLaw(Law):
     Each of T tasks gets n = D/T samples. The shortest weights that fit them are the true ones projected on n random
     directions of p = C(l, k): a share 1 - n/p of the signal is left, and nothing from n = p on, as the labels are exact
     (the bias of minimum-norm interpolation, arXiv 1903.08560). So c = 1 for squared errors without noise; a learner
-    that needs more of them has a larger c. With fewer than k bits in sight there is no candidate and nothing to learn.
+    that needs more of them has a larger c. With fewer than k visible bits there is no candidate and nothing to learn.
 
     Attributes:
         samples_per_candidate: c.
@@ -73,10 +73,10 @@ class LogThresholdLaw(Law):
 
     With pi0 = 0, x is the number of wrong candidates that D/T samples, c of them worth one bit, leave beside the right
     one; half of them agree with it, so that the right answer has probability (1 + x/2) / (1 + x). A prior pi0 of
-    "no parity at all" weighs as C(l, k) pi0 / (1 - pi0) more that answer by a coin. A mean field: of the exact risk
-    (:func:`theory.learning_curves.parity_posterior_risk`) where the task is solvable, within 0.07, 0.02 and 0.003 nats
-    at pi0 = 0, 1/2 and 0.9. Half of Gmax is left at x = sqrt 2. With c = 1 (noise-free labels) nothing is left to fit;
-    noise makes c larger.
+    "no parity at all" weighs as C(l, k) pi0 / (1 - pi0) more that answer by a coin. This is a mean field. Where the
+    task is solvable it is within 0.07, 0.02 and 0.003 nats of the exact risk
+    (:func:`theory.learning_curves.parity_posterior_risk`) at pi0 = 0, 1/2 and 0.9. Half of Gmax is left at x = sqrt 2.
+    Noise-free labels have c = 1, and noise makes c larger.
 
     Attributes:
         samples_per_bit: c.

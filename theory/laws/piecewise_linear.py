@@ -17,8 +17,8 @@ class PiecewiseLinearLaw(Law):
     """G(l, D) = K d^2 N^(-4/d) / (4 pi^2) + (N d / D) R(l), d = dim(l), K = K2^2 the square of the curvature.
 
     Shi et al., "Scaling Law for Time Series Forecasting" (arXiv 2405.15124), sufficient data: N pieces by Zador's
-    quantisation, each fitted by least squares, where noise and unseen past count alike and are R(l). Where dim(l) = 0
-    there is nothing to learn and G = 0.
+    quantisation, each fitted by least squares. Noise and the unseen past together are R(l). Where dim(l) = 0 there is
+    nothing to learn and G = 0.
 
     Attributes:
         squared_curvature: K, in the unit of the loss.

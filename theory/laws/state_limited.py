@@ -1,4 +1,4 @@
-"""A state of fixed size: a model that carries its past in s numbers knows no more of it than they hold."""
+"""A state of fixed size: a model that carries its past in s numbers knows only what they hold."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from theory.checks import check_non_negative, check_positive, set_fields
-from theory.laws.base import Law, Truth
+from theory.laws.base import Law, Truth, bounded_exp
 from theory.types import Array
 
 
@@ -16,13 +16,13 @@ from theory.types import Array
 class StateLimitedLaw(Law):
     """G(l, D) = R(min(l, l_s)) - R(l), l_s the longest context with I(l) <= C s + ln M, I(l) = I0 l^beta.
 
-    Chen et al., L2M (arXiv 2503.04725): of the mutual information I(l) between the two halves of a text a model can
-    hold no more than C dim(state) + ln M. That is a necessary condition and no loss; the loss here, that all up to l_s
-    is used and nothing beyond, is this project's simplest reading. It does not depend on D: endless data do not help.
-    Between integer lengths R is interpolated.
+    Chen et al., L2M (arXiv 2503.04725): a model can hold at most C dim(state) + ln M of the mutual information I(l)
+    between the two halves of a text. The paper states a necessary condition and no loss. The loss here is the simplest
+    reading of it: the model uses all tokens up to l_s and none beyond. It does not depend on D. Between integer lengths
+    R is interpolated.
 
     Attributes:
-        capacity: C, nats a number of the state holds.
+        capacity: C, the nats that one number of the state holds.
         state_size: s, given.
         log_tokens: ln M >= 0, given: the nats the last token itself carries over.
         information: I0 > 0, nats, given.
@@ -56,8 +56,7 @@ class StateLimitedLaw(Law):
     @property
     def horizon(self) -> float:
         """l_s, in tokens."""
-        # The bound only keeps a wild step of an optimiser from overflowing.
-        return float(np.exp(min(np.log(self.nats / self.information) / self.information_exponent, 600.0)))
+        return float(bounded_exp(np.log(self.nats / self.information) / self.information_exponent))
 
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         reached = truth.bayes_risk_between(np.minimum(context_length, self.horizon))

@@ -32,7 +32,7 @@ def parity_ridge_risk(
     at l = 12. Small penalties make it more, large ones less.
 
     Args:
-        solvable: s, the share of tasks that are monomials in sight; it broadcasts with l, penalty and n.
+        solvable: s, the share of tasks whose monomial is visible; it broadcasts with l, penalty and n.
         context_length: l >= 0.
         penalty: 0 or above, of mean squared error.
         samples_per_task: n > 0.

@@ -1,8 +1,8 @@
 """Quanta of knowledge with Zipf frequencies: how much is still to be learned after D samples, or by N quanta.
 
 Quantum k = 1, 2, ... is asked for with probability p_k = A k^-(1+alpha), A = 1/zeta(1+alpha) (Michaud, Liu, Girit &
-Tegmark 2023, arXiv 2303.13506); one that is not learned costs 1. The last functions are of the exactly solvable version
-of Nam, Fonseca, Lee, Mingard & Louis 2024, arXiv 2404.17563.
+Tegmark 2023, arXiv 2303.13506). A quantum that is not learned costs 1. The last functions belong to the exactly
+solvable version of Nam, Fonseca, Lee, Mingard & Louis 2024, arXiv 2404.17563.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ def quanta_risk(
     dataset_size: Integer,
     threshold: Integer = 1,
 ) -> float:
-    """Share of the queries that are not answered: their quantum is out of sight, or was seen fewer than m times.
+    """Share of the queries that are not answered: the quantum is not visible, or was seen fewer than m times.
 
         1 - sum_k f_k v_k Pr[n_k >= m],      n_k ~ Binomial(D, f_k)  exactly
 
@@ -31,7 +31,7 @@ def quanta_risk(
 
     Args:
         frequencies: f_k, summing to one.
-        visible: v_k in [0, 1], the probability that the quantum is in sight.
+        visible: v_k in [0, 1], the probability that the quantum is visible.
         dataset_size: D >= 0.
         threshold: m >= 1.
 

@@ -22,7 +22,7 @@ class BayesRiskEstimate:
         irreducible: C0, in the unit of the losses.
         reducible: C > 0, in the unit of the losses.
         exponent: gamma > 0.
-        standard_errors: of C0, C and gamma, from s^2 (J^T J)^-1 with s^2 = RSS/(n - 3) and J the Jacobian.
+        standard_errors: those of C0, C and gamma, from s^2 (J^T J)^-1 with s^2 = RSS/(n - 3) and J the Jacobian.
         largest_residual: largest distance of a loss from the curve.
         n_lengths: number n of losses fitted.
     """
@@ -59,15 +59,15 @@ class BayesRiskEstimate:
 
 
 def estimate_bayes_risk(context_lengths: Array, losses: Array) -> BayesRiskEstimate:
-    """Fit C0 + C/l^gamma to one loss at each context length, by least squares, all lengths counting alike.
+    """Fit C0 + C/l^gamma to one loss at each context length by least squares, with equal weights.
 
-    What is fitted is R(l) + KL(P_l || Q_l) of the model that was measured, so R is overestimated by its approximation
-    loss: take the best model there is. Standard errors suppose independent residuals; here they are mostly the
-    form's own misfit.
+    The losses are R(l) + KL(P_l || Q_l) of the measured model. So the fit overestimates R by the approximation loss of
+    the model: take the best model there is. The standard errors suppose independent residuals, which are mostly the
+    misfit of the form.
 
     Args:
         context_lengths: distinct l >= 1, at least four.
-        losses: the loss at each of them.
+        losses: one loss for each context length.
 
     Raises:
         LossTableError: too few context lengths, or losses from which gamma > 0 cannot be told from 0: they do not fall,

@@ -31,15 +31,15 @@ def compare(
 ) -> xr.Dataset:
     """Fit each law on the small dataset sizes, let it predict the large ones, and score it there.
 
-    Predictions of l* are restricted to the measured context lengths, so that a perfect law scores zero. The scores, all
-    on dataset sizes the fit has not seen:
+    A law predicts l* among the measured context lengths, so a perfect law has no error. The scores use only dataset
+    sizes that the fit has not seen:
 
     - the error ``|log2(l*_predicted / l*_measured)|``, where l* was measured (not at an edge);
     - the regret: the measured loss at the predicted length minus the smallest measured loss, never negative;
     - the error of the loss: the root mean square of r = w [sqrt(G_law / U) - sqrt(G_measured / U)], the residual of the
       fit (:mod:`theory.measured.fitting`), which counts cells near a minimum most;
     - the predictive log-likelihood: the mean over cells of ln N(r; 0, s^2 + t^2), s the standard error of the measured
-      mean over seeds and t the rms residual of the fitted cells. Only this one asks a law to know how wrong it is;
+      mean over seeds and t the rms residual of the fitted cells. Only this score asks a law how wrong it is;
     - the coverage: the share of measured l* within the law's prediction interval.
 
     Args:
@@ -152,14 +152,14 @@ def compare(
 
 @dataclasses.dataclass(frozen=True)
 class _Outcome:
-    """What laws made of one set of seeds."""
+    """Fits, predictions and scores of all laws on one set of seeds."""
 
     fits: list[Fit]
     predicted: Int[Array, "law D"]
     loss_error: Float[Array, "law"]
     log_likelihood: Float[Array, "law"]
     n_judged: int
-    """Held-out cells."""
+    """Number of held-out cells."""
 
     @property
     def score(self) -> Float[Array, "law"]:
@@ -168,7 +168,7 @@ class _Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class _Trial:
-    """The split: the first ``n_fitted`` dataset sizes are seen, the others judged."""
+    """A split of the dataset sizes: laws are fitted on the first ``n_fitted`` and scored on the others."""
 
     lengths: Array
     sizes: Array
@@ -176,7 +176,7 @@ class _Trial:
     truth: Truth
 
     def play(self, laws: Sequence[Law], gaps: Float[Array, "l D seed"], *, polish_only: bool = False) -> _Outcome:
-        """Fit on what is seen, predict everything, score on what is held out."""
+        """Fit on the first dataset sizes, predict all, score on the others."""
         mean = gaps.mean(axis=2)
         seen = self.sizes[: self.n_fitted]
         fits = [
@@ -206,7 +206,7 @@ def _standard_error(samples: Float[Array, "l D seed"]) -> Float[Array, "l D"]:
 def _resampled(
     trial: _Trial, outcome: _Outcome, gaps: Float[Array, "l D seed"], n_bootstrap: int, seed: int
 ) -> list[_Outcome]:
-    """The trial again with seeds drawn with replacement, every law meeting the same seeds."""
+    """The trial on seeds drawn with replacement. In each resample every law gets the same seeds."""
     n_seeds = gaps.shape[2]
     if n_seeds == 1:
         return []
@@ -220,7 +220,7 @@ def _resampled(
 def _prediction_intervals(
     resampled: Sequence[_Outcome], laws: Sequence[Law], level: float, n_sizes: int
 ) -> Float[Array, "2 laws D"]:
-    """Of the predicted l*(D), when the seeds behind the fit are drawn again; NaN for what is not fitted."""
+    """Intervals of the predicted l*(D) over resamples of the seeds behind the fit; NaN where nothing is fitted."""
     intervals = np.full((2, len(laws) + 1, n_sizes), np.nan)
     if resampled:
         draws, ends = [r.predicted for r in resampled], [(1 - level) / 2, (1 + level) / 2]

@@ -1,4 +1,4 @@
-"""Losses measured elsewhere, as of real language models: a CSV file as the table every part of the theory reads."""
+"""Reads losses measured elsewhere, as of language models, from a CSV file into the table of this package."""
 
 import csv
 import dataclasses
@@ -21,7 +21,7 @@ _SMALLEST = {
     "context_length": 0, "dataset_size": 1, "seed": 0, "loss": 0, "approximation_loss": 0, "bayes_risk": 0,
     "intrinsic_dimension": 0,
 }  # fmt: skip
-"""Every column that is known, and the smallest value it may hold; a loss must lie above it."""
+"""The known columns and the smallest value of each. A loss must lie above it."""
 _LONGEST = 10**7
 """R(l) is tabulated at every l; beyond this the columns were probably swapped."""
 
@@ -35,26 +35,24 @@ def read_loss_table(
     ``bayes_risk``, ``approximation_loss``, ``intrinsic_dimension``. Lines that begin with # are comments. A loss left
     empty, and a combination without a row, is a missing run.
 
-    - R(l): the column ``bayes_risk``, which then has to hold l = 0, too; between its lengths a monotone cubic in
-      ln(1 + l). Without it R(l) = min(C0 + C/l^gamma, R(0)), as the argument ``bayes_risk`` says, or
-      else fitted by :func:`theory.estimate_bayes_risk` to the seed-mean losses at the largest dataset size, up to the
-      context length of the smallest one, beyond which the approximation loss rules.
-    - R(0), where that form is infinite: the seed-mean loss at context_length 0 and the largest dataset size that has it
-      for every seed, or else C0 + C: one token then counts as no context. The ceiling of approximation losses is
-      R(0) - R(l).
-    - Approximation losses: their column, or loss - R(l); what comes out negative counts as zero.
-    - dim(l): its column, linear between its lengths, from dim(0) = 0; or else dim(l) = l, every token a dimension.
+    - R(l) is the column ``bayes_risk``, which must also hold l = 0. A monotone cubic in ln(1 + l) joins its lengths.
+      Without the column R(l) = min(C0 + C/l^gamma, R(0)). The constants are those of the argument ``bayes_risk``. If
+      there is none, :func:`theory.estimate_bayes_risk` fits them to the seed-mean losses at the largest dataset size.
+      The fit stops at the length of the smallest loss, because beyond it the approximation loss dominates.
+    - R(0) is the seed-mean loss at context_length 0 and the largest dataset size that has it for every seed. Without
+      such a loss it is C0 + C, as if one token were no context. The ceiling of approximation losses is R(0) - R(l).
+    - Approximation losses are their column, or else loss - R(l), where negative values count as zero.
+    - dim(l) is its column, linear between its lengths, from dim(0) = 0. Without the column dim(l) = l.
 
-    An R(l) fitted to the table's own losses holds their approximation loss, and compare then judges laws on the very
-    losses it was fitted to: l* is measured all the same, but the scores, and so the verdict, can favour the wrong law.
-    Give R(l) from elsewhere where it can be had.
+    An R(l) fitted to the losses of the table contains their approximation loss. ``compare`` then judges laws on the
+    losses that R was fitted to. The measured l* is not affected, but the scores and the verdict can favour the wrong
+    law. Give R(l) from another source if you can.
 
-    What was estimated or assumed stands in the attributes ``bayes_risk``, ``intrinsic_dimension`` and
-    ``approximation_loss``.
+    The attributes ``bayes_risk``, ``intrinsic_dimension`` and ``approximation_loss`` say what was estimated or assumed.
 
     Args:
         path: the file.
-        unit: of the losses. Laws that give nats are refused for others.
+        unit: unit of the losses. Laws that give nats are refused for other units.
         bayes_risk: R(l) estimated elsewhere, as from a far larger model on the same text.
 
     Returns:

@@ -1,21 +1,26 @@
 """Fitting a law to measured approximation losses.
 
-The Bayes risk is exact, so the approximation loss G has a floor of exactly zero and no constant is fitted for it. What
-is minimised is a Huber loss of, for every cell (l, D),
+The Bayes risk is exact. So the approximation loss G has a floor of exactly zero, and no constant is fitted for it. The
+fit minimises the summed Huber losses of one residual for every cell (l, D):
 
     w [ sqrt(min(G_law, Gmax) / U) - sqrt(min(G_measured, Gmax) / U) ],    Gmax(l) = R(0) - R(l),  U = R(0) - R(L),
     w = 1 / (1 + (measured loss - smallest measured loss at this D) / (U/10)).
 
-- The square root stands between differences of G, ruled by cells that have learned nothing, and differences of ln G,
-  ruled by tiny gaps far from any optimum.
-- The weight w makes the cells count that decide where the minimum lies.
-- G above Gmax is worse than no context at all; how much worse no law here describes, so it counts as Gmax on both
-  sides.
+- The square root is a compromise. Cells that have learned nothing dominate differences of G, and tiny gaps far from
+  any optimum dominate differences of ln G.
+- The weight w favours the cells that decide where the minimum lies.
+- Where G exceeds Gmax, the learner does worse than one without context. No law here describes by how much. Such a gap
+  therefore counts as Gmax, in the law and in the measurement.
 
-These choices were made on 17 tables (13 of MLPs on Pareto-placed parities, 4 of least squares) by how well the
-saturating law then predicted held-out l*: an error of 0.19 octaves on average, 0.32 at worst, against 0.25 and 0.49
-without the weight, 0.26 and 1.01 with differences of ln(loss). On 7 tables not used for the choice (other placements,
-another weight decay) the same fit gave 0.46 and 0.71.
+These choices were made on 17 tables (13 of MLPs on Pareto-placed parities, 4 of least squares). The criterion was how
+well the saturating law predicts held-out l*:
+
+| residual | mean error, octaves | largest error |
+| --- | --- | --- |
+| as above | 0.19 | 0.32 |
+| without the weight | 0.25 | 0.49 |
+| difference of ln(loss) | 0.26 | 1.01 |
+| as above, 7 tables not used for the choice | 0.46 | 0.71 |
 
 Constants in which ln G is affine are found by linear least squares at each start (variable projection, Golub & Pereyra
 1973); then all are polished together. Residuals are summed, not averaged: averaging makes optimisers stop early
@@ -43,9 +48,9 @@ NEAR_OPTIMUM = 0.1
 HUBER_DELTA = 0.02
 """Residuals beyond this count linearly."""
 _NO_CHANGE = 1e-6
-"""Sizes of change of all residuals together that are rounding."""
+"""A change of all residuals together by less than this is rounding."""
 _WIDEST = 20.0
-"""Distance, in a constant or its logarithm, at which a profile counts as open."""
+"""A profile that reaches this distance in a constant, or in its logarithm, counts as open."""
 
 
 def unit_of(truth: Truth) -> float:
@@ -79,8 +84,8 @@ class Fit:
         n_cells: number of (l, D) cells used.
         flat_directions: combinations of the constants (of their logarithms where they are positive) that the table
             does not fix to better than one unit (a factor e); empty if all are fixed.
-        intervals: lower and upper end of each fitted constant, by the jackknife over seeds
-            (:func:`theory.measured.intervals.jackknife_interval`); NaN with a single seed.
+        intervals: lower and upper end of an interval of each fitted constant, from the jackknife over seeds
+            (:func:`theory.measured.intervals.jackknife_interval`). Both are NaN with a single seed.
     """
 
     law: Law
@@ -94,7 +99,7 @@ def fit(law: Law, results: xr.Dataset, *, level: Scalar = 0.9) -> Fit:
     """The law with the constants that best describe the seed-mean approximation loss of a table.
 
     Args:
-        law: its fields named in ``law.fitted`` are adjusted, the others kept. A law with none is scored as it is.
+        law: the form to fit. Its fields named in ``law.fitted`` are adjusted, and the others stay.
         results: a table with ``approximation_loss`` over (context_length, dataset_size, seed) and the truth curves.
             Cells with a diverged or missing run are left out.
         level: confidence level of the intervals.
@@ -116,15 +121,15 @@ def fit(law: Law, results: xr.Dataset, *, level: Scalar = 0.9) -> Fit:
 
 
 def profile_interval(law: Law, results: xr.Dataset, name: str, *, level: Scalar = 0.9) -> tuple[float, float]:
-    """Values of one constant at which the best fit of all others is not much worse.
+    """The values of one constant at which the best fit of all others is not much worse.
 
-    The ends solve S(value) = S_min (1 + F / (n - p)), S twice the Huber cost of n cells, F the quantile of Fisher's
-    distribution with (1, n - p) degrees of freedom. It sees curvature that a standard error does not, and an end that
-    is open is infinite (0 for a positive constant); but it takes the cells' residuals for independent, where cells of
-    one seed share data.
+    The ends solve S(value) = S_min (1 + F / (n - p)). S is twice the Huber cost of n cells, and F is the quantile of
+    Fisher's distribution with (1, n - p) degrees of freedom. An open end is infinite (0 for a positive constant).
+    Unlike a standard error, the profile shows curvature. It takes residuals as independent, although cells of a seed
+    share data.
 
     Args:
-        law: the law; fitted anew.
+        law: the form, which is fitted anew.
         results: as for :func:`fit`.
         name: one of ``law.fitted``.
         level: confidence level.
@@ -261,7 +266,7 @@ def _solve_separable(law: Law, cells: _Cells) -> Law:
 
 @dataclasses.dataclass(frozen=True)
 class _Effort:
-    """Relative tolerance of the optimiser, and the steps after which it stops; None for a hundred a constant."""
+    """Relative tolerance of the optimiser, and its largest number of steps (None: a hundred for each constant)."""
 
     tolerance: float
     most_steps: int | None
@@ -269,7 +274,7 @@ class _Effort:
 
 _FULL_EFFORT = _Effort(1e-12, None)
 _FIRST_LOOK = _Effort(1e-8, 20)
-"""Tells good starts from bad ones, and suffices for a resample, which starts at the optimum of all seeds."""
+"""Enough to tell good starts from bad ones, and for a resample, which starts at the optimum of all seeds."""
 _KEPT_STARTS = 3
 
 

@@ -21,15 +21,15 @@ def jackknife_interval(
     samples: Float[Array, "*cells seed"],
     level: Scalar = 0.9,
 ) -> tuple[Float[Array, "values"], Float[Array, "values"], Float[Array, "values"]]:
-    """theta -+ t_{S-1} s of a smooth statistic theta of the mean over S seeds, left out whole and one at a time:
+    """The jackknife interval theta -+ t_{S-1} s of a smooth statistic theta of the mean over S seeds:
 
         s^2 = (S - 1)/S sum_i (theta_(i) - mean theta)^2      (Quenouille 1956; Tukey 1958)
 
-    What the cells of a seed share stays together. Student's quantile pays for few seeds, which the percentile bootstrap
-    does not. It needs a statistic that is smooth: no argmin over a grid.
+    theta_(i) leaves out seed i whole, so what the cells of a seed share stays together. Student's quantile allows for
+    few seeds, unlike the percentile bootstrap. The statistic must be smooth, which an argmin over a grid is not.
 
     Args:
-        statistic: of an array of means.
+        statistic: a function of the array of means.
         samples: one array of cells for each seed, on the last axis.
         level: confidence level, in (0, 1).
 

@@ -12,7 +12,7 @@ from theory.measured.loss_table import LossTableError, check_gaps, check_loss_ta
 from theory.types import Array, Scalar
 
 _POINTS = 1024
-"""At which the surface is searched for its minimum, evenly in ln l."""
+"""Number of points, even in ln l, at which the surface is searched for its minimum."""
 
 
 def surface_optimum(results: xr.Dataset, *, level: Scalar = 0.9) -> xr.Dataset:
@@ -22,12 +22,14 @@ def surface_optimum(results: xr.Dataset, *, level: Scalar = 0.9) -> xr.Dataset:
 
         ln G = c0 + c1 x + c2 x^2 + c3 y + c4 x y + c5 y^2,      x = ln l, y = ln D,
 
-    by linear least squares over all cells, those near a minimum counting most (the weight of
-    :mod:`theory.measured.fitting`). It supposes no theory: every law is smooth in x and y
-    and close to this over a decade or
-    two. Unlike the argmin over a grid it moves with every loss, so the jackknife over seeds gives it an interval that
-    covers: at level 0.9, l* of least squares in 88 to 89 % of 200 studies with four seeds, in 89 to 90 % with eight
-    (two repetitions each of the studies in ``tests/theory/test_surface.py``).
+    by linear least squares over all cells. Cells near a minimum count most (the weight of
+    :mod:`theory.measured.fitting`). No theory is supposed: every law is smooth in x and y and close to this form over a
+    decade or two.
+
+    The argmin over a grid jumps, but this minimum moves with every loss. So the jackknife over seeds gives it an
+    interval. At level 0.9 the interval covers l* of least squares in 88 to 89 % of 200 studies with four seeds, and in
+    89 to 90 % with eight (``tests/theory/test_surface.py``). It holds the scatter of the seeds, not the misfit of the
+    surface.
 
     Args:
         results: a table with ``approximation_loss`` over (context_length, dataset_size, seed) and the truth curves.

@@ -14,8 +14,8 @@ class Verdict:
     """Which law a comparison speaks for.
 
     Attributes:
-        laws: the law, or those that cannot be told apart.
-        decided: whether it is one.
+        laws: the law, or the laws that cannot be told apart.
+        decided: whether the comparison speaks for one law.
         reason: the scores behind it, or why it is undecided.
     """
 
@@ -28,11 +28,11 @@ class Verdict:
 
 
 def verdict(comparison: xr.Dataset) -> Verdict:
-    """The law with the highest score, if seeds drawn again do not change it; or undecided, with the reason.
+    """The law with the highest score, if resampled seeds do not change it; otherwise "undecided" with the reason.
 
-    Undecided when no law wins in a share ``level`` of the resamples, when there was nothing to resample, when every
-    held-out l* lies at the edge of what was measured, or when the winner's regret is no smaller than that of the
-    baseline without a theory.
+    The verdict is undecided in four cases: no law wins in a share ``level`` of the resamples; there was nothing to
+    resample; every held-out l* lies at the edge of the measured lengths; the regret of the winner is no smaller than
+    that of the baseline without a theory.
     """
     laws = comparison.sel(law=comparison["law"] != STAYS)
     level, wins, score = comparison.attrs["level"], laws["wins"].values, laws["score"].values
