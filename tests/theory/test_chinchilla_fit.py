@@ -1,7 +1,7 @@
-"""The law of Hoffmann et al. fitted: constants come back, intervals hold them, and why the objective is summed."""
+"""The law of Hoffmann et al. fitted: constants come back, and intervals hold them."""
 
+import contextlib
 import functools
-import itertools
 
 import numpy as np
 import pytest
@@ -76,38 +76,23 @@ def test_no_optimiser_finds_a_lower_sum():
         assert fit.objective <= other.fun * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_no_table_makes_the_optimiser_overflow(seed, monkeypatch):
+    """Every warning is an error here. Terms vanish, sizes or losses span many decades, or losses do not fall at all."""
+    monkeypatch.setattr("theory.measured.chinchilla_fit._RESAMPLES", 5)
+    rng = np.random.default_rng(seed)
+    N, D = (x.ravel() for x in np.meshgrid(10.0 ** np.arange(0, 12, 4), 10.0 ** np.arange(0, 15, 5)))
+    law = ChinchillaLaw(rng.choice([0.0, 50.0]), *10 ** rng.uniform(-3, 6, 2), *rng.uniform(0.02, 2, 2))
+    for L in (law.loss(N, D), 1e-150 * law.loss(N, D), np.ones(9), np.exp(5 * rng.normal(size=9))):
+        with contextlib.suppress(LossTableError):
+            assert np.isfinite(fit_chinchilla(N, D, L).objective)
+
+
 def test_one_wild_run_moves_nothing_much():
     """Huber's loss grows linearly beyond one part in a thousand: a loss twice too high pulls as one of 1 % does."""
     N, D, L = runs(ChinchillaLaw.besiroglu())
     L[40] *= 2
     np.testing.assert_allclose(constants(fit_chinchilla(N, D, L).law), constants(ChinchillaLaw.besiroglu()), rtol=0.02)
-
-
-@pytest.mark.parametrize(("noise", "excess"), [(0.0, 1e6), (0.01, 1.2)])
-def test_an_averaged_objective_stops_the_same_optimiser_early(noise, excess):
-    """L-BFGS stops when a step gains less than 2e-9 or a slope is below 1e-5, in absolute numbers. Divided by 81 runs
-    the objective is that small far from its minimum (Besiroglu et al., arXiv 2404.10102). Both optimisers start from
-    the same nine points and have the same tolerances; both sums are compared undivided."""
-    N, D, L = runs(ChinchillaLaw.besiroglu(), noise)
-    starts = list(itertools.product((0.0,), (0, 5, 10), (0, 5, 10), (0.5,), (0.5,)))
-
-    def best(share):
-        def scaled(x):
-            value, gradient = objective(x, N, D, L)
-            return value * share, gradient * share
-
-        found = [minimize(scaled, start, jac=True, method="L-BFGS-B") for start in starts]
-        return min(found, key=lambda solution: solution.fun)
-
-    summed, averaged = best(1.0), best(1 / len(N))
-    assert averaged.success, "it reports convergence"
-    sums = summed.fun, averaged.fun * len(N)
-    fit = fitted(ChinchillaLaw.besiroglu(), noise)
-    assert sums[1] > excess * sums[0]
-    assert fit.objective <= sums[0] * (1 + 1e-9)
-    off = [np.abs(solution.x[3:] / constants(fit.law)[3:] - 1).max() for solution in (summed, averaged)]
-    assert off[0] < 0.005
-    assert off[1] > 0.03
 
 
 @pytest.mark.parametrize(

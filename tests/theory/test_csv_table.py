@@ -146,7 +146,7 @@ def test_a_bayes_risk_that_is_not_given_is_fitted_at_the_largest_dataset_size_an
     estimate = estimate_bayes_risk(lengths, means)
     np.testing.assert_allclose(read["bayes_risk"], estimate.risk(lengths), rtol=1e-12)
     assert f"estimated: {estimate}, fitted to the losses at dataset size 10000" in read.attrs["bayes_risk"]
-    assert "R(0) = " in read.attrs["bayes_risk"]
+    assert "laws judged there are judged by its error, too; R(0) = " in read.attrs["bayes_risk"]
     assert read["bayes_risk_curve"].values[0] == read["bayes_risk_curve"].values[1]
     assert read.attrs["intrinsic_dimension"] == "assumed: dim(l) = l"
     assert np.array_equal(read["intrinsic_dimension_curve"], np.arange(33))
@@ -183,27 +183,6 @@ def test_a_bayes_risk_from_elsewhere_gives_the_law_its_constants_back(tmp_path):
     read["approximation_loss"] = below_ceiling["approximation_loss"]
     law = fit(PowerLaw(), read).law
     np.testing.assert_allclose((law.amplitude, law.length_exponent, law.rate), (4, 0.6, 0.5), rtol=1e-5)
-
-
-def test_laws_are_told_apart_by_a_bayes_risk_from_elsewhere_and_may_not_be_by_one_from_the_table(tmp_path):
-    """A power law made the losses. With R(l) from elsewhere it wins; with R(l) fitted to the losses that judge the laws
-    another wins, as the table's note warns. l* is measured from losses alone, and is the same."""
-    rng = np.random.default_rng(0)
-    rows = [
-        (l, D, seed, (2 + 6.8 / l**0.6 + 3 * l**0.4 / D**0.25) * np.exp(1e-3 * rng.normal()))
-        for l in 2 ** np.arange(3, 15)
-        for D in 10 ** np.arange(7, 13)
-        for seed in range(2)
-    ]
-    path = written(tmp_path / "a.csv", rows)
-    with pytest.warns(UserWarning, match="below the Bayes risk"):
-        own = read_loss_table(path)
-    other = read_loss_table(path, bayes_risk=BayesRiskEstimate(2.0, 6.8, 0.6, (0.0, 0.0, 0.0), 0.0, 8))
-    assert "laws judged there are judged by its error, too" in own.attrs["bayes_risk"]
-    assert optimal_context_length(own).equals(optimal_context_length(other))
-    scores = [compare(table, [PowerLaw(), SaturatingLaw()], n_bootstrap=0)["score"] for table in (own, other)]
-    assert scores[1].sel(law="power") > scores[1].sel(law="saturating")
-    assert scores[0].sel(law="power") < scores[0].sel(law="saturating")
 
 
 def test_losses_without_context_are_the_ceiling(tmp_path):
@@ -259,17 +238,13 @@ HEAD = "context_length,dataset_size,seed,loss"
         ("", "is empty: its first line must name the columns, as in context_length,dataset_size,loss"),
         ("# nothing but a comment\n", "is empty"),
         (f"{HEAD}\n", "holds no loss"),
-        (f"{HEAD}\n1,100,0,\n2,100,0,\n", "holds no loss: every cell of that column is empty"),
         ("l,D,loss\n1,2,3\n", r"has the columns \['l', 'D', 'loss'\]; it needs .*rename or remove"),
-        ("context_length;dataset_size;loss\n1;2;3\n", "separated by commas"),
         ("context_length,dataset_size,loss,loss\n1,2,3,3\n", "each once"),
         (f"{HEAD},bayes_risks\n1,100,0,3,2\n", "'bayes_risks'.*and no others"),
         (f"{HEAD}\n1,100,0\n", "line 2 has 3 cells, the header 4: '1,100,0'"),
         (f"{HEAD}\n1,100,0,0\n", "line 2: loss must be a finite number above 0; got '0'; leave the cell empty"),
-        (f"{HEAD}\n1,100,0,2\n2,100,0,-1\n", "line 3: loss must be a finite number above 0; got '-1'"),
         (f"{HEAD}\n1,100,0,nan\n", "got 'nan'; leave the cell empty if it is missing or the run diverged"),
         (f"{HEAD}\n1,100,0,inf\n", "got 'inf'"),
-        (f"{HEAD}\n1,100,0,high\n", "got 'high'"),
         (f"# a\n\n{HEAD}\n1.5,100,0,2\n", "line 4: context_length must be a whole number of at least 0; got '1.5'"),
         (f"{HEAD}\n-1,100,0,2\n", "context_length must be a whole number of at least 0; got '-1'"),
         (f"{HEAD}\n,100,0,2\n", "context_length must be a whole number of at least 0; got ''"),

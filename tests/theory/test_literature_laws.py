@@ -125,13 +125,6 @@ def test_ridge_with_the_right_prior_saturates_with_p_and_q_of_one():
         assert exact > law
 
 
-def test_least_squares_has_the_tail_of_the_saturating_law_and_not_its_ceiling():
-    flat = Truth(np.where(np.arange(101) > 0, 1.0, 1.5), np.arange(101.0))
-    law, exact = SaturatingLaw(1 / 0.5, 1.0, 1.0), VarianceLimitedLaw()
-    assert gap(law, 10, 1e6, flat) == pytest.approx(gap(exact, 10, 1e6, flat), rel=1e-4)
-    assert gap(exact, 90, 100.0, flat) > 5 * gap(law, 90, 100.0, flat)
-
-
 # Variance-limited, nearest neighbour, piecewise linear
 
 
@@ -172,13 +165,6 @@ def test_many_pieces_are_many_least_squares_of_few_samples_each():
     assert coarse[0] == pytest.approx(3 * 36 * 8 ** (-4 / 6) / (4 * np.pi**2))
     assert coarse[1] / coarse[0] == pytest.approx(8 ** (-4 / 6))
     assert holds(law, "sufficient data", [6], [299.0, 301.0]) == [False, True]
-
-
-def test_with_many_pieces_the_optimum_grows_with_the_samples_of_a_piece():
-    """l* ~ (C gamma D / (N C0))^(1/(1+gamma)), as for least squares on D/N samples."""
-    law = PiecewiseLinearLaw(squared_curvature=1e-12, pieces=100.0)
-    D = np.array([1e5, 1e6, 3e6])
-    np.testing.assert_allclose(law.optimal_context_length(D, TRUTH), (1.6 * D / 100) ** (1 / 1.8), rtol=0.12)
 
 
 # Horizons
@@ -264,11 +250,6 @@ def test_the_unlearned_share_is_the_sum_over_quanta(alpha, D, m):
     total = frequency.sum() + rest
     brute = (np.sum(frequency * poisson.cdf(m - 1, D * frequency / total)) + rest) / total
     assert unlearned_share(D, alpha, m) == pytest.approx(brute, rel=1e-6 if alpha >= 1 else 2e-4)
-
-
-@pytest.mark.parametrize(("m", "prefactor"), [(1.0, 0.0720570), (5.0, 0.1242465)])
-def test_the_unlearned_share_has_the_known_prefactor(m, prefactor):
-    assert unlearned_share(1e4, 0.4, m) == pytest.approx(prefactor, rel=1e-6)
 
 
 def test_quanta_fall_with_the_exponent_of_their_tail():

@@ -68,37 +68,6 @@ def test_what_is_lost_in_all_is_the_entropy_of_the_prior(n_subsets, noise_prior)
     assert np.all(np.diff(lost) <= 1e-12)
 
 
-def totals(lengths, sizes):
-    """Mean over the 50 published tasks, D/50 samples each; their near bits are always nearer."""
-    far_bits = np.array([math.floor(20 * (50 / (51 - k)) ** (1 / 1.2)) + 1 for k in range(1, 51)])
-    length, size = np.array(lengths)[:, None], np.array(sizes)[None, :]
-    share = (far_bits[:, None, None] <= length).mean(axis=0)
-    known, coin = (parity_posterior_risk(length * (length - 1) / 2, size / 50, s) for s in (True, False))
-    return share * known + (1 - share) * coin
-
-
-SIZES = (250, 350, 450, 550, 600, 650, 700, 800, 1000, 1500)
-
-
-@pytest.mark.parametrize(
-    ("length", "known"),
-    [
-        (27, (0.6899, 0.6819, 0.6493, 0.5788, 0.5448, 0.5178, 0.4995, 0.4811, 0.4722, 0.4713)),
-        (43, (0.6865, 0.6673, 0.6000, 0.4648, 0.3981, 0.3478, 0.3136, 0.2802, 0.2649, 0.2634)),
-        (63, (0.6890, 0.6764, 0.6283, 0.4907, 0.3973, 0.3155, 0.2559, 0.1953, 0.1688, 0.1664)),
-        (94, (0.6909, 0.6842, 0.6578, 0.5625, 0.4696, 0.3609, 0.2650, 0.1518, 0.1014, 0.0970)),
-    ],
-)
-def test_totals_of_the_published_tasks_are_those_of_a_simulation_of_the_binomial_laws(length, known):
-    np.testing.assert_allclose(totals([length], SIZES)[0], known, atol=5e-4)
-
-
-def test_the_best_context_of_the_published_tasks_grows_with_data():
-    lengths = np.array([21, 24, 27, 32, 36, 43, 50, 63, 77, 94])
-    best = lengths[np.argmin(totals(lengths, SIZES), axis=0)]
-    assert best.tolist() == [36, 36, 43, 43, 50, 63, 77, 94, 94, 94]
-
-
 def test_a_little_risk_is_exact_to_the_last_survivor():
     """At large n, R ~ 2^-n [(M - 1) (ln 2)/2 + M pi0 / (2 (1 - pi0))]: one survivor, or the coin's share."""
     n, M, pi0 = np.array([30, 60, 300, 900]), 4371, 0.2

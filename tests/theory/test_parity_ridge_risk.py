@@ -28,23 +28,6 @@ def test_the_best_length_on_the_published_tasks_moves_from_37_to_93_with_the_dat
     assert total[LENGTHS == 94] == pytest.approx(at_94, abs=1.1e-3)
 
 
-def test_one_penalty_for_all_lengths_has_the_same_optimum():
-    for size, (length, at_best, _) in TABLE.items():
-        grid = np.geomspace(1e-3, 10, 120)[:, None]
-        total = parity_ridge_risk(SOLVABLE, LENGTHS, grid, size / 50).total
-        penalty, best = np.unravel_index(np.argmin(total), total.shape)
-        assert LENGTHS[best] == length
-        assert total[penalty, best] == pytest.approx(at_best, abs=1.1e-3)
-
-
-def test_almost_without_penalty_the_best_length_is_driven_about_by_double_descent():
-    sizes = np.array(list(TABLE))[:, None]
-    total = parity_ridge_risk(SOLVABLE, LENGTHS, 0.01, sizes / 50).total
-    np.testing.assert_array_equal(LENGTHS[np.argmin(total, axis=1)], [58, 62, 71, 43, 58, 84, 93])
-    # 2000 samples a task: C(63, 2) = 1953 and C(64, 2) = 2016 monomials.
-    assert LENGTHS[np.argmax(parity_ridge_risk(0.0, LENGTHS, 0.01, 2000).total)] in (63, 64)
-
-
 def test_a_share_of_solvable_tasks_is_the_mean_over_tasks():
     with_and_without = parity_ridge_risk(np.array([1.0, 0.0]), 30, 0.2, 500).total
     assert parity_ridge_risk(0.3, 30, 0.2, 500).total == pytest.approx(with_and_without @ [0.3, 0.7], rel=1e-14)

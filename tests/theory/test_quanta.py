@@ -6,7 +6,7 @@ import scipy.integrate
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import zeta
-from scipy.stats import binom, poisson
+from scipy.stats import binom
 
 from theory.learning_curves import (
     few_shot_skill,
@@ -45,17 +45,6 @@ def test_endlessly_many_quanta_are_the_limit_of_many(size):
     kept = 1 - fraction_beyond(n, 1.5)
     many = unlearned_fraction(size, 1.5, 2, n) * kept + (1 - kept)
     assert unlearned_fraction(size, 1.5, 2) == pytest.approx(many, abs=1e-12)
-
-
-def test_known_values_of_poisson_counts():
-    """A data set whose size is a Poisson number has independent Poisson counts: the mean over its size of the binomial
-    share is the Poisson sum, which for m = 1, 5 and alpha = 0.4 is known at D = 10^4."""
-    sizes = np.arange(10**4 - 800, 10**4 + 801, 8)  # the law is 100 wide: every eighth size is as good as all
-    weights = 8 * poisson.pmf(sizes, 10**4)
-    for threshold, known in ((1, 0.0720570), (5, 0.1242465)):
-        mean = weights @ unlearned_fraction(sizes, 0.4, threshold)
-        assert mean == pytest.approx(known, abs=6e-8)
-        assert mean == pytest.approx(float(unlearned_asymptote(10**4, 0.4, threshold)), rel=1e-9)
 
 
 @given(alphas, st.sampled_from([1, 5]))
@@ -115,40 +104,11 @@ def test_a_skill_grows_as_the_flow_of_its_two_weights(frequency, initial, streng
     np.testing.assert_allclose(skill, solved.y[0] * solved.y[1] / strength, rtol=1e-7)
 
 
-@given(st.sampled_from([0.3, 0.6, 1.0]))
-def test_exponents_of_the_multilinear_model(alpha):
-    """Time and data alpha/(1+alpha), compute alpha/(2+alpha): T steps of N skills, the best N for each N T."""
-    k = np.arange(1.0, 50_001)
-    f = k ** -(1 + alpha) / zeta(1 + alpha)
-    rest = float(fraction_beyond(k[-1], alpha)) / 2  # skills beyond are as good as untouched
-
-    def after(time):
-        return f * (1 - gradient_flow_skill(f, time, 0.01)) ** 2 / 2
-
-    times = np.array([300.0, 3000.0])
-    losses = [multilinear_loss(f, gradient_flow_skill(f, time, 0.01)) + rest for time in times]
-    assert slope(times, losses) == pytest.approx(-alpha / (1 + alpha), rel=0.02)
-    best = []
-    for compute in (1e6, 1e8):
-        n_skills = np.unique(np.geomspace(10, 10_000, 30).astype(int))
-        best.append(min(after(compute / n)[:n].sum() + float(fraction_beyond(n, alpha)) / 2 for n in n_skills))
-    assert slope([1e6, 1e8], best) == pytest.approx(-alpha / (2 + alpha), rel=0.03)
-
-
 def test_a_skill_seen_in_part_leaves_the_square_root_and_a_loss_linear_in_what_was_seen():
     np.testing.assert_allclose(few_shot_skill(np.array([0, 75, 100, 101, 1000]), 100), [0, 0.5, 1, 1, 1])
     f, seen = np.array([0.5, 0.3, 0.2]), np.array([150.0, 60.0, 20.0])
     loss = multilinear_loss(f, few_shot_skill(seen, 100), 2.0)
     assert loss == pytest.approx(2.0 * np.sum(f * np.array([0, 0.4, 0.8])))
-
-
-def test_few_shots_teach_with_the_exponent_of_data():
-    """Counts at their mean D f: sum_k f_k max(1 - D f_k / D_c, 0) falls as D^(-alpha/(1+alpha))."""
-    f = np.arange(1.0, 300_001) ** -1.5 / zeta(1.5)
-    rest = float(fraction_beyond(300_000, 0.5))
-    sizes = np.array([1e6, 1e8])
-    losses = [2 * multilinear_loss(f, few_shot_skill(size * f, 800)) + rest for size in sizes]
-    assert slope(sizes, losses) == pytest.approx(-1 / 3, rel=0.01)
 
 
 @pytest.mark.parametrize(

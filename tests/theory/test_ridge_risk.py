@@ -157,32 +157,6 @@ def test_the_risk_is_that_of_ridge_on_gaussian_features_of_any_covariance(rng):
     assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
 
 
-def test_the_risk_is_that_of_kernel_ridge_on_the_circle(rng):
-    """sum_j cos(2 pi j t) / j^2 = pi^2 (t^2 - t + 1/6): eigenvalues 1/(2 j^2), each twice, cosine and sine.
-
-    The predictor's Fourier coefficients are lambda_j sum_i alpha_i phi_j(x_i), so the integral over the circle is a sum
-    over frequencies, without a test set. 60 cells of 32 data sets, all with at most a third of D degrees of freedom.
-    """
-    frequencies, n, z = np.arange(1, 201), 32, []
-    eigenvalues = np.repeat(0.5 / frequencies**2, 2)
-    for D, penalty in [(40, 0.03), (40, 0.1), (40, 0.3), (80, 0.01), (80, 0.03), (80, 0.1)]:
-        for noise in (0.1, 1.0):
-            for smoothness in (0.8, 1.0, 1.5, 2.0, 3.0):
-                target = rng.normal(size=400) * np.repeat(frequencies**-smoothness, 2)
-                x = rng.random((n, D))
-                angle = 2 * np.pi * x[..., None] * frequencies
-                features = np.sqrt(2) * np.stack([np.cos(angle), np.sin(angle)], axis=-1).reshape(n, D, 400)
-                y = features @ target + np.sqrt(noise) * rng.normal(size=(n, D))
-                t = np.abs(x[:, :, None] - x[:, None])
-                gram = np.pi**2 * (t**2 - t + 1 / 6)
-                alpha = np.linalg.solve(gram + D * penalty * np.eye(D), y[..., None])[..., 0]
-                learned = eigenvalues * np.einsum("ndf,nd->nf", features, alpha)
-                risk = noise + np.sum((learned - target) ** 2, axis=1)
-                exact = float(ridge_risk(eigenvalues, target / np.sqrt(eigenvalues), noise, penalty, D).total)
-                z.append((risk.mean() - exact) / (risk.std(ddof=1) / np.sqrt(n)))
-    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
-
-
 def test_a_power_law_spectrum_learns_with_the_exponent_of_its_kernel():
     """lambda_i = i^-(1+a) and weights of equal size: L(D) ~ D^-a (Bahri et al., arXiv 2102.06701, section 4.2)."""
     i = np.arange(1, 200_001.0)

@@ -48,21 +48,6 @@ def test_one_feature_is_an_integral_over_chi_square(n, ridge):
     assert expected_resolvent_trace(1, n, ridge) == pytest.approx(exact + n - 1, rel=1e-9)
 
 
-@pytest.mark.parametrize("n", [2, 3, 4, 7])
-@pytest.mark.parametrize("ridge", [0.01, 0.25, 3.0])
-def test_two_features_are_a_double_integral(n, ridge):
-    """|t^2 - s^2| (t s)^(n-2) e^(-(t^2+s^2)/2), t < s, over a grid of Gauss-Legendre points in s and t/s."""
-    nodes, weights = np.polynomial.legendre.leggauss(400)
-    s, ws = 7 * (1 + nodes), 7 * weights
-    u, wu = (1 + nodes) / 2, weights / 2
-    s, u, w = s[:, None], u[None, :], ws[:, None] * wu[None, :]
-    t = s * u
-    density = w * s * (s**2 - t**2) * (s * t) ** (n - 2) * np.exp(-(s**2 + t**2) / 2)
-    statistic = ridge / (ridge + s**2) + ridge / (ridge + t**2)
-    exact = (density * statistic).sum() / density.sum()
-    assert expected_resolvent_trace(n, 2, ridge) == pytest.approx(exact, rel=1e-9)
-
-
 @pytest.mark.parametrize(("n", "p", "ridge"), [(4, 6, 0.1), (7, 5, 0.01), (8, 8, 0.25), (9, 9, 0.001), (30, 3, 1.0)])
 def test_larger_sizes_equal_a_simulation(n, p, ridge, rng):
     X = rng.normal(size=(40_000, n, p))
