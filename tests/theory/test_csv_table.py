@@ -7,18 +7,16 @@ import pandas as pd
 import pytest
 from scipy.optimize import curve_fit
 
-from simulator import load_results, save_results
 from tests.tables import LENGTHS, SIZES, table_of_law, truth
 from theory import (
     BayesRiskEstimate,
     LossTableError,
-    compare,
     estimate_bayes_risk,
     fit,
     optimal_context_length,
     read_loss_table,
 )
-from theory.laws import IntrinsicDimensionLaw, PowerLaw, SaturatingLaw
+from theory.laws import PowerLaw, SaturatingLaw
 
 DATA = pathlib.Path(__file__).parents[2] / "paper_reproduction" / "data"
 GRID = [(l, D, seed) for l in (1, 2, 4, 8, 16, 32) for D in (100, 1000, 10_000) for seed in (0, 1)]
@@ -72,16 +70,6 @@ def test_a_curve_of_the_form_is_found_to_rounding(C0, C, gamma):
     np.testing.assert_allclose(estimate.risk(lengths), C0 + C / lengths**gamma, rtol=1e-12)
     with pytest.raises(ValueError, match=r"at least 1; got 0"):
         estimate.risk(0)
-
-
-def test_standard_errors_are_the_scatter_of_repeated_measurements(rng):
-    """Of 60 noisy curves the constants scatter as the mean of their standard errors says."""
-    lengths = 2.0 ** np.arange(1, 11)
-    found = [
-        estimate_bayes_risk(lengths, 2 + 5 * lengths**-0.6 + 0.01 * rng.normal(size=len(lengths))) for _ in range(60)
-    ]
-    scatter = np.std([(e.irreducible, e.reducible, e.exponent) for e in found], axis=0)
-    np.testing.assert_allclose(np.mean([e.standard_errors for e in found], axis=0), scatter, rtol=0.25)
 
 
 @pytest.mark.parametrize(
@@ -197,15 +185,6 @@ def test_losses_without_context_are_the_ceiling(tmp_path):
     assert curve[2] < curve[1]
     assert np.isnan(read["loss"].sel(context_length=0, dataset_size=10_000, seed=1))
     assert "R(0) = 4.65, the loss at context length 0" in read.attrs["bayes_risk"]
-
-
-def test_the_table_can_be_compared_drawn_and_kept(tmp_path):
-    rows = [(*cell, power_loss(*cell)) for cell in GRID]
-    read = read_loss_table(written(tmp_path / "a.csv", rows), bayes_risk=EXACT)
-    comparison = compare(read, [PowerLaw(), IntrinsicDimensionLaw()], n_bootstrap=2)
-    assert np.isfinite(comparison["loss_error"].sel(law=["power", "intrinsic dimension"])).all()
-    save_results(read, tmp_path / "a.nc")
-    assert load_results(tmp_path / "a.nc").equals(read)
 
 
 def test_an_empty_loss_and_a_missing_row_are_missing_runs(tmp_path):

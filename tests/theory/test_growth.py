@@ -33,6 +33,10 @@ GROWING = (
 )
 
 
+def law_optimum(law, D, risk, last=5000):
+    return int(law.optimal_context_length(D, risk.truth(last)))
+
+
 @pytest.mark.parametrize(("law", "risk", "sizes"), GROWING, ids=[law.name for law, _, _ in GROWING])
 def test_the_optimum_grows_with_data_and_approaches_its_leading_order(law, risk, sizes):
     """The ratio to the leading order comes nearer one, though with ln ln D only slowly."""
@@ -82,10 +86,6 @@ def test_the_time_series_optimum_is_the_published_one(D, published):
     assert 1.4 < d / (math.log(D) / math.log(math.log(D))) < 1.7
 
 
-def law_optimum(law, D, risk, last=5000):
-    return int(law.optimal_context_length(D, risk.truth(last)))
-
-
 @pytest.mark.parametrize(("D", "best", "leading"), [(10**3, 90, 108), (10**4, 423, 457), (10**5, 1864, 1926)])
 def test_least_squares_on_a_designed_process_has_the_known_optimum(D, best, leading):
     """C0 = 1, C = 3, gamma = 0.6, b = 1."""
@@ -128,16 +128,3 @@ def test_the_bayes_learner_of_parities_uses_any_window_at_once():
     assert law_optimum(bayes, 40.0, PLAIN, last=64) == 64
     leading = bayes.leading_order(np.array([20.0, 22.0, 1e5]), PLAIN)
     assert leading == pytest.approx(math.sqrt(2) * np.array([2.0**10, 2.0**11, np.inf]))
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: PowerLawRisk(exponent=0.0), "exponent must be a finite number above 0; got 0"),
-        (lambda: PowerLawRisk(floor=-1.0), "floor must be a finite number, 0 or above; got -1"),
-        (lambda: PowerLawRisk(offset=0.0), "offset must be a finite number above 0; got 0"),
-    ],
-)
-def test_constants_of_a_risk_outside_their_range_are_named(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()

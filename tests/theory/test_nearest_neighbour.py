@@ -25,23 +25,10 @@ def test_the_mean_square_distance_is_that_of_points_on_a_torus(rng):
     assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
 
 
-@pytest.mark.parametrize(
-    ("dimension", "constant"), [(2, 0.3183), (4, 0.3989), (8, 0.6386), (16, 1.1284), (32, 2.0945), (64, 4.0017)]
-)
-def test_the_constants_of_the_mean_square(dimension, constant):
-    D = 1e12
-    assert nearest_neighbour_distance(dimension, D) * D ** (2 / dimension) == pytest.approx(constant, abs=5e-5)
-
-
 @given(st.sampled_from([1.0, 2.0, 4.0, 8.0]), st.sampled_from([0.5, 1.0, 2.0]))
 def test_the_exponent_is_power_over_dimension(dimension, power):
     few, many = nearest_neighbour_distance(dimension, np.array([1e6, 1e8]), power)
     assert np.log(many / few) / np.log(100) == pytest.approx(-power / dimension, rel=1e-4)
-
-
-def test_in_many_dimensions_the_constant_is_d_over_2_pi_e():
-    constant = nearest_neighbour_distance(1e5, 1e12) * 1e12 ** (2 / 1e5)
-    assert constant == pytest.approx(1e5 / (2 * np.pi * np.e), rel=1e-3)
 
 
 @pytest.mark.parametrize(("dimension", "size", "power"), [(0, 10, 2), (2, 0, 2), (2, 10, 0), (-1, 10, 2)])
