@@ -28,7 +28,7 @@ GROWING = (
     (VarianceLimitedLaw(2.0), PowerLawRisk(3.0, 0.6, 1.0), (1e4, 1e6)),
     (CorrelationHorizonLaw(scale=10.0), PLAIN, (1e4, 1e7)),
     (PolynomialThresholdLaw(degree=3, n_tasks=5), PLAIN, (1e4, 1e9)),
-    (LogThresholdLaw(degree=3, n_tasks=5), PLAIN, (50.0, 150.0)),
+    (LogThresholdLaw(2.0, degree=3, n_tasks=5, noise_prior=0.4), PowerLawRisk(2.0, 0.7, offset=1.5), (100.0, 300.0)),
     (TableLaw(vocabulary=1.2, classes=3), PLAIN, (1e4, 1e12)),
 )
 
@@ -45,7 +45,8 @@ def test_the_optimum_grows_with_data_and_approaches_its_leading_order(law, risk,
     ratio = found / law.leading_order(sizes, risk)
     assert found[0] < found[1] < 6000
     assert abs(np.log(ratio[1])) <= abs(np.log(ratio[0])) + 0.01
-    assert 0.4 < ratio[1] < 2.2
+    slow = isinstance(law, NearestNeighbourLaw | TableLaw)
+    assert 0.4 < ratio[1] < 2.2 if slow else abs(ratio[1] - 1) < 0.03
 
 
 @pytest.mark.parametrize("u", [-0.5, 0.0, 0.5, 1.0])
@@ -63,6 +64,12 @@ def test_a_falling_exponent_makes_the_optimum_grow_as_one_over_gamma_plus_u(gamm
     assert law.leading_order(D, risk) == pytest.approx(found, rel=0.06)
 
 
+def test_nearest_neighbours_grow_as_a_rate_of_two_with_an_amplitude_in_proportion_to_length():
+    risk = PowerLawRisk(exponent=1.5, dimension_per_token=0.3)
+    same = IntrinsicDimensionLaw(1.0, 1.0, 2.0).leading_order(1e9, risk)
+    assert NearestNeighbourLaw().leading_order(1e9, risk) == pytest.approx(same)
+
+
 @given(st.floats(1e2, 1e12), st.sampled_from([1.2, 2.0, 50.0]), st.sampled_from([0.3, 1.0, 2.0]))
 def test_a_table_s_optimum_solves_its_stationarity_condition(D, v, gamma):
     """C gamma / (l+b)^(gamma+1) = (K-1) ln v v^l / (2 D), within half a token."""
@@ -74,6 +81,7 @@ def test_a_table_s_optimum_solves_its_stationarity_condition(D, v, gamma):
     found = int(law.optimal_context_length(D, risk.truth(400)))
     assert excess(max(found - 1, 0)) < 0 or found == 0
     assert excess(found + 1) > 0
+    assert law.leading_order(D, risk) == pytest.approx(math.log(D) / math.log(v))
 
 
 @pytest.mark.parametrize(("D", "published"), [(1e4, 6.97), (1e6, 8.60), (1e9, 10.9), (1e15, 15.0), (1e30, 24.1)])
@@ -115,16 +123,16 @@ def test_a_falling_exponent_may_leave_no_optimum_or_one_that_is_not_the_smallest
 
 @pytest.mark.parametrize("degree", [2, 3])
 def test_parity_learners_use_the_longest_context_their_data_can_pay(degree):
-    """The largest l with C(l, k) <= D/(cT), counted one by one; the risk must fall slowly for the threshold to rule."""
+    """The largest l with C(l, k) <= D/(cT), counted one by one, if the risk falls slowly; one more may pay, too."""
     law, risk = PolynomialThresholdLaw(2.0, degree, n_tasks=4), PowerLawRisk(exponent=0.01)
     for D in (2000.0, 1e5):
         most = max(l for l in range(degree, 1000) if math.comb(l, degree) <= D / 8)
-        assert law_optimum(law, D, risk) == most
+        assert law_optimum(law, D, risk) in (most, most + 1)
         assert law.leading_order(D, risk) == pytest.approx((math.factorial(degree) * D / 8) ** (1 / degree))
 
 
 def test_the_bayes_learner_of_parities_uses_any_window_at_once():
     bayes = LogThresholdLaw(degree=2)
     assert law_optimum(bayes, 40.0, PLAIN, last=64) == 64
-    leading = bayes.leading_order(np.array([20.0, 22.0, 1e5]), PLAIN)
-    assert leading == pytest.approx(math.sqrt(2) * np.array([2.0**10, 2.0**11, np.inf]))
+    leading = bayes.leading_order(np.array([20.0, 23.0, 1e5]), PLAIN)
+    assert leading[1:] == pytest.approx([2 * leading[0], np.inf])

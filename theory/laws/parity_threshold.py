@@ -92,7 +92,7 @@ class LogThresholdLaw(Law):
 
     name: ClassVar[str] = "logarithmic threshold"
     equation: ClassVar[str] = "Gmax(l) log2((1 + x) / (1 + x/2)), x = (C(l, k)/(1 - pi0) - 1) 2^(-D/(c T))"
-    growth: ClassVar[str] = "(k!)^(1/k) 2^(D/(c k T)): practically the whole window at once"
+    growth: ClassVar[str] = "~ 2^(D/(c T (k+gamma))): practically the whole window at once"
     source: ClassVar[str] = "posterior over C(l, k) parities; arXiv 2502.01481's task"
     fitted: ClassVar[tuple[str, ...]] = ("samples_per_bit",)
     positive: ClassVar[tuple[str, ...]] = ("samples_per_bit",)
@@ -113,10 +113,15 @@ class LogThresholdLaw(Law):
         return np.asarray(truth.largest_gap(context_length) * surprise / np.log(2))
 
     def leading_order(self, dataset_size: Scalar | Array, risk: PowerLawRisk) -> Float[Array, "*sizes"]:
-        """l*(D) to leading order at large D, from C(l, k) ~ l^k / k!; infinite where a double cannot hold it."""
+        """(2 ln 2 (k-1)! gamma b^gamma (1-pi0) 2^(D/(c T)))^(1/(k+gamma)): l*(D) to leading order at large D.
+
+        Here G is about Gmax x / (2 ln 2) with x ~ l^k / k!. The length is infinite where a double cannot hold it.
+        """
         bits = np.asarray(dataset_size, np.float64) / (self.samples_per_bit * self.n_tasks)
+        gamma, known = risk.exponent, 1 - self.noise_prior
+        factor = 2 * np.log(2) * factorial(self.degree - 1) * gamma * risk.offset**gamma * known
         with np.errstate(over="ignore"):
-            return np.asarray((factorial(self.degree) * 2.0**bits) ** (1 / self.degree))
+            return np.asarray((factor * 2.0**bits) ** (1 / (self.degree + gamma)))
 
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:
         bits = np.log2(np.maximum(comb(context_length, self.degree), 1.0))
