@@ -118,7 +118,7 @@ def test_a_falling_exponent_may_leave_no_optimum_or_one_that_is_not_the_smallest
     local = PowerLawRisk(100**0.1, 0.1, offset=1e-9, dimension_per_token=FINE)
     best = law_optimum(law, 6.0, local)
     assert 0 < best < 5000
-    assert law.loss(best, 6.0, local.truth(5000)) > law.amplitude
+    assert law.loss(np.array([best]), 6.0, local.truth(5000)) > law.amplitude
 
 
 @pytest.mark.parametrize("degree", [2, 3])

@@ -44,7 +44,7 @@ class TableLaw(Law):
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         log_rows = context_length * np.log(self.vocabulary)
         excess = np.log((self.classes - 1) / 2) + log_rows - np.log(dataset_size)
-        return np.minimum(bounded_exp(excess), truth.largest_gap(context_length))
+        return np.asarray(np.minimum(bounded_exp(excess), truth.largest_gap(context_length)))
 
     def leading_order(self, dataset_size: Scalar | Array, risk: PowerLawRisk) -> Float[Array, "*sizes"]:
         """l*(D) to leading order at large D, for v > 1."""
