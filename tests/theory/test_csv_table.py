@@ -62,6 +62,16 @@ def test_constants_and_errors_are_those_of_levenberg_and_marquardt():
     np.testing.assert_allclose(estimate.standard_errors, np.sqrt(np.diag(covariance)), rtol=1e-4)
 
 
+@pytest.mark.parametrize("unit", [1e-150, 1e150])
+def test_the_unit_of_the_losses_changes_no_exponent_and_makes_nothing_overflow(unit):
+    lengths, losses = published()
+    plain, other = estimate_bayes_risk(lengths, losses), estimate_bayes_risk(lengths, unit * losses)
+    assert (other.exponent, other.standard_errors[2]) == pytest.approx((plain.exponent, plain.standard_errors[2]))
+    found = np.array([other.irreducible, other.reducible, *other.standard_errors[:2], other.largest_residual]) / unit
+    known = (plain.irreducible, plain.reducible, *plain.standard_errors[:2], plain.largest_residual)
+    np.testing.assert_allclose(found, known, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("C0", "C", "gamma"), [(0.0, 1.0, 0.05), (1.7, 0.02, 0.4), (2.0, 9.0, 1.2), (-1.0, 5.0, 4.0)])
 def test_a_curve_of_the_form_is_found_to_rounding(C0, C, gamma):
     lengths = np.array([1, 2, 3, 5, 8, 13, 40, 120])

@@ -87,13 +87,17 @@ def estimate_bayes_risk(context_lengths: Array, losses: Array) -> BayesRiskEstim
             "the Bayes risk in a column bayes_risk"
         )
 
+    # In a unit of their own range, losses of any size leave the optimiser's products finite.
+    origin, unit = float(loss.mean()), float(np.ptp(loss)) or 1.0
+    scaled = (loss - origin) / unit
+
     def residuals(constants: Array) -> Array:
-        return constants[0] + constants[1] * length ** -np.exp(constants[2]) - loss
+        return constants[0] + constants[1] * length ** -np.exp(constants[2]) - scaled
 
     solutions = []
     for gamma in _STARTS:
         columns = np.stack([np.ones_like(length), length**-gamma], axis=1)
-        start = np.append(np.linalg.lstsq(columns, loss)[0], np.log(gamma))
+        start = np.append(np.linalg.lstsq(columns, scaled)[0], np.log(gamma))
         solutions.append(
             least_squares(
                 residuals, start, "3-point", x_scale="jac", xtol=_TOLERANCE, ftol=_TOLERANCE, gtol=_TOLERANCE,
@@ -101,12 +105,12 @@ def estimate_bayes_risk(context_lengths: Array, losses: Array) -> BayesRiskEstim
             )
         )  # fmt: skip
     best = min(solutions, key=lambda solution: solution.cost)
-    C0, C, log_gamma = best.x
-    gamma, variance = float(np.exp(log_gamma)), 2 * best.cost / (len(length) - 3)
+    C0, C, gamma = origin + unit * best.x[0], unit * best.x[1], float(np.exp(best.x[2]))
+    variance = 2 * best.cost / (len(length) - 3)
     # J's last column is for ln gamma, whose error is the relative one of gamma.
     _, sizes, directions = np.linalg.svd(best.jac, full_matrices=False)
     with np.errstate(divide="ignore", invalid="ignore"):
-        errors = np.sqrt(variance * np.sum((directions / sizes[:, None]) ** 2, axis=0)) * [1.0, 1.0, gamma]
+        errors = np.sqrt(variance * np.sum((directions / sizes[:, None]) ** 2, axis=0)) * [unit, unit, gamma]
     if not (C > 0 and errors[2] < gamma):
         raise LossTableError(
             f"the losses at l = {length[0]:.0f}..{length[-1]:.0f} fit C0 + C/l^gamma with C = {C:.3g}, gamma = "
@@ -114,4 +118,4 @@ def estimate_bayes_risk(context_lengths: Array, losses: Array) -> BayesRiskEstim
             "with a better model, or give the Bayes risk in a column bayes_risk"
         )
     errors_of = (float(errors[0]), float(errors[1]), float(errors[2]))
-    return BayesRiskEstimate(float(C0), float(C), gamma, errors_of, float(np.abs(best.fun).max()), len(length))
+    return BayesRiskEstimate(float(C0), float(C), gamma, errors_of, float(unit * np.abs(best.fun).max()), len(length))
