@@ -16,7 +16,9 @@ from paper_reproduction.gallery.make import LONG
 from simulator import Stopped, Study, load_results
 from simulator.learners import GradientDescent
 from simulator.tasks import EXAMPLES
+from theory import compare
 from theory.laws import EXAMPLES as LAWS
+from theory.laws import PowerLaw
 
 
 def call(*arguments, cwd, check=True):
@@ -147,15 +149,22 @@ def losses(tmp_path):
     return str(tmp_path / "a.csv")
 
 
-def test_compare_fits_by_default_the_laws_that_need_no_given_constant_and_names_the_others(losses, tmp_path, capsys):
-    assert command_line.main(["compare", losses, "--out", str(tmp_path / "c.csv")]) == 0
+def test_by_default_laws_without_given_constants_are_fitted_and_the_others_named(losses, tmp_path, monkeypatch, capsys):
+    fitted = []
+
+    def compared(results, laws, **options):
+        fitted.append({law.name for law in laws})
+        return compare(results, [PowerLaw()], **options)
+
+    monkeypatch.setattr(command_line, "compare", compared)
+    assert command_line.main(["compare", losses]) == 0
     shown = capsys.readouterr().out
-    assert set(pd.read_csv(tmp_path / "c.csv")["law"]) == {law.name for law in LAWS if not law.given} | {"l* stays"}
-    assert "given constants" not in shown
+    assert "given constants, not fitted" not in shown
     for line in ("  table: classes\n", "  data-manifold: model_size, variance\n", "as in --laws power table:classes=4"):
         assert line in shown
     assert command_line.main(["figure", losses, "--out", str(tmp_path / "drawn")]) == 0
     assert "  table: classes\n" in capsys.readouterr().err
+    assert fitted == 2 * [{law.name for law in LAWS if not law.given}]
 
 
 def test_given_constants_come_from_the_user_and_are_printed(losses, capsys):
@@ -181,8 +190,7 @@ def test_given_constants_come_from_the_user_and_are_printed(losses, capsys):
         ),
         ("table:classes", "'classes' gives no value; write classes=VALUE, as in --laws table:classes=4"),
         ("table:classes=1", "--laws table:classes=1: classes must be at least 2; got 1"),
-        ("table:classes=2.5", "--laws table:classes=2.5: classes must be an integer; got 2.5"),
-        ("piecewise-linear:pieces=many", "pieces must be a number; got 'many'"),
+        ("piecewise-linear:pieces=-2.5", "pieces must be a finite number above 0; got -2.5"),
     ],
 )
 def test_a_law_that_cannot_be_made_is_one_line_with_the_remedy(losses, capsys, law, message):

@@ -21,7 +21,7 @@ class Off(PowerLaw):
     name = "off"
 
 
-QUICK = ("correlation horizon", "nearest neighbour", "fine-tuning dimension")
+QUICK = ("nearest neighbour", "fine-tuning dimension")
 
 
 @pytest.mark.parametrize(
