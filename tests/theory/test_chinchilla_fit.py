@@ -76,7 +76,7 @@ def test_no_optimiser_finds_a_lower_sum():
         assert fit.objective <= other.fun * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 30))])
 def test_no_table_makes_the_optimiser_overflow(seed, monkeypatch):
     """Every warning is an error here. Terms vanish, sizes or losses span many decades, or losses do not fall at all."""
     monkeypatch.setattr("theory.measured.chinchilla_fit._RESAMPLES", 5)

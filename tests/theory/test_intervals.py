@@ -27,6 +27,7 @@ def test_a_single_seed_has_no_interval():
     assert np.isnan([lower, upper]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [PowerLaw(2.0, 1.0, 0.8), SaturatingLaw(100.0, 0.8, 2.0)], ids=lambda law: law.name)
 def test_ninety_per_cent_intervals_of_fitted_constants_cover_85_to_95_of_100(law):
     """200 simulated studies of four seeds; half of a cell's noise is shared by all cells of its seed."""

@@ -124,7 +124,10 @@ SLOW_TO_FIT = (SaturatingLaw, OffsetDimensionLaw, QuantaLaw, ChinchillaContextLa
 
 @pytest.mark.parametrize(
     "law",
-    [pytest.param(law, id=law.name, marks=()) for law in EXAMPLES],
+    [
+        pytest.param(law, id=law.name, marks=pytest.mark.slow if isinstance(law, SLOW_TO_FIT) else ())
+        for law in EXAMPLES
+    ],
 )
 def test_a_fit_does_not_depend_on_the_unit_of_the_loss(law):
     """Nats or bits: gaps, Bayes risk and so all constants but an amplitude scale together; predictions stay.

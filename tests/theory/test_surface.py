@@ -62,6 +62,7 @@ def least_squares_studies(n_draws, rng):
     return gaps, lengths, sizes
 
 
+@pytest.mark.slow
 def test_ninety_per_cent_intervals_cover_85_to_95_of_100_studies_of_least_squares():
     rng = np.random.default_rng(0)
     draws, lengths, sizes = least_squares_studies(N_STUDIES * N_SEEDS, rng)
@@ -71,6 +72,7 @@ def test_ninety_per_cent_intervals_cover_85_to_95_of_100_studies_of_least_square
     assert np.all((covered >= 0.85) & (covered <= 0.95)), covered
 
 
+@pytest.mark.slow
 def test_ninety_per_cent_intervals_cover_85_to_95_of_100_studies_of_a_power_law():
     rng, gap = np.random.default_rng(1), 2.0 * np.array(LENGTHS)[:, None] * np.array(SIZES, float) ** -0.8
     covered = []

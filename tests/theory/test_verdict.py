@@ -26,7 +26,7 @@ QUICK = ("nearest neighbour", "fine-tuning dimension")
 
 @pytest.mark.parametrize(
     "law",
-    [pytest.param(law, id=law.name, marks=()) for law in EXAMPLES],
+    [pytest.param(law, id=law.name, marks=() if law.name in QUICK else pytest.mark.slow) for law in EXAMPLES],
 )
 def test_the_generating_law_scores_highest_on_its_own_noisy_table(law):
     """Ten per cent of noise in every cell, four seeds, the most flexible laws as rivals. The form with an offset
