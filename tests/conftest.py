@@ -1,9 +1,21 @@
 """Settings of every test: shapes and types are checked, nothing is promoted or broadcast by accident, and examples are
 the same each time."""
 
+import atexit
+import ctypes
+import gc
 import os
+import pathlib
+import shutil
+import sys
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# All processes of a test run share compiled programs: those of xdist, and those that tests start.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 from jaxtyping import install_import_hook
 
@@ -24,23 +36,81 @@ settings.register_profile(
 )
 settings.load_profile("exact")
 
+# Tests that plain `pytest` leaves out, and why.
+TIERS = {"slow": "slow", "slurm": "that need Slurm"}
+COUNTS = pytest.StashKey[dict[str, int]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Count the tests of each tier before -m deselects them."""
+    counts = {tier: sum(item.get_closest_marker(tier) is not None for item in items) for tier in TIERS}
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["tiers"] = counts
+    else:
+        config.stash[COUNTS] = counts
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """xdist alone calls this: its workers collect the tests."""
+    if "tiers" in getattr(node, "workeroutput", {}):
+        node.config.stash[COUNTS] = node.workeroutput["tiers"]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    counts = config.stash.get(COUNTS, {})
+    left_out = [
+        f"{counts[tier]} {why} (pytest -m {tier})"
+        for tier, why in TIERS.items()
+        if counts.get(tier) and f"not {tier}" in config.option.markexpr
+    ]
+    if left_out:
+        terminalreporter.write_line(f"Left out: {' and '.join(left_out)}.")
+
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+def resident() -> float:
+    """Memory of this process in MiB; 0 where the system does not say."""
+    try:
+        return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except OSError:
+        return 0.0
+
+
+class Memory:
+    """What a process keeps for speed: compiled programs and open figures. It is dropped before it takes gigabytes."""
+
+    kept = 0.0
+
+    def drop(self) -> None:
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close("all")
+        jax.clear_caches()
+        gc.collect()
+        # The C library of Linux gives freed memory back to the system only when it is asked to.
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+            trim(0)
+        self.kept = resident()
+
+
 @pytest.fixture(autouse=True, scope="session")
-def children_share_compiled_programs(tmp_path_factory):
-    """Processes that tests start compile the same few programs. JAX has read its settings here: these tests compile."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
-        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-        yield
+def memory():
+    return Memory()
+
+
+@pytest.fixture(autouse=True)
+def memory_is_dropped_above_a_gigabyte(memory):
+    yield
+    if resident() > max(1000.0, memory.kept + 200):
+        memory.drop()
 
 
 @pytest.fixture(autouse=True, scope="module")
-def forget_compiled_programs():
-    """Thousands of programs are compiled in one process; kept to the end they take gigabytes."""
+def memory_is_dropped_after_a_file(memory):
     yield
-    jax.clear_caches()
+    memory.drop()

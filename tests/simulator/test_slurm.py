@@ -59,6 +59,7 @@ def starts(store):
     return sum(log.read_text().count("Starting with") for log in (store / "slurm").glob("*_log.*"))
 
 
+@pytest.mark.slurm
 def test_a_study_on_slurm_ends_in_the_table_of_a_local_run(cluster, tmp_path):
     """Runs depend on their spec alone, not on the element of the array that makes them."""
     table = submit(QUICK, tmp_path / "runs")
@@ -90,6 +91,7 @@ def time_is_up(cluster, store):
     cluster.command("scancel", "--me", "--signal=USR2")
 
 
+@pytest.mark.slurm
 @pytest.mark.parametrize(
     ("disturbance", "shards", "jobs"), [(a_node_loses_power, 1, 1), (time_is_up, 1, 1), (a_process_is_killed, 2, 2)]
 )
@@ -112,6 +114,7 @@ def test_what_is_lost_in_the_middle_is_made_again(cluster, tmp_path, long_table,
     xr.testing.assert_identical(table, long_table)
 
 
+@pytest.mark.slurm
 def test_an_element_that_always_fails_ends_the_study_with_its_traceback(cluster, tmp_path):
     """A graphics card is asked for on nodes without: no further attempt would help."""
     with pytest.raises(SlurmError, match=r"(?s)the 2\. time in a row.*PlatformError: platform 'gpu' was asked for"):
@@ -133,6 +136,7 @@ def test_an_element_that_never_finishes_a_run_in_its_time_is_not_queued_again_fo
     assert again.function == shard
 
 
+@pytest.mark.slurm
 def test_a_cancelled_job_is_not_submitted_again(cluster, tmp_path):
     """Who cancels a job wants it to end."""
     later = {"begin": "now+1hour"}
@@ -144,6 +148,7 @@ def test_a_cancelled_job_is_not_submitted_again(cluster, tmp_path):
     assert submissions(tmp_path / "runs") == 1
 
 
+@pytest.mark.slurm
 def test_a_second_call_waits_for_the_job_that_the_first_one_left_in_the_queue(cluster, tmp_path, monkeypatch):
     """The process that submits may be killed like any other, and the runs must not be queued twice."""
 
@@ -160,6 +165,7 @@ def test_a_second_call_waits_for_the_job_that_the_first_one_left_in_the_queue(cl
     assert submissions(tmp_path / "runs") == 1
 
 
+@pytest.mark.slurm
 def test_the_command_line_runs_a_study_on_slurm_with_several_workers_in_an_element(cluster, tmp_path, capsys):
     """The way most will take, with a request that Slurm refuses, and with all kinds of options."""
     study, store, out = tmp_path / "study.json", tmp_path / "runs", tmp_path / "table.nc"

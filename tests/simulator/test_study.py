@@ -122,7 +122,7 @@ def test_a_damaged_file_is_made_again_and_the_table_is_the_same(tmp_path, result
 
 
 def test_a_full_disk_ends_the_study_and_freeing_it_continues_it(tmp_path, results, monkeypatch):
-    from simulator import store as module
+    from simulator.studies import store as module
 
     written = []
     original = module._write_atomically
@@ -195,7 +195,7 @@ def test_planning_changes_nothing_and_refuses_what_running_refuses(tmp_path):
 
 
 def test_the_evaluation_does_not_depend_on_its_blocks(monkeypatch):
-    from simulator import evaluation
+    from simulator.learners import evaluation
 
     predictor = STUDY.learner.fit(SERIES, 4, 80, 2)
     whole = evaluate(SERIES, predictor, 2, 1000)
