@@ -26,7 +26,7 @@ from theory.learning_curves import nearest_neighbour_distance, parity_posterior_
 CHAIN = MarkovChain.random(4, 2, 0.7, 7)
 
 
-def test_the_joint_law_of_a_chain_is_that_of_its_samples_and_sums_to_that_of_shorter_contexts():
+def test_the_joint_law_of_a_chain_is_consistent_between_lengths():
     for length in range(7):
         longer, shorter = CHAIN.joint_law(length + 1), CHAIN.joint_law(length)
         np.testing.assert_allclose(longer.reshape(2, -1, 2).sum(axis=0), shorter, atol=1e-14)
@@ -35,9 +35,9 @@ def test_the_joint_law_of_a_chain_is_that_of_its_samples_and_sums_to_that_of_sho
 
 
 def test_counting_loses_what_its_learning_curve_says():
-    """56 cells of 64 data sets each; the loss of each is summed over all contexts, without a test set."""
-    learner, sizes = ContextTable(0.5), (3, 10, 30, 100, 300, 1000, 3000)
-    seeds = {length: range(64 * length, 64 * (length + 1)) for length in range(8)}
+    """40 cells of 24 data sets each; the loss of each is summed over all contexts, without a test set."""
+    learner, sizes = ContextTable(0.5), (3, 10, 30, 300, 3000)
+    seeds = {length: range(24 * length, 24 * (length + 1)) for length in range(8)}
     runs = [Run(length, size, seed) for length in range(8) for seed in seeds[length] for size in sizes]
     excess = {
         f.run: exact_excess(f.predictor.log_probabilities[0], f.run.context_length)
@@ -48,7 +48,7 @@ def test_counting_loses_what_its_learning_curve_says():
         for length in range(8):
             measured = np.array([excess[Run(length, size, seed)] for seed in seeds[length]])
             expected = learner.expected_risk(CHAIN, length, size) - CHAIN.bayes_risk(length)
-            z.append((measured.mean() - expected) / (measured.std(ddof=1) / 8))
+            z.append((measured.mean() - expected) / (measured.std(ddof=1) / np.sqrt(24)))
     assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
 
 
@@ -58,8 +58,8 @@ def exact_excess(log_probabilities, length):
     return float(np.sum(joint * (np.log(joint / joint.sum(axis=1, keepdims=True)) - np.asarray(log_probabilities))))
 
 
-def test_the_best_context_of_a_table_grows_by_a_token_as_data_grow_v_fold():
-    """KL is about v^l (v-1) / (2 D): v times the data pay for one token more, and l* rises with ln D / ln v."""
+def test_the_best_context_of_a_table_grows_with_the_logarithm_of_data():
+    """KL is about v^l (v-1) / (2 D), so v times the data pay for one more token and l* rises with ln D / ln v."""
     order = 10
     tokens = (np.arange(2**order)[:, None] >> np.arange(order)) % 2  # newest first
     one = 0.5 + (tokens - 0.5) @ (0.4 * np.arange(1.0, order + 1) ** -0.75 / np.sum(np.arange(1.0, order + 1) ** -0.75))
@@ -77,8 +77,8 @@ def test_the_best_context_of_a_table_grows_by_a_token_as_data_grow_v_fold():
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_the_nearest_neighbour_learns_with_exponent_two_over_dimension(dimension):
-    """To first order m(x_j) - m(x) = grad m . (x_j - x), and all directions of the displacement are alike: the error is
-    E|grad m|^2 E|x_j - x|^2 / d. The cube [-1, 1]^d has sides of 2, and a boundary, which adds a little."""
+    """To first order m(x_j) - m(x) = grad m . (x_j - x), and the displacement is isotropic. So the error is
+    E|grad m|^2 E|x_j - x|^2 / d. The cube [-1, 1]^d has sides of 2; its boundary adds a little."""
     teacher = ManifoldTeacher(dimension, gamma=1.0, noise_variance=0.0, n_frequencies=1)
     samples = training_samples(teacher, 0, 16_000)
     test = teacher.sample(jax.random.key(7), range(2048))
@@ -100,11 +100,11 @@ def test_the_nearest_neighbour_learns_with_exponent_two_over_dimension(dimension
 
 
 def test_screening_loses_what_its_learning_curve_says():
-    """64 cells of 16 data sets each, none shared; with white tokens the loss is a sum over weights, without a test
+    """24 cells of 16 data sets each, none shared. With white tokens the loss is a sum over weights, without a test
     set."""
     task = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 32)
     weights, z, seeds = task.process.weights(32)[::-1], [], itertools.count()
-    cells = itertools.product((1.0, 2.0, 3.0, 5.0), (1, 3, 10, 32), (512, 1024, 2048, 4096))
+    cells = itertools.product((1.0, 2.0, 3.0, 5.0), (1, 10, 32), (512, 4096))
     for threshold, length, size in cells:
         learner = CorrelationScreening(threshold)
         runs = [Run(length, size, next(seeds)) for _ in range(16)]
@@ -115,7 +115,7 @@ def test_screening_loses_what_its_learning_curve_says():
 
 
 def test_screening_has_a_horizon_beyond_which_context_does_no_harm():
-    """Least squares pays for every token in sight; and the horizon grows as D^(1/(2 beta)), beta = (gamma + 1)/2."""
+    """Least squares pays for every visible token. The horizon grows as D^(1/(2 beta)), beta = (gamma + 1)/2."""
     task, learner = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 2048), CorrelationScreening(4.0)
     near, far = (learner.expected_risk(task, length, 1024) for length in (64, 1024))
     assert 0 < far - near < 0.04 * task.bayes_risk(64)
@@ -131,15 +131,14 @@ def test_screening_has_a_horizon_beyond_which_context_does_no_harm():
 
 
 def test_what_is_learned_of_parities_loses_what_its_learning_curve_says():
-    """Pairs asked in turn and triples asked by frequency, 28 cells (l, D) each of 16 data sets, each with a test set of
-    its own; the cells share nothing."""
-    in_turn = z_scores(ParityPosterior(), SparseParity.pareto(6, 14, 3, 1.0), (8, 10, 12, 14))
-    by_frequency = z_scores(ParityPosterior(3, 0.2), ZipfQuanta(6, 10, alpha=0.3, distance_exponent=0.8), (4, 6, 8, 10))
-    assert 0.8 < np.sqrt(np.mean(np.square(in_turn + by_frequency))) < 1.25
+    """Pairs are asked in turn, triples by frequency. Each has 12 cells (l, D) of 16 data sets and test sets."""
+    in_turn = z_scores(ParityPosterior(), SparseParity.pareto(6, 14, 3, 1.0), (8, 12, 14))
+    by_frequency = z_scores(ParityPosterior(3, 0.2), ZipfQuanta(6, 10, alpha=0.3, distance_exponent=0.8), (4, 8, 10))
+    assert 0.7 < np.sqrt(np.mean(np.square(in_turn + by_frequency))) < 1.35
 
 
 def z_scores(learner, task, lengths, n_sets=16):
-    cells, z = [(length, size) for length in lengths for size in (6, 12, 18, 23, 28, 35, 43)], []
+    cells, z = [(length, size) for length in lengths for size in (6, 18, 28, 43)], []
     drawn = training_samples(task, 0, len(cells) * n_sets * 96)
     # Of every 96 samples the first D are seen and the last 48 asked: turns begin anew with either half.
     sets = jax.tree.map(lambda field: field.reshape(len(cells), n_sets, 96, *field.shape[1:]), drawn)
@@ -155,8 +154,8 @@ def z_scores(learner, task, lengths, n_sets=16):
 
 
 @pytest.mark.parametrize("size", [40, 1000])
-def test_a_task_asked_by_frequency_has_the_risk_of_its_random_number_of_samples(size):
-    """The sum over every n up to D, of which most make no difference."""
+def test_the_risk_of_a_task_asked_by_frequency_is_a_binomial_mean(size):
+    """The mean is summed over every n up to D."""
     task, n = ZipfQuanta(3, 12, alpha=0.5, distance_exponent=0.8), np.arange(size + 1)
     direct = 0.0
     for f, subset in zip(task.task_frequencies(), task.subsets(), strict=True):
@@ -184,9 +183,9 @@ def divergence(task, prediction, examples, length):
 
 
 def test_counting_quanta_loses_what_its_learning_curve_says():
-    """56 cells (l, D) of 20 data sets each, which no two cells share; one example of each quantum tells its loss."""
+    """20 cells (l, D) of 20 data sets each, which no two cells share. One example of each quantum gives its loss."""
     task, learner = ZipfQuanta(20, 24, alpha=0.5, distance_exponent=0.8), QuantaCounter(threshold=2)
-    lengths, sizes, n_sets = range(6, 25, 3), (6, 12, 24, 48, 80, 120, 160, 200), 20
+    lengths, sizes, n_sets = (6, 12, 18, 24), (6, 24, 48, 120, 200), 20
     samples = training_samples(task, 0, len(lengths) * n_sets * sum(sizes))
     examples = training_samples(task, 1, 20)._replace(query=np.arange(20, dtype=np.int32))
     start, z, f = 0, [], task.task_frequencies()
@@ -199,11 +198,11 @@ def test_counting_quanta_loses_what_its_learning_curve_says():
             start += n_sets * size
             expected = learner.expected_risk(task, length, size) - task.bayes_risk(length)
             z.append((np.mean(excess) - expected) / (np.std(excess, ddof=1) / np.sqrt(n_sets)))
-    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
+    assert 0.7 < np.sqrt(np.mean(np.square(z))) < 1.35
 
 
 def test_quanta_asked_in_turn_are_learned_in_turn():
-    """Sample i asks task i mod n: of 4 tasks, 6 samples ask two twice and two once."""
+    """Sample i asks task i mod n. With 4 tasks, 6 samples ask two tasks twice and two once."""
     task = SparseParity(((2, 1), (3, 1), (4, 1), (9, 1)), 8)
     for length, learned in ((8, 2), (2, 1), (1, 0)):
         assert QuantaCounter(2).expected_risk(task, length, 6) == pytest.approx(np.log(2) * (1 - learned / 4))

@@ -1,4 +1,4 @@
-"""Curricula: what a stage shows, and that the engine trains on that and nothing else."""
+"""Curricula: what a stage shows, and that training uses nothing else."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ INPUTS = RunInputs(8, jnp.int32(50), jnp.int32(3), jnp.int32(8))
 
 @functools.cache
 def gradient_of(learner, context_length=8):
-    """That of a step, at parameters that are no start of any run."""
+    """Gradient of a step, at parameters that no run starts from."""
     inputs = INPUTS._replace(context_length=context_length)
     return jax.jit(lambda step: batch_gradient(TASK, learner, SMALL.init(TASK, jax.random.key(1), 8), inputs, step))
 
@@ -39,9 +39,7 @@ def assert_close(first, second):
 
 
 @given(longest=st.integers(0, 20), shortest=st.integers(0, 20), known=st.booleans())
-def test_a_ramp_begins_short_never_falls_and_ends_whole_and_a_short_context_is_never_longer_than_the_runs(
-    longest, shortest, known
-):
+def test_a_ramp_rises_to_the_whole_context(longest, shortest, known):
     key, length = jax.random.key(0), longest if known else jnp.int32(longest)
     ramp, short = Ramp(shortest=shortest), ShortContext(context_length=shortest)
     seen = [int(ramp.visible(length, jnp.float32(p), key, 1)) for p in (0.0, 0.2, 0.5, 0.8, 0.999)]
@@ -51,7 +49,7 @@ def test_a_ramp_begins_short_never_falls_and_ends_whole_and_a_short_context_is_n
     assert int(short.visible(length, jnp.float32(0.5), key, 1)) == min(shortest, longest)
 
 
-def test_a_random_context_is_whole_for_its_share_of_samples_and_uniform_for_the_rest():
+def test_a_random_context_is_whole_for_its_share_and_else_uniform():
     n = 2**16
     seen = np.asarray(RandomContext(shortest=10, whole=0.25).visible(60, jnp.float32(0), jax.random.key(0), n))
     expected = np.full(51, 0.75 / 51)
@@ -61,8 +59,8 @@ def test_a_random_context_is_whole_for_its_share_of_samples_and_uniform_for_the_
     assert np.sum((counts - n * expected) ** 2 / (n * expected)) < 50 + 4 * np.sqrt(2 * 50)  # chi squared, 50 degrees
 
 
-def test_a_step_is_that_of_a_run_on_its_stages_context_with_its_stages_positions():
-    """And what is learned keeps the last ones."""
+def test_a_step_trains_on_its_stages_context_and_positions():
+    """It equals a step of a run on that context. The predictor keeps the positions of the last stage."""
     longer = PositionInterpolation(scale=4.0)
     curriculum = (ShortContext(0.25, context_length=2), Stage(0.25), Stage(0.5, positions=longer))
     learner = dataclasses.replace(LEARNER, curriculum=curriculum)
@@ -78,7 +76,7 @@ def test_a_step_is_that_of_a_run_on_its_stages_context_with_its_stages_positions
     assert learner.untrained(TASK, 8).model == stretched.model
 
 
-def test_the_gradient_of_random_contexts_is_the_mean_of_those_of_samples_that_see_so_many_tokens():
+def test_the_gradient_of_random_contexts_is_a_mean_over_samples():
     stage, step = RandomContext(shortest=2), 5
     key = fold_in(stream_key(INPUTS.seed, "visible"), step)
     lengths = np.asarray(stage.visible(8, jnp.float32(0), key, 4)).tolist()
@@ -98,7 +96,7 @@ def test_the_gradient_of_random_contexts_is_the_mean_of_those_of_samples_that_se
 
 
 def test_patience_begins_with_the_last_stage():
-    """Nothing is learned at a learning rate of next to nothing, yet the first stage is gone through to its end."""
+    """Nothing is learned at this learning rate, and still the first stage is trained to its end."""
     hopeless = dataclasses.replace(LEARNER, steps=40, learning_rate=1e-12, patience=2)
     curriculum = (ShortContext(0.5, context_length=3), Stage(0.5))
     (at_once,) = hopeless.fit_runs(TASK, [Run(8, 50, 0)])
@@ -112,7 +110,7 @@ def test_patience_begins_with_the_last_stage():
     [(Ramp(0.5, shortest=2), Stage(0.5)), (RandomContext(),), (ShortContext(0.5, context_length=3), Ramp(0.5))],
 )
 def test_a_study_with_a_curriculum_is_run_like_any_other(curriculum):
-    """Lengths are shapes to no program, whatever the stage; the spec is kept as text."""
+    """No program has a shape that depends on the length, whatever the stage. The spec is kept as text."""
     learner = dataclasses.replace(LEARNER, model=MLP(hidden_sizes=(8,)), curriculum=curriculum)
     study = Study(TASK, learner, (0, 3, 8), (50,), seeds=1, test_size=64)
     assert from_json(canonical_json(study)) == study

@@ -24,7 +24,7 @@ def test_uniform_below_is_the_upper_half_of_a_product(number):
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=6).filter(lambda p: sum(p) > 0.1))
-def test_choose_takes_the_outcome_whose_share_of_the_words_holds_the_word(weights):
+def test_choose_takes_outcomes_by_their_share_of_the_words(weights):
     edges = np.cumsum(weights) / sum(weights)
     for word, outcome in zip(WORDS.tolist(), choose(WORDS, thresholds(np.array(weights))).tolist(), strict=True):
         assert (edges[outcome - 1] if outcome else 0) - 1e-9 <= word / 2**32 <= edges[outcome] + 1e-9
@@ -35,7 +35,7 @@ def test_the_impossible_is_never_chosen_and_the_certain_always():
     assert np.all(choose(WORDS, thresholds(np.array([0.0, 1.0, 0.0]))) == 1)
 
 
-def test_many_outcomes_are_told_apart_as_few_are(monkeypatch):
+def test_many_outcomes_are_chosen_as_few_are(monkeypatch):
     edges = thresholds(np.random.default_rng(0).random(60))
     few = choose(WORDS, edges)
     monkeypatch.setattr(draws, "_FEW", 10)

@@ -12,7 +12,7 @@ each_kind = pytest.mark.parametrize("kind", SMALL, ids=lambda kind: kind.__name_
 
 @each_kind
 @given(data=st.data())
-@settings(max_examples=12)
+@settings(max_examples=6)
 def test_bayes_risk_and_prediction_are_what_enumeration_finds(kind, data):
     strategy, story = SMALL[kind]
     assert_exact(data.draw(strategy), story)
@@ -20,7 +20,7 @@ def test_bayes_risk_and_prediction_are_what_enumeration_finds(kind, data):
 
 @each_kind
 @given(data=st.data())
-@settings(max_examples=3)
+@settings(max_examples=2)
 def test_samples_are_as_frequent_as_enumeration_says(kind, data):
     strategy, story = SMALL[kind]
     assert_frequencies(data.draw(strategy), story)

@@ -1,4 +1,4 @@
-"""Training: what a run may depend on, what it costs, and how it ends."""
+"""Training: what a run depends on, what it costs, and how it ends."""
 
 import dataclasses
 import subprocess
@@ -31,10 +31,10 @@ class Truncated(SparseParity):
         return Examples(examples.context[:, self.whole_length - self.max_context_length :], *examples[1:])
 
 
-@pytest.mark.parametrize("length", [2, 3, 7])
+@pytest.mark.parametrize("length", [2, 7])
 def test_masked_training_equals_truncated_training(length):
-    """Losses after each of 50 steps agree to 1e-5: invisible inputs are zeros, so their weights neither act nor learn,
-    and the visible ones start equal because each distance has its own key and the scale follows the visible fan-in."""
+    """Losses after each of 50 steps agree to 1e-5. Invisible inputs are zeros, so their weights neither act nor learn.
+    The visible weights start equal: each distance has its own key, and the scale follows the visible fan-in."""
     learner = dataclasses.replace(LEARNER, steps=50, evaluation_every=1, patience=None)
     (masked,) = learner.fit_runs(TASK, [Run(length, 500, 3)])
     (truncated,) = learner.fit_runs(Truncated(TASK.pairs, length), [Run(length, 500, 3)])
@@ -63,7 +63,7 @@ def test_a_batch_larger_than_the_data_set_holds_the_data_set():
 
 
 def test_a_grid_compiles_once_whatever_its_lengths_sizes_and_seeds():
-    """Length, size and seed are inputs of the program. A second pass compiles nothing."""
+    """Length, size and seed are inputs of the program, so a second pass compiles nothing."""
     learner = dataclasses.replace(LEARNER, steps=110, learning_rate=0.0051)
     engine.train_chunk.clear_cache()
     runs = [Run(length, size, seed) for length in (0, 3, 10) for size in (40, 1000, 10**9) for seed in (0, 5)]
@@ -74,9 +74,9 @@ def test_a_grid_compiles_once_whatever_its_lengths_sizes_and_seeds():
 
 
 def test_runs_that_ended_make_way_for_waiting_ones():
-    """40 runs in 16 slots, of which the hopeless stop early: fewer chunks than all runs to the end would take."""
+    """24 runs share 16 slots, and most stop early: fewer chunks are trained than all runs to the end would take."""
     learner = dataclasses.replace(LEARNER, steps=3000, patience=2)
-    runs = [Run(length, 60, seed) for seed in range(20) for length in (1, 9)]
+    runs = [Run(length, 60, seed) for seed in range(12) for length in (1, 9)]
     calls = []
     original = engine.train_chunk
 
@@ -95,7 +95,7 @@ def test_runs_that_ended_make_way_for_waiting_ones():
     assert len(calls) < sum(steps) / 100 / learner.runs_per_device() + max(steps) / 100
 
 
-def test_patience_counts_evaluations_without_improvement_and_none_runs_to_the_end():
+def test_patience_counts_evaluations_without_improvement():
     (patient,) = dataclasses.replace(LEARNER, patience=None).fit_runs(TASK, [Run(9, 60, 0)])
     assert patient.steps == 300
     (impatient,) = dataclasses.replace(LEARNER, steps=10_000, patience=3, evaluation_every=10).fit_runs(
@@ -126,7 +126,7 @@ def test_epochs_are_passes_over_the_data():
 
 
 def test_the_initial_parameters_stand_for_selection_too():
-    """Where everything learned is worse than nothing, nothing is what is kept, and the loss stays near a coin's."""
+    """Every step makes this network worse. The initial parameters are kept, and the loss stays near ln 2."""
     hopeless = SparseParity(((12, 5),), 10)
     study = Study(hopeless, dataclasses.replace(LEARNER, learning_rate=0.03), (9,), (60,), seeds=2, test_size=2048)
     results = run(study, progress=False)
@@ -144,7 +144,7 @@ def test_paper_selection_reports_the_minimum_over_validation():
 
 @pytest.mark.parametrize(("schedule", "half_way_down"), [("constant", 1.0), ("linear", 0.5), ("cosine", 0.5)])
 def test_the_learning_rate_rises_and_falls_by_shares_of_the_run(schedule, half_way_down):
-    """Warm-up to the peak at a fifth; halfway from there to the end the falling ones are at half of it."""
+    """The peak is reached at a fifth of the run. Halfway from there to the end a falling rate is at half of it."""
     learner = dataclasses.replace(LEARNER, schedule=schedule, warmup=0.2, learning_rate=0.1)
     rate = jax.jit(lambda count, last: learner.learning_rate_at(last)(count))
     for last in (100, 1000):
@@ -154,7 +154,7 @@ def test_the_learning_rate_rises_and_falls_by_shares_of_the_run(schedule, half_w
 
 
 def test_a_schedule_shapes_the_training_and_none_is_a_constant():
-    """A run whose learning rate falls to zero is another run; the last of its steps hardly moves it."""
+    """A falling learning rate changes the run: its last steps hardly move the loss."""
     assert LEARNER.learning_rate_at(10) == LEARNER.learning_rate
     moved = {}
     for schedule in ("constant", "linear"):
@@ -181,22 +181,14 @@ def test_the_paper_s_hyper_parameters():
 
 
 def test_the_paper_s_settings_train_at_a_reduced_size():
-    learner = dataclasses.replace(GradientDescent.paper_v1(), epochs=2, validation_size=20_000)
+    learner = dataclasses.replace(GradientDescent.paper_v1(), epochs=2, validation_size=10_000)
     (fitted,) = learner.fit_runs(SparseParity.paper_v1(), [Run(27, 20_000, 0)])
     assert fitted.steps == 4
     assert fitted.reported_loss == pytest.approx(np.log(2), abs=0.01)
 
 
-def test_a_diverging_run_is_recorded_as_diverged_and_the_others_are_untouched():
-    wild = dataclasses.replace(LEARNER, learning_rate=1e30, gradient_clip=None, weight_decay=0.0)
-    results = run(Study(TASK, wild, (3, 6), (200,), seeds=2, test_size=64), progress=False)
-    assert results["diverged"].all()
-    for name in ("loss", "approximation_loss", "test_loss"):
-        assert results[name].isnull().all()
-
-
 def test_losses_and_gradients_are_the_same_in_pieces_or_at_once(monkeypatch):
-    """Seven pieces of a batch of 32, the last one short; validation in blocks of 142."""
+    """A batch of 32 in seven pieces, the last one short, and validation in blocks of 142."""
     learner = dataclasses.replace(LEARNER, validation_size=1000, steps=20, evaluation_every=1)
     (whole,) = learner.fit_runs(TASK, [Run(3, 500, 0)])
     monkeypatch.setattr(GradientDescent, "pieces", lambda self, task, samples, context_length: 7)
@@ -218,8 +210,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 
+@pytest.mark.slow
 def test_a_billion_samples_cost_no_more_memory_than_ten_thousand():
-    """Peak resident memory of whole processes, in MiB; data are made from their index, so D is only a number."""
+    """Peak resident memory of whole processes, in MiB. Data are made from their index, so D is only a number."""
     peaks = [
         float(
             subprocess.run([sys.executable, "-c", PEAK, str(size)], capture_output=True, text=True, check=True).stdout
@@ -254,14 +247,3 @@ def test_more_steps_than_can_be_counted_are_refused():
     learner = GradientDescent(epochs=2000, batch_size=1)
     with pytest.raises(ValueError, match="the number of steps of 2000 epochs over 1000000000 samples must be between"):
         learner.fit(TASK, 3, 10**9, 0)
-
-
-def test_training_does_not_depend_on_the_process_wide_random_state():
-    (first,) = LEARNER.fit_runs(TASK, [Run(3, 500, 0)])
-    np.random.seed(123)  # noqa: NPY002
-    (second,) = LEARNER.fit_runs(TASK, [Run(3, 500, 0)])
-    assert first.validation_losses == second.validation_losses
-    assert all(
-        np.array_equal(a, b)
-        for a, b in zip(jax.tree.leaves(first.predictor), jax.tree.leaves(second.predictor), strict=True)
-    )

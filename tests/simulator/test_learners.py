@@ -18,7 +18,6 @@ from simulator.learners import (
     Run,
 )
 from simulator.learners.evaluation import evaluate
-from simulator.models import MLP
 from simulator.specification import canonical_json, from_json
 from simulator.tasks import GaussianLookBack, ManifoldTeacher, MarkovChain, SparseParity, ZipfQuanta
 
@@ -58,12 +57,12 @@ def same(a, b):
 
 @each_learner
 def test_a_run_is_the_same_to_the_bit_alone_or_in_any_company_and_order(learner, task):
-    runs = [Run(length, size, seed) for seed in (0, 1) for size in (20, 50, 5000) for length in (0, 1, 3, 8)]
+    runs = [Run(length, size, seed) for seed in (0, 1) for size in (20, 5000) for length in (0, 1, 8)]
     together = {f.run: f.predictor for f in learner.fit_runs(task, runs)}
     shuffled = {f.run: f.predictor for f in learner.fit_runs(task, runs[::-1][3:])}
     assert set(together) == set(runs)
     assert all(same(shuffled[run], together[run]) for run in shuffled)
-    for run in (runs[1], runs[10], runs[-1]):
+    for run in (runs[1], runs[-1]):
         assert same(learner.fit(task, run.context_length, run.dataset_size, run.seed), together[run])
 
 
@@ -79,7 +78,7 @@ def test_a_predictor_sees_its_own_context_only(learner, task):
 @each_learner
 def test_the_loss_comes_near_the_bayes_risk_from_above_as_data_grow(learner, task):
     losses = [
-        np.mean([evaluate(task, learner.fit(task, 4, size, s), s, 4096).approximation_loss for s in range(4)])
+        np.mean([evaluate(task, learner.fit(task, 4, size, s), s, 4096).approximation_loss for s in range(3)])
         for size in (30, 300, 10_000)
     ]
     assert np.all(np.diff(losses) < 0)
@@ -133,7 +132,7 @@ def test_an_untrained_predictor_has_the_shape_of_a_trained_one(learner, task):
     assert trained(examples).shape == untrained(examples).shape
 
 
-def test_least_squares_refuses_a_classification_task_and_says_what_to_use():
+def test_least_squares_refuses_a_classification_task():
     with pytest.raises(ValueError, match=r"LeastSquares needs real-valued tokens.*SparseParity.*Use GradientDescent"):
         LeastSquares().fit(PARITY, 2, 100, 0)
 
@@ -155,14 +154,6 @@ def test_least_squares_refuses_a_classification_task_and_says_what_to_use():
 def test_closed_forms_refuse_what_they_cannot_learn(learner, task, message):
     with pytest.raises(ValueError, match=message):
         learner.fit(task, min(task.max_context_length, 30), 10, 0)
-
-
-def test_gradient_descent_learns_the_parities_it_can_see():
-    learner = GradientDescent(model=MLP(hidden_sizes=(32, 32)), steps=2000, weight_decay=0.1)
-    for length in (2, 3, 6):
-        measured = evaluate(PARITY, learner.fit(PARITY, length, 4000, 0), 0, 4096)
-        assert measured.approximation_loss < 0.02
-        assert abs(measured.test_loss - PARITY.bayes_risk(length)) < 0.05
 
 
 @pytest.mark.parametrize(

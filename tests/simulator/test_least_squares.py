@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from simulator import Study, run
 from simulator.learners import LeastSquares, Run
@@ -20,7 +18,7 @@ INDEPENDENT = GaussianLookBack.independent(1.0, 3.0, 0.6, 1.0, 48)
 WIDE = GaussianLookBack.designed(1.0, 1.0, 1.0, 1.0, 16, n_steps=3, n_irrelevant_channels=1)
 
 
-@given(st.sampled_from([1, 5, 20, 47, 48, 49, 50, 200, 4096, 4100, 9000]), st.integers(0, 3))
+@pytest.mark.parametrize(("size", "seed"), [(1, 0), (20, 1), (47, 2), (48, 3), (200, 0), (4100, 1)])
 def test_weights_are_the_minimum_norm_least_squares_solution(size, seed):
     """numpy's SVD solver on the very samples, each context length on its own."""
     examples = DESIGNED.sample(stream_key(seed, "train"), jnp.arange(size))
@@ -39,8 +37,8 @@ def test_weights_are_the_minimum_norm_least_squares_solution(size, seed):
 
 
 @pytest.mark.parametrize("size", [1, 20, 48, 4100])
-def test_weights_of_vector_tokens_and_several_steps_are_the_least_squares_solution(size):
-    """The same, every channel a column and every step a right-hand side."""
+def test_weights_of_channels_and_steps_are_the_least_squares_solution(size):
+    """Every channel is a column and every step is a right-hand side."""
     examples = WIDE.sample(stream_key(0, "train"), jnp.arange(size))
     X, y = np.asarray(examples.context, float), np.asarray(examples.target, float)
     for fitted in LeastSquares().fit_runs(WIDE, [Run(length, size, 0) for length in (0, 1, 5, 16)]):
@@ -56,14 +54,14 @@ def test_weights_of_vector_tokens_and_several_steps_are_the_least_squares_soluti
 def test_every_irrelevant_channel_is_one_more_regressor_per_token():
     """mean_s V_s(l) (1 + p/(D-p-1)), p = l (1+m), against the measured mean over seeds, and V(l) unchanged."""
     learner = LeastSquares()
-    study = Study(WIDE, learner, context_lengths=(1, 4, 9, 16), dataset_sizes=(48, 96, 384), seeds=64, test_size=1024)
+    study = Study(WIDE, learner, context_lengths=(1, 9, 16), dataset_sizes=(48, 384), seeds=32, test_size=512)
     losses = run(study, progress=False)["loss"].values
     for i, length in enumerate(study.context_lengths):
         for j, size in enumerate(study.dataset_sizes):
             p = 2 * length
             exact = learner.expected_risk(WIDE, length, size)
             assert exact == pytest.approx(WIDE.bayes_risk(length) * (1 + p / (size - p - 1)), rel=1e-12)
-            error = losses[i, j].std(ddof=1) / np.sqrt(64)
+            error = losses[i, j].std(ddof=1) / np.sqrt(32)
             assert abs(losses[i, j].mean() - exact) < 4 * error
     assert np.isinf(learner.expected_risk(WIDE, 10, 20))
     assert learner.untrained(WIDE, 3)(WIDE.sample(stream_key(0, "train"), range(2))).shape == (2, 3)
@@ -75,13 +73,13 @@ def test_irrelevant_tokens_are_regressors_and_nothing_else(kind):
     bare = GaussianLookBack.designed(1.0, 3.0, 0.6, 1.0, 8)
     task = IrrelevantTokens(bare, 0.4, kind, "last")
     learner = LeastSquares()
-    study = Study(task, learner, context_lengths=(2, 8, 14, 20), dataset_sizes=(32, 128), seeds=96, test_size=1024)
+    study = Study(task, learner, context_lengths=(2, 8, 14), dataset_sizes=(32, 128), seeds=32, test_size=512)
     losses = run(study, progress=False)["loss"].values
     for i, length in enumerate(study.context_lengths):
         for j, size in enumerate(study.dataset_sizes):
             exact = learner.expected_risk(task, length, size)
             assert exact == pytest.approx(bare.bayes_risk(min(length, 8)) * (size - 1) / (size - length - 1), rel=1e-12)
-            error = losses[i, j].std(ddof=1) / np.sqrt(96)
+            error = losses[i, j].std(ddof=1) / np.sqrt(32)
             assert abs(losses[i, j].mean() - exact) < 4 * error
     assert learner.expected_risk(task, 20, 128) > learner.expected_risk(task, 8, 128)
     isotropic = IrrelevantTokens(GaussianLookBack.independent(1.0, 3.0, 0.6, 1.0, 8), 0.4)
@@ -98,10 +96,10 @@ def test_an_expected_risk_that_is_not_known_is_refused():
 def test_expected_risk_with_channels_beyond_the_dataset_size():
     """Minimum-norm least squares on independent tokens and channels: 24 regressors of 16 samples."""
     task = GaussianLookBack.independent(1.0, 3.0, 0.6, 1.0, 12, n_irrelevant_channels=1)
-    study = Study(task, LeastSquares(), context_lengths=(12,), dataset_sizes=(16,), seeds=256, test_size=512)
+    study = Study(task, LeastSquares(), context_lengths=(12,), dataset_sizes=(16,), seeds=64, test_size=512)
     losses = run(study, progress=False)["loss"].values[0, 0]
     exact = LeastSquares().expected_risk(task, 12, 16)
-    assert abs(losses.mean() - exact) < 4 * losses.std(ddof=1) / 16
+    assert abs(losses.mean() - exact) < 4 * losses.std(ddof=1) / 8
 
 
 def test_published_values_of_the_exact_learner():
@@ -117,17 +115,17 @@ def test_published_values_of_the_exact_learner():
 
 @pytest.mark.parametrize("task", [DESIGNED, INDEPENDENT], ids=["designed", "independent"])
 def test_mean_risk_agrees_with_the_closed_form_over_many_cells(task):
-    """At least 100 cells, D from 16 to 2048, |l - D| > 5: z-scores have root mean square near one.
+    """D is from 16 to 2048 and |l - D| > 5: z-scores have a root mean square near one.
 
     Every seed has its own data and its own test set, so the standard error over seeds holds all the noise.
     """
     study = Study(
         task=task,
         learner=LeastSquares(),
-        context_lengths=(1, 2, 3, 4, 6, 8, 11, 16, 20, 23, 32, 45),
-        dataset_sizes=(16, 24, 32, 48, 64, 91, 128, 256, 512, 1024, 2048),
-        seeds=64,
-        test_size=1024,
+        context_lengths=(1, 4, 8, 23, 45),
+        dataset_sizes=(16, 32, 64, 128, 512, 2048),
+        seeds=32,
+        test_size=512,
     )
     results = run(study, progress=False)
     losses = results["loss"].values
@@ -138,25 +136,8 @@ def test_mean_risk_agrees_with_the_closed_form_over_many_cells(task):
             if abs(length - size) > 5 and np.isfinite(exact):
                 cell = losses[i, j]
                 z.append((cell.mean() - exact) / (cell.std(ddof=1) / np.sqrt(cell.size)))
-    assert len(z) >= 100
-    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
-
-
-def test_measured_optimum_is_the_exact_one_or_costs_next_to_nothing():
-    study = Study(
-        task=DESIGNED,
-        learner=LeastSquares(),
-        context_lengths=(1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45),
-        dataset_sizes=(64, 128, 256, 512, 1024, 2048),
-        seeds=256,
-        test_size=512,
-    )
-    losses = run(study, progress=False)["loss"].mean("seed")
-    for size in study.dataset_sizes:
-        exact = np.array([LeastSquares().expected_risk(DESIGNED, l, size) for l in study.context_lengths])
-        exact = np.where(np.isnan(exact), np.inf, exact)
-        measured = int(np.argmin(losses.sel(dataset_size=size).values))
-        assert exact[measured] / exact.min() - 1 < 0.002
+    assert len(z) >= 24
+    assert 0.7 < np.sqrt(np.mean(np.square(z))) < 1.35
 
 
 def test_expected_log_loss_is_the_scaled_expected_squared_error():

@@ -71,20 +71,20 @@ def test_log_odds_come_from_what_the_other_samples_predict_of_each(length, degre
 
 
 def test_the_squared_error_agrees_with_the_curve_over_many_cells():
-    """54 cells of 14 data sets, a task in sight and one that is not: z-scores have a root mean square near one.
+    """24 cells of 12 data sets, with a visible task and an invisible one: z-scores have a root mean square near one.
 
     Monomials are uncorrelated, so that a polynomial's error over all inputs is the distance of its weights.
     """
-    z, lengths, sizes = [], (28, 32, 36), (80, 160, 240)
-    for i, penalty in enumerate((0.1, 0.2, 0.5, 1.0, 2.0, 4.0)):
-        learner, seeds = PolynomialRidge(2, penalty), range(14 * i, 14 * (i + 1))
+    z, lengths, sizes = [], (28, 36), (80, 160, 240)
+    for i, penalty in enumerate((0.1, 0.5, 1.0, 4.0)):
+        learner, seeds = PolynomialRidge(2, penalty), range(12 * i, 12 * (i + 1))
         runs = [Run(length, size, seed) for length in lengths for size in sizes for seed in seeds]
         errors = {fitted.run: squared_error(fitted.predictor) for fitted in learner.fit_runs(PAIR, runs)}
         for length, size in itertools.product(lengths, sizes):
             cell = np.array([errors[Run(length, size, seed)] for seed in seeds])
             exact = learner.expected_squared_error(PAIR, length, size)
             z.append((cell.mean() - exact) / (cell.std(ddof=1) / np.sqrt(cell.size)))
-    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
+    assert 0.7 < np.sqrt(np.mean(np.square(z))) < 1.35
 
 
 def squared_error(predictor):
@@ -95,7 +95,7 @@ def squared_error(predictor):
     return (np.sum((weights[0] - truth) ** 2) + 1 + np.sum(weights[1] ** 2)) / 2
 
 
-def test_the_expected_squared_error_counts_tasks_of_its_degree_in_sight_by_their_frequency():
+def test_the_expected_squared_error_weights_tasks_by_frequency():
     task = SparseParity(((2, 1), (6, 3), (12, 2)), 10, (1.0, 2.0, 1.0))
     for length, solvable in ((1, (0, 0, 0)), (5, (1, 0, 0)), (10, (1, 1, 0))):
         each = parity_ridge_risk(np.array(solvable, float), length, 0.3, np.array([25.0, 50.0, 25.0])).total
@@ -104,7 +104,7 @@ def test_the_expected_squared_error_counts_tasks_of_its_degree_in_sight_by_their
     assert PolynomialRidge(3, 0.3).expected_squared_error(task, 10, 100) > 1
 
 
-def test_the_log_loss_falls_to_the_bayes_risk_and_short_contexts_learn_sooner():
+def test_short_contexts_learn_sooner():
     """Far bits 5 and 40: at l = 6 the 15 products take tens of samples, at l = 30 the 435 take hundreds."""
     learner = PolynomialRidge(2, 0.1)
     gaps = {
@@ -120,7 +120,7 @@ def test_the_log_loss_falls_to_the_bayes_risk_and_short_contexts_learn_sooner():
     assert gaps[6, 1600] < 0.01
 
 
-def test_a_query_never_asked_or_bits_fewer_than_the_degree_are_answered_by_a_coin():
+def test_what_cannot_be_learned_is_answered_by_a_coin():
     examples = BITS.sample(jax.random.key(0), range(9))
     learner = PolynomialRidge(2, 0.1)
     # One sample: the first query's, which no other sample tells anything of; the other queries have none.
@@ -128,7 +128,7 @@ def test_a_query_never_asked_or_bits_fewer_than_the_degree_are_answered_by_a_coi
         np.testing.assert_allclose(predictor(examples), -np.log(2), atol=1e-6)
 
 
-def test_four_times_the_samples_cost_sixty_four_times_as_much_until_there_are_more_than_monomials():
+def test_work_is_cubic_in_samples_until_they_outnumber_the_monomials():
     few, many = (PolynomialRidge(8, 0.1).work(PAIR, Run(36, size, 0)) for size in (20_000, 80_000))
     assert many / few == pytest.approx(64, rel=1e-3)
     few, many = (PolynomialRidge(1, 0.1).work(PAIR, Run(36, size, 0)) for size in (2 * 10**6, 8 * 10**6))

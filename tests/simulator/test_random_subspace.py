@@ -1,4 +1,4 @@
-"""Training in a random subspace: where it ends is known exactly for linear regression."""
+"""Training in a random subspace: for linear regression its end is known exactly."""
 
 import dataclasses
 import functools
@@ -34,7 +34,7 @@ def flat(model, parameters):
 
 @functools.partial(jax.jit, static_argnums=0)
 def jacobian(model, parameters):
-    """P, column by column, from what the coordinates do."""
+    """P, column by column, as the derivative along each coordinate."""
     return jax.jacfwd(lambda z: flat(model, parameters._replace(coordinates=z)))(parameters.coordinates)
 
 
@@ -90,10 +90,9 @@ def test_only_coordinates_and_scales_are_trained():
 
 @pytest.mark.parametrize(("projection", "length"), [("dense", 6), ("fastfood", 12)])
 def test_linear_regression_ends_where_its_subspace_comes_nearest(projection, length):
-    """Least squares on white inputs is sum_i (theta_i - theta*_i)^2 over the l weights in sight and the bias.
+    """Least squares on white inputs is sum_i (theta_i - theta*_i)^2 over the l visible weights and the bias.
 
-    All else in theta, tokens out of sight, has eigenvalue 0. The route to the number beside it: numpy's least squares
-    on P itself.
+    The weights of invisible tokens have eigenvalue 0. The expected end comes from numpy's least squares on P.
     """
     task = SERIES
     # Predictions from one-hot contexts are the coefficients.

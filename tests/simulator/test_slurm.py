@@ -96,8 +96,8 @@ def time_is_up(cluster, store):
     ("disturbance", "shards", "jobs"), [(a_node_loses_power, 1, 1), (time_is_up, 1, 1), (a_process_is_killed, 2, 2)]
 )
 def test_what_is_lost_in_the_middle_is_made_again(cluster, tmp_path, long_table, disturbance, shards, jobs):
-    """Slurm queues an element again when its node fails, and the element does so itself when it is told that its time
-    is up; when its process dies nobody does, and the runs that it left are submitted as a second job."""
+    """When a node fails, Slurm queues the element again. When its time is up, the element queues itself. When its
+    process dies, nobody does: the runs that it left are submitted as a second job."""
     store = tmp_path / "runs"
 
     def disturb():
@@ -122,8 +122,8 @@ def test_an_element_that_always_fails_ends_the_study_with_its_traceback(cluster,
     assert submissions(tmp_path / "runs") == 2
 
 
-def test_an_element_that_never_finishes_a_run_in_its_time_is_not_queued_again_for_ever(tmp_path):
-    """Finished runs start the count anew, and are not given to it again."""
+def test_an_element_that_never_finishes_a_run_is_not_queued_forever(tmp_path):
+    """A finished run resets the count and is not given to the element again."""
     store, runs = tmp_path / "runs", QUICK.runs()
     shard = slurm.Shard(QUICK.to_json(), str(store), 1, None, surroundings(), attempts=2)
     once = shard.checkpoint(runs)
@@ -138,7 +138,6 @@ def test_an_element_that_never_finishes_a_run_in_its_time_is_not_queued_again_fo
 
 @pytest.mark.slurm
 def test_a_cancelled_job_is_not_submitted_again(cluster, tmp_path):
-    """Who cancels a job wants it to end."""
     later = {"begin": "now+1hour"}
     cancel = threading.Timer(2, cluster.command, ["scancel", "--me"])
     cancel.start()
@@ -149,7 +148,7 @@ def test_a_cancelled_job_is_not_submitted_again(cluster, tmp_path):
 
 
 @pytest.mark.slurm
-def test_a_second_call_waits_for_the_job_that_the_first_one_left_in_the_queue(cluster, tmp_path, monkeypatch):
+def test_a_second_call_waits_for_the_job_already_in_the_queue(cluster, tmp_path, monkeypatch):
     """The process that submits may be killed like any other, and the runs must not be queued twice."""
 
     def interrupted(seconds):
@@ -166,8 +165,8 @@ def test_a_second_call_waits_for_the_job_that_the_first_one_left_in_the_queue(cl
 
 
 @pytest.mark.slurm
-def test_the_command_line_runs_a_study_on_slurm_with_several_workers_in_an_element(cluster, tmp_path, capsys):
-    """The way most will take, with a request that Slurm refuses, and with all kinds of options."""
+def test_the_command_line_runs_a_study_on_slurm(cluster, tmp_path, capsys):
+    """Slurm refuses one request and accepts another with options and several workers per element."""
     study, store, out = tmp_path / "study.json", tmp_path / "runs", tmp_path / "table.nc"
     study.write_text(QUICK.to_json())
     words = ["run", str(study), "--store", str(store), "--out", str(out), "--slurm", "--shards", "1", "--minutes", "5"]
@@ -180,7 +179,6 @@ def test_the_command_line_runs_a_study_on_slurm_with_several_workers_in_an_eleme
 
 
 def test_without_submitit_it_is_named(tmp_path, monkeypatch):
-    """It is an extra, since few need it."""
     monkeypatch.setitem(sys.modules, "submitit", None)
     monkeypatch.setattr(slurm._Queue, "active", lambda queue: set())
     with pytest.raises(SlurmError, match=r'pip install "context-scaling\[slurm\]"'):

@@ -1,4 +1,4 @@
-"""The store: whole files or none, damage noticed, nothing else lost."""
+"""The store writes whole files or none, and notices damage."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def test_a_file_says_how_it_came_about(store):
 
 @given(st.integers(0, 10**6), st.integers(0, 7))
 def test_a_flipped_bit_is_noticed_and_the_file_put_aside(position, bit):
-    """Wherever it falls: in the result, its spec or its checksum. Only what is said about the run is not covered."""
+    """The flip may fall in the result, its spec or its checksum. The part about the run's origin is not covered."""
     with tempfile.TemporaryDirectory() as folder:
         store = Store(pathlib.Path(folder) / "runs")
         store.open()
@@ -114,7 +114,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("failing", ["write", "fsync", "replace"])
-def test_a_disk_that_fails_at_any_step_leaves_what_was_there_and_no_half_file(store, monkeypatch, failing):
+def test_a_failing_disk_leaves_no_half_file(store, monkeypatch, failing):
     def full(*arguments, **keywords):
         raise OSError(28, "No space left on device")
 

@@ -1,12 +1,8 @@
-"""Studies: the grid, the table, and that nothing is lost or made twice."""
+"""Studies: the grid, the table, and that no run is lost or made twice."""
 
 import contextlib
 import dataclasses
 import json
-import pathlib
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -52,7 +48,7 @@ def test_the_table_holds_every_run_and_the_exact_truth(results):
     np.testing.assert_allclose(results["loss"], results["bayes_risk"] + results["approximation_loss"], rtol=1e-15)
 
 
-def test_test_losses_scatter_around_expected_losses_as_their_standard_errors_say(results):
+def test_test_losses_scatter_as_their_standard_errors_say(results):
     """KL on the test contexts and the loss on the sampled targets are two measurements of one number."""
     some = results.sel(context_length=[1, 4], dataset_size=[80, 320])
     z = (some["test_loss"] - some["loss"]) / some["test_loss_standard_error"]
@@ -211,7 +207,7 @@ def test_a_diverged_run_is_kept_shown_and_never_averaged(tmp_path):
     for _ in range(2):  # the second time from the store
         table = run(study, tmp_path / "runs", progress=False)
         assert table["diverged"].all()
-        assert table["loss"].isnull().all()
+        assert all(table[name].isnull().all() for name in ("loss", "approximation_loss", "test_loss"))
     assert optimal_context_length(table)["left_out"].item() == 1
     assert optimal_context_length(table)["optimal_context_length"].isnull().all()
 
@@ -227,7 +223,7 @@ def test_a_plan_trains_nothing_and_counts_what_is_left(tmp_path, monkeypatch):
     assert (after.n_runs, after.n_finished, after.cost.seconds) == (72, 72, 0.0)
 
 
-def test_a_plan_of_a_trained_study_gives_a_range_and_learns_from_finished_runs(tmp_path):
+def test_a_plan_gives_a_range_and_learns_from_finished_runs(tmp_path):
     cost = plan(TRAINED).cost
     assert cost.seconds_range[0] <= cost.seconds <= cost.seconds_range[1]
     assert cost.memory_bytes > 0
@@ -244,41 +240,6 @@ def test_the_progress_bar_counts_runs_and_tells_the_time_left(capsys):
     assert "<" in shown
     run(STUDY, progress=False)
     assert not capsys.readouterr().err
-
-
-CHILD = """
-import sys
-from simulator import Study, run, save_results
-save_results(run(Study.from_json(sys.argv[1]), sys.argv[2], progress=False), sys.argv[3])
-"""
-
-
-def test_a_study_killed_at_twenty_random_moments_ends_in_the_same_table(tmp_path):
-    """SIGKILL to a real process, anywhere between its first import and its last write; then it is left to finish.
-
-    The moments are shares of the time an undisturbed process takes, so that they mean the same on any machine.
-    """
-    study = dataclasses.replace(TRAINED, learner=dataclasses.replace(TRAINED.learner, steps=2000, patience=None))
-
-    def child(name):
-        files = [str(tmp_path / name), str(tmp_path / f"{name}.nc")]
-        return subprocess.Popen([sys.executable, "-c", CHILD, study.to_json(), *files])
-
-    begin = time.monotonic()
-    assert child("undisturbed").wait() == 0
-    whole = time.monotonic() - begin
-    finished = []
-    for share in np.random.default_rng(4).uniform(0.05, 1.0, size=20):
-        victim = child("killed")
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            victim.wait(share * whole)
-        victim.kill()
-        victim.wait()
-        finished.append(len(list((tmp_path / "killed").glob("??/*.json"))))
-    assert np.all(np.diff(finished) >= 0)
-    assert finished[-1] > 0
-    assert child("killed").wait() == 0
-    xr.testing.assert_identical(*(load_results(tmp_path / f"{name}.nc") for name in ("killed", "undisturbed")))
 
 
 @pytest.mark.parametrize(
@@ -307,15 +268,3 @@ def test_an_impossible_study_is_refused(changes, message):
 def test_a_study_of_something_else_than_integers_is_refused(changes):
     with pytest.raises(TypeError):
         dataclasses.replace(STUDY, **changes)
-
-
-def test_grids_may_be_lists_or_arrays():
-    study = dataclasses.replace(STUDY, context_lengths=[0, 1, 2, 4, 8, 16], dataset_sizes=np.array([40, 80, 160, 320]))
-    assert study == STUDY
-
-
-def test_the_store_path_may_be_a_string_or_a_path(tmp_path):
-    small = dataclasses.replace(STUDY, context_lengths=(1,), dataset_sizes=(40,), seeds=1)
-    run(small, str(tmp_path / "a"), progress=False)
-    run(small, pathlib.Path(tmp_path / "b"), progress=False)
-    assert len(list(tmp_path.glob("?/??/*.json"))) == 2

@@ -1,4 +1,4 @@
-"""Random words and keys written out for speed are those of the library, to the bit."""
+"""The project's own random words and keys equal the library's to the bit."""
 
 import jax
 import jax.numpy as jnp
