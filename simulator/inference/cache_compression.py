@@ -1,4 +1,4 @@
-"""A cache of keys and values with fewer entries: window and sinks, a compensation token, retrieval heads left whole."""
+"""Caches of keys and values with fewer entries. Retrieval heads keep all of theirs."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -20,16 +20,16 @@ from theory.checks import check_integer, set_fields
 
 @dataclasses.dataclass(frozen=True)
 class CacheCompression:
-    """What heads without protection keep of n tokens: the first few, the last few, and one entry for all others.
+    """The entries that unprotected heads keep: the first tokens, the last tokens, and one entry for all others.
 
-    RazorAttention, Tang et al. 2024, arXiv 2407.15891, algorithm 1. The entry for the dropped set D is the mean key and
-    the mean value, and counts as |D| tokens: its weight is |D| e^{q . k_mean}, never more than the sum of the weights
-    that it stands for, since e^x is convex, and exactly that where all dropped keys are equal.
+    This is algorithm 1 of RazorAttention (Tang et al. 2024, arXiv 2407.15891). The entry for the dropped set D holds
+    the mean key and the mean value, and it counts as |D| tokens. Its weight |D| e^{q . k_mean} never exceeds the sum of
+    the weights that it replaces, because e^x is convex. Both are equal if all dropped keys are.
 
     Attributes:
-        window: last tokens that are kept.
-        sinks: first tokens that are kept.
-        compensate: whether there is an entry for the others.
+        window: number of last tokens to keep.
+        sinks: number of first tokens to keep.
+        compensate: whether one entry stands for the dropped tokens.
     """
 
     window: int
@@ -40,33 +40,33 @@ class CacheCompression:
         set_fields(self, window=check_integer("window", self.window, 1), sinks=check_integer("sinks", self.sinks, 0))
 
     def kept(self, n_tokens: int) -> Bool[np.ndarray, "n"]:
-        """Which of so many tokens are kept."""
+        """Return which of ``n_tokens`` tokens are kept."""
         places = np.arange(n_tokens)
         return (places < self.sinks) | (places >= n_tokens - self.window)
 
     def entries(self, n_tokens: int) -> int:
-        """Entries of the cache of one head."""
+        """Return the number of entries of one head's cache after ``n_tokens`` tokens."""
         kept = int(self.kept(n_tokens).sum())
         return kept + (self.compensate and kept < n_tokens)
 
 
 def kept_fraction(compression: CacheCompression, protected: Bool[np.ndarray, "layers H"], n_tokens: int) -> float:
-    """Entries of the compressed cache over those of the whole one."""
+    """Return the number of entries of the compressed cache divided by that of the whole one."""
     share = float(np.mean(protected))
     return share + (1 - share) * compression.entries(n_tokens) / n_tokens
 
 
 class CompressedCache(NamedTuple):
-    """The entries of a group of heads, and the logarithm of what each counts for."""
+    """The entries of groups of heads, and the logarithm of the number of tokens that each counts for."""
 
     cache: Cache
     log_counts: Float[Array, "B G S"]
 
 
 def compress(cache: Cache, compression: CacheCompression, protected: Bool[np.ndarray, "G"]) -> CompressedCache:
-    """Drop what heads without protection do not keep, and append the entry that stands for it.
+    """Drop the tokens that unprotected heads do not keep, and append the entry that stands for them.
 
-    For all heads to have arrays of one size, dropped entries stay in them and count for nothing.
+    Dropped entries stay in the arrays and count for nothing, so that the arrays of all heads have one size.
     """
     n = cache.positions.shape[0]
     dropped = ~compression.kept(n)[None, :] & ~np.asarray(protected)[:, None]
@@ -86,7 +86,7 @@ def compress(cache: Cache, compression: CacheCompression, protected: Bool[np.nda
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _CompressedPredictor:
-    """A Transformer whose last token reads compressed caches, made of the tokens before it."""
+    """A Transformer whose last token reads compressed caches of the tokens before it."""
 
     whole: NetworkPredictor
     compression: CacheCompression = dataclasses.field(metadata={"static": True})
@@ -123,18 +123,19 @@ class _CompressedPredictor:
 def compressed(
     predictor: NetworkPredictor, compression: CacheCompression, protected: Bool[np.ndarray, "layers H"]
 ) -> Predictor:
-    """The predictor whose last token reads a compressed cache.
+    """Return the predictor whose last token reads a compressed cache.
 
-    The tokens before are read with whole caches, as in the prefill of a prompt; the whole context is in sight.
+    Earlier tokens read whole caches, as in the prefill of a prompt. The whole context is visible.
 
     Args:
-        predictor: a trained Transformer, with rotary positions or none.
-        compression: of the heads without protection.
-        protected: heads that keep all tokens, as from :func:`simulator.measurement.retrieval_heads`; heads that share
-            keys and values are protected together.
+        predictor: a trained Transformer with rotary positions or none.
+        compression: the entries that unprotected heads keep.
+        protected: whether a head keeps all tokens, as :func:`simulator.measurement.retrieval_heads` returns it. Heads
+            that share keys and values are protected together.
 
     Raises:
-        ValueError: protected has another shape, or the positions penalise distance, which a mean of keys has none of.
+        ValueError: if ``protected`` has another shape, or if the attention depends on distances, which a mean of keys
+            does not have.
     """
     spec, _ = transformer_of(predictor)
     if predictor.task.every_position:
@@ -160,6 +161,8 @@ def evaluate_compressed(
     seed: int = 0,
     test_size: int = 8192,
 ) -> Evaluation:
-    """What a Transformer loses when its last token reads a compressed cache (see :func:`compressed`), measured on so
-    many samples of the seed's test stream."""
+    """Evaluate a Transformer whose last token reads a compressed cache (see :func:`compressed`).
+
+    The test samples are the first ``test_size`` of the seed's test stream.
+    """
     return evaluate(predictor.task, compressed(predictor, compression, protected), seed, test_size)

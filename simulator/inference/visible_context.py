@@ -1,4 +1,4 @@
-"""The loss of a fixed model as it is shown more or less of its context."""
+"""The loss of a trained model against the number of visible tokens."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,19 +16,18 @@ def visible_context_sweep(
 ) -> xr.Dataset:
     """Evaluate one trained network at several visible context lengths, on the same test samples.
 
-    The tokens beyond l are out of sight, as they are for a network trained on l of them. Unlike in a study the
-    parameters are the same at every l: the rise of the loss above R(l) is that of a model used at a length that it may
-    not have been trained for.
+    Tokens beyond l are hidden, as for a network trained on l of them. Unlike in a study, the parameters are the same at
+    every l. The loss above R(l) is therefore that of a model at a length for which it may not have been trained.
 
     Args:
-        predictor: what a learner returned.
-        context_lengths: l, each in 0..L.
-        seed: of the test samples.
-        test_size: their number.
+        predictor: a trained network, as a learner returns it.
+        context_lengths: numbers l of visible tokens, each in 0..L.
+        seed: seed of the test samples.
+        test_size: number of test samples.
 
     Returns:
-        A Dataset over context_length: ``approximation_loss``, ``test_loss``, their standard errors, and the exact
-        ``bayes_risk``.
+        A Dataset over context_length. It holds ``approximation_loss``, ``test_loss``, their standard errors, and the
+        exact ``bayes_risk``.
     """
     task = predictor.task
     lengths = [

@@ -1,4 +1,4 @@
-"""What is measured inside trained networks."""
+"""Measurements inside trained networks: features, their dimension and entropy, and scores of attention heads."""
 
 from simulator.measurement.attention_heads import echo_and_induction_scores, retrieval_heads
 from simulator.measurement.features import extract_features, feature_layers

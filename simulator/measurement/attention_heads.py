@@ -1,4 +1,4 @@
-"""Which heads of a Transformer look back: echo and induction scores on a repeated random text."""
+"""Scores that tell which heads of a Transformer look back, measured on a repeated random text."""
 
 import math
 from typing import Any
@@ -15,14 +15,14 @@ from theory.checks import check_integer
 
 
 def transformer_of(predictor: NetworkPredictor) -> tuple[Transformer, Any]:
-    """The description and the module of a trained Transformer, or an error."""
+    """Return the description and the module of a trained Transformer. Another model is a TypeError."""
     if not isinstance(predictor.model, Transformer):
         raise TypeError(f"only a Transformer has heads; got {type(predictor.model).__name__}")
     return predictor.model, predictor.model.merged(predictor.task, predictor.parameters)
 
 
 def attention_weights(predictor: NetworkPredictor, examples: Examples) -> list[Float[Array, "B H T T"]]:
-    """What each head of each layer gives to which token, the whole context in sight."""
+    """Return the attention weights of all heads, one array for each layer. The whole context is visible."""
     _, network = transformer_of(predictor)
     x, positions = network.embedded(examples, predictor.task.max_context_length, "float32")
     layers = []
@@ -37,14 +37,21 @@ def attention_weights(predictor: NetworkPredictor, examples: Examples) -> list[F
 def echo_and_induction_scores(
     predictor: NetworkPredictor, key: Key, n_texts: int = 32, repeats: int = 4
 ) -> tuple[Float[np.ndarray, "layers H"], Float[np.ndarray, "layers H"]]:
-    """Mass of attention on what came before, in texts that repeat P random tokens, P = L // repeats.
+    """Measure how much attention each head pays to earlier occurrences of a token.
 
-    Echo: from a token to the earlier occurrences of the same token of the text, j = i - mP. Induction: to the tokens
-    that followed them, j = i - mP + 1. The mean over tokens with an earlier occurrence, and over texts (RazorAttention,
-    Tang et al. 2024, arXiv 2407.15891). The text is written in the task's own tokens.
+    A text repeats P = L // repeats random tokens of the task's vocabulary. The echo score is the attention from token i
+    to the earlier occurrences of the same token, j = i - mP. The induction score is the attention to the tokens that
+    followed them, j = i - mP + 1. Both are means over texts and over tokens that have an earlier occurrence
+    (RazorAttention, Tang et al. 2024, arXiv 2407.15891).
+
+    Args:
+        predictor: a trained Transformer.
+        key: random key of the texts.
+        n_texts: number of texts.
+        repeats: number of times that a text contains its P tokens.
 
     Returns:
-        Echo and induction scores in [0, 1] of every head, (layers, H).
+        Echo scores and induction scores in [0, 1], both of shape (layers, H).
     """
     task = predictor.task
     n_texts, repeats = check_integer("n_texts", n_texts, 1), check_integer("repeats", repeats, 2)
@@ -75,10 +82,15 @@ def echo_and_induction_scores(
 def retrieval_heads(
     predictor: NetworkPredictor, key: Key, induction_share: float = 0.14, echo_share: float = 0.01
 ) -> Bool[np.ndarray, "layers H"]:
-    """The heads with the largest induction scores, and those with the largest echo scores.
+    """Select the heads with the largest induction scores and those with the largest echo scores.
 
-    Of each the given share of all heads, rounded up: 14 % and 1 % in RazorAttention. Where heads share keys and values,
-    the whole group is taken if one of it is.
+    If one head of a group that shares keys and values is selected, the whole group is.
+
+    Args:
+        predictor: a trained Transformer.
+        key: random key of the texts on which the scores are measured.
+        induction_share: share of all heads to select by induction score, rounded up. RazorAttention takes 14 %.
+        echo_share: share of all heads to select by echo score, rounded up. RazorAttention takes 1 %.
     """
     spec, _ = transformer_of(predictor)
     shares = (echo_share, induction_share)
@@ -92,6 +104,6 @@ def retrieval_heads(
 
 
 def whole_groups(spec: Transformer, chosen: Bool[np.ndarray, "layers H"]) -> Bool[np.ndarray, "layers H"]:
-    """All heads that share keys and values with a chosen one."""
+    """Return all heads that share keys and values with a chosen one."""
     groups = chosen.reshape(spec.depth, spec.n_kv_heads, -1)
     return np.broadcast_to(groups.any(axis=-1, keepdims=True), groups.shape).reshape(chosen.shape)

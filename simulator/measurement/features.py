@@ -1,4 +1,4 @@
-"""What the layers of a trained network say of fresh samples, one sample a row."""
+"""Features of a trained network: the values of one layer on fresh samples, one sample a row."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ from theory.types import Integer
 
 
 def feature_layers(predictor: NetworkPredictor) -> tuple[str, ...]:
-    """Names of the layers whose features can be had."""
+    """Return the names of the layers that :func:`extract_features` accepts."""
     return tuple(jax.eval_shape(lambda p, key: _features(p, key, 0, 1), predictor, jax.random.key(0)))
 
 
@@ -30,23 +30,23 @@ def extract_features(
     seed: Integer = 0,
     masked: bool = False,
 ) -> Float[np.ndarray, "n F"]:
-    """Features of one layer at the last token, on the first samples of the seed's test stream.
+    """Return the features of one layer at the last token, for the first samples of the seed's test stream.
 
     Args:
-        predictor: what a learner returned.
-        layer: one of :func:`feature_layers`; of a :class:`simulator.models.TwoBranchMLP` ``"layer 1"`` is the feature
+        predictor: a trained network, as a learner returns it.
+        layer: one of :func:`feature_layers`. For a :class:`simulator.models.TwoBranchMLP`, ``"layer 1"`` is the feature
             vector of arXiv 2502.01481 v1-v3.
-        n_samples: n. They pass the network in pieces: memory is that of the result.
-        context_length: l in 0..L; None for that of the predictor.
-        seed: of the samples: the same ones at every context length, and of every predictor.
-        masked: the tokens out of sight enter the network and are made to count for nothing, as in training. Otherwise
-            they are left out, which takes less time and gives the same up to rounding.
+        n_samples: number n of samples. They pass the network in pieces, so that memory is that of the result.
+        context_length: number l of visible tokens, in 0..L. None takes that of the predictor.
+        seed: seed of the samples. A seed has the same samples at every context length and for every predictor.
+        masked: whether hidden tokens enter the network with a mask, as in training. Otherwise they are left out. That
+            takes less time and gives the same features up to rounding.
 
     Returns:
-        The features in float32, shape (n, F).
+        The features in float32, of shape (n, F).
 
     Raises:
-        ValueError: a layer that the network does not have, or a number out of range.
+        ValueError: if the network does not have the layer, or a number is out of range.
     """
     n = check_integer("n_samples", n_samples, 1, MAX_DATASET_SIZE)
     length = check_integer(
@@ -56,7 +56,7 @@ def extract_features(
         predictor.task.max_context_length,
     )
     key = stream_key(check_integer("seed", seed, 0, 2**31 - 1), "test")
-    # A length that is a part of the program leaves out what is out of sight, one that is given to it masks.
+    # A length that is part of the program leaves hidden tokens out. A length that is its input masks them.
     seeing = dataclasses.replace(predictor, context_length=np.int32(length))
     rows = min(n, predictor.rows_at_a_time)
     pieces = [

@@ -1,4 +1,4 @@
-"""Intrinsic dimension of features: of their covariance, of their span, and of distances between nearest neighbours."""
+"""Estimators of the intrinsic dimension of features, from their covariance, their span or nearest neighbours."""
 
 import abc
 import dataclasses
@@ -18,26 +18,26 @@ PAPER_THRESHOLDS = (
 
 
 class DimensionEstimator(abc.ABC):
-    """A rule that reads a dimension off features, one sample a row: unchanged by rotation, shift and scale."""
+    """An estimator of the dimension of features, one sample a row. Rotation, shift and scale do not change it."""
 
     @abc.abstractmethod
     def __call__(self, features: Float[np.ndarray, "n p"]) -> float:
-        """The estimate.
+        """Return the estimate.
 
         Raises:
-            ValueError: numbers that are not finite, constant features, or data the estimator is wrong for.
+            ValueError: if numbers are not finite, features are constant, or the estimator does not apply to the data.
         """
 
 
 class SpectralEstimator(DimensionEstimator):
-    """A dimension that depends on the eigenvalues lambda_1 >= lambda_2 >= ... of the covariance alone.
+    """A dimension that depends only on the eigenvalues lambda_1 >= lambda_2 >= ... of the covariance.
 
-    Half as many as the samples can be told apart: the eigenvalues of fewer samples are spread by sampling.
+    An estimate above half the number of samples is refused. Sampling spreads the eigenvalues of so few samples.
     """
 
     @abc.abstractmethod
     def of_eigenvalues(self, eigenvalues: Float[np.ndarray, "values"]) -> float:
-        """The dimension of a covariance with these eigenvalues, largest first."""
+        """Return the dimension of a covariance with these eigenvalues, largest first."""
 
     def __call__(self, features: Float[np.ndarray, "n p"]) -> float:
         dimension = self.of_eigenvalues(covariance_eigenvalues(features))
@@ -51,12 +51,13 @@ class SpectralEstimator(DimensionEstimator):
 
 @dataclasses.dataclass(frozen=True)
 class ThresholdedSpectrum(SpectralEstimator):
-    """#{i : lambda_i / lambda_1 > t}, t one of :data:`PAPER_THRESHOLDS` in arXiv 2502.01481 v1-v3.
+    """The number of eigenvalues with lambda_i / lambda_1 > t.
 
-    The paper's public code returns the index of the last such eigenvalue, counted from 0: one less.
+    In arXiv 2502.01481 v1-v3, t is one of :data:`PAPER_THRESHOLDS`. The paper's public code returns one less, because
+    it counts from 0.
 
     Attributes:
-        threshold: t, in (0, 1).
+        threshold: the threshold t, in (0, 1).
     """
 
     threshold: float = 0.01
@@ -70,10 +71,10 @@ class ThresholdedSpectrum(SpectralEstimator):
 
 @dataclasses.dataclass(frozen=True)
 class ExplainedVariance(SpectralEstimator):
-    """The least k with lambda_1 + ... + lambda_k >= q (lambda_1 + lambda_2 + ...).
+    """The smallest k with lambda_1 + ... + lambda_k >= q (lambda_1 + lambda_2 + ...).
 
     Attributes:
-        share: q, in (0, 1).
+        share: the share q of the variance, in (0, 1).
     """
 
     share: float = 0.95
@@ -88,7 +89,7 @@ class ExplainedVariance(SpectralEstimator):
 
 @dataclasses.dataclass(frozen=True)
 class ParticipationRatio(SpectralEstimator):
-    """(sum lambda)^2 / sum lambda^2. Of n normal samples 1/PR is too large by about 1/n."""
+    """PR = (sum lambda)^2 / sum lambda^2. For n normal samples, 1/PR is too large by about 1/n."""
 
     def of_eigenvalues(self, eigenvalues: Float[np.ndarray, "values"]) -> float:
         return float(np.sum(eigenvalues) ** 2 / np.sum(eigenvalues**2))
@@ -96,7 +97,7 @@ class ParticipationRatio(SpectralEstimator):
 
 @dataclasses.dataclass(frozen=True)
 class EntropyRank(SpectralEstimator):
-    """exp(-sum p ln p), p = lambda / sum lambda (Roy & Vetterli 2007)."""
+    """exp(-sum p ln p) with p = lambda / sum lambda (Roy & Vetterli 2007)."""
 
     def of_eigenvalues(self, eigenvalues: Float[np.ndarray, "values"]) -> float:
         p = eigenvalues[eigenvalues > 0] / np.sum(eigenvalues)
@@ -130,10 +131,11 @@ class CorrectedParticipationRatio(DimensionEstimator):
 
 @dataclasses.dataclass(frozen=True)
 class LinearRank(DimensionEstimator):
-    """Dimension of the flat space through all samples: the rank of the features with their mean removed.
+    """The rank of the features with their mean removed, which is the dimension of the flat space through all samples.
 
-    Singular values below 10 eps |X|, eps of the features' precision and |X|^2 the sum of their squares, are taken for
-    rounding, and those below max(n, p) eps |X| in double precision: equal samples round alike, and errors add up.
+    Two kinds of singular values count as rounding. The first are below 10 eps |X|, where eps is that of the features'
+    precision and |X|^2 is the sum of their squares. The second are below max(n, p) eps |X|, where eps is that of double
+    precision, because rounding errors of equal samples add up.
     """
 
     def __call__(self, features: Float[np.ndarray, "n p"]) -> float:
@@ -146,17 +148,17 @@ class LinearRank(DimensionEstimator):
 
 
 class NeighbourEstimator(DimensionEstimator):
-    """A dimension read off the growth of volume with distance, T_k being the distance to the k-th nearest sample.
+    """A dimension that follows from the growth of volume with distance. T_k is the distance to the k-th nearest sample.
 
-    The samples must be continuous and cover their manifold: 10^(d/2) of them at least (Eckmann & Ruelle 1992). At that
-    number TwoNN finds 5 to 10 % too much on a torus of d circles, for its curvature, and the others up to 25 %; of a
-    normal distribution all find up to 15 % too little. Neighbourhoods overlap, so standard errors are above those of as
-    many independent ratios.
+    The samples must be continuous, and at least 10^(d/2) of them must cover their manifold (Eckmann & Ruelle 1992). At
+    that number, curvature makes TwoNN 5 to 10 % too large on a torus of d circles, and the others up to 25 %. All are
+    up to 15 % too small on a normal distribution. Standard errors exceed those of independent ratios, because
+    neighbourhoods overlap.
     """
 
     @abc.abstractmethod
     def measured(self, x: Float[np.ndarray, "n p"]) -> float:
-        """The estimate, of samples with their mean removed."""
+        """Return the estimate for samples with their mean removed."""
 
     def __call__(self, features: Float[np.ndarray, "n p"]) -> float:
         x = centred(features)
@@ -173,13 +175,12 @@ class NeighbourEstimator(DimensionEstimator):
 
 @dataclasses.dataclass(frozen=True)
 class MaximumLikelihood(NeighbourEstimator):
-    """d = [mean over samples of sum_{j<k} ln(T_k / T_j) / (k - 1)]^-1 (Levina & Bickel 2005; the mean of inverses is
-    that of MacKay & Ghahramani 2005).
+    """d = [mean over samples of sum_{j<k} ln(T_k / T_j) / (k - 1)]^-1 (Levina & Bickel 2005).
 
-    Standard error about 1.4 d / sqrt(n (k-1)).
+    The inverses are averaged, as in MacKay & Ghahramani 2005. The standard error is about 1.4 d / sqrt(n (k-1)).
 
     Attributes:
-        neighbours: k, at least 2.
+        neighbours: the number k of neighbours, at least 2.
     """
 
     neighbours: int = 20
@@ -194,9 +195,9 @@ class MaximumLikelihood(NeighbourEstimator):
 
 @dataclasses.dataclass(frozen=True)
 class TwoNN(NeighbourEstimator):
-    """d = (n - 1) / sum ln(T_2 / T_1) (Facco et al. 2017), by maximum likelihood.
+    """The maximum-likelihood estimate d = (n - 1) / sum ln(T_2 / T_1) (Facco et al. 2017).
 
-    Standard error about 1.25 d / sqrt(n).
+    The standard error is about 1.25 d / sqrt(n).
     """
 
     def measured(self, x: Float[np.ndarray, "n p"]) -> float:
@@ -207,15 +208,16 @@ class TwoNN(NeighbourEstimator):
 
 @dataclasses.dataclass(frozen=True)
 class Gride(NeighbourEstimator):
-    """The d of greatest likelihood of m = T_2k / T_k, whose density is
+    """The maximum-likelihood estimate of d from m = T_2k / T_k, whose density is
 
         d (m^d - 1)^(k-1) / (m^((2k-1) d + 1) B(k, k))      (Denti et al. 2022).
 
-    k = 1 would be :class:`TwoNN`, k = 2, 4, 8, ... scan the scales. The library leaves out the very largest m, which
-    makes d = 1 1.7 % too high at k = 1, and less than 0.1 % from k = 2 on. Standard error about d / sqrt(n) at k = 2.
+    k = 1 would be :class:`TwoNN`; k = 2, 4, 8, ... scan the scales. The library leaves out the very largest m. For
+    d = 1 this makes the estimate 1.7 % too high at k = 1, and less than 0.1 % from k = 2 on. The standard error is
+    about d / sqrt(n) at k = 2.
 
     Attributes:
-        nearer: k, at least 2.
+        nearer: the nearer neighbour k, at least 2. The farther one is 2k.
     """
 
     nearer: int = 2
@@ -230,13 +232,13 @@ class Gride(NeighbourEstimator):
 
 @dataclasses.dataclass(frozen=True)
 class CorrelationDimension(NeighbourEstimator):
-    """Slope of ln #{pairs closer than r} over ln r, between two r (Grassberger & Procaccia 1983).
+    """The slope of ln #{pairs closer than r} against ln r between two radii r (Grassberger & Procaccia 1983).
 
-    The two r are the medians of T_j and T_k. Standard error about 0.5 d / sqrt(n) at the default ones.
+    The radii are the medians of T_j and T_k. The standard error is about 0.5 d / sqrt(n) at the default values.
 
     Attributes:
-        nearer: j, at least 1.
-        farther: k, above j.
+        nearer: the nearer neighbour j, at least 1.
+        farther: the farther neighbour k, above j.
     """
 
     nearer: int = 10
@@ -252,13 +254,13 @@ class CorrelationDimension(NeighbourEstimator):
 
 
 def binary_rank(bits: Bool[np.ndarray, "n p"] | Integer[np.ndarray, "n p"]) -> int:
-    """Dimension over GF(2) of binary features: the rank of their differences, 1 + 1 being 0.
+    """Return the rank over GF(2) of the differences between binary samples.
 
-    Samples spread evenly over a space of that dimension are made of as many fair coins: their entropy is ln 2 times the
-    rank. A feature that never changes, or the XOR of others, adds nothing.
+    Samples spread evenly over a space of that dimension have an entropy of ln 2 times the rank. A feature that never
+    changes adds nothing, and neither does the XOR of other features.
 
     Raises:
-        ValueError: fewer than two samples, or features other than 0 and 1.
+        ValueError: if there are fewer than two samples, or features other than 0 and 1.
     """
     if len(bits) < 2:
         raise ValueError(f"at least 2 samples are needed; got {len(bits)}")

@@ -16,21 +16,21 @@ Bandwidth: TypeAlias = Literal["scott", "silverman"] | Scalar
 Kernel: TypeAlias = Literal["covariance", "isotropic"]
 
 _BLOCK = 2**23
-"""Pairs of samples whose distances are held at a time: 64 MiB."""
+"""Number of pairs of samples whose distances are in memory at a time: 64 MiB."""
 
 
 def sum_of_log_eigenvalues(features: Float[np.ndarray, "n p"], leading: Integer) -> float:
-    """S_N = sum over the N largest eigenvalues of the covariance of ln(lambda_i / lambda_1), nats.
+    """Return S_N, the sum of ln(lambda_i / lambda_1) over the N largest eigenvalues of the covariance, in nats.
 
-    The intrinsic entropy of arXiv 2502.01481 v4: up to a constant and a factor 2, the entropy of a normal distribution
-    along N principal axes, in units of the longest.
+    This is the intrinsic entropy of arXiv 2502.01481 v4. Up to a constant and a factor 2, it is the entropy of a normal
+    distribution along N principal axes, in units of the longest.
 
     Args:
         features: one sample a row.
-        leading: N.
+        leading: number N of eigenvalues.
 
     Raises:
-        ValueError: more eigenvalues are asked for than the features have.
+        ValueError: if the features have fewer than N eigenvalues above zero.
     """
     eigenvalues = covariance_eigenvalues(features)
     N = check_integer("leading", leading, 1, len(eigenvalues))
@@ -43,14 +43,18 @@ def sum_of_log_eigenvalues(features: Float[np.ndarray, "n p"], leading: Integer)
 
 
 def gaussian_entropy(features: Float[np.ndarray, "n p"]) -> float:
-    """Entropy of a normal distribution from its samples, without bias at any n > p; of others an upper bound. Nats.
+    """Estimate the entropy of a normal distribution in nats, without bias at any n > p.
 
-    H = (p/2) ln(2 pi e) + (1/2) (ln det S - sum_{i=1}^p [psi((n-i)/2) - ln((n-1)/2)]), S the sample covariance; the sum
-    is the mean of ln det S - ln det C over Wishart matrices (Anderson, An Introduction to Multivariate Statistical
-    Analysis, section 7.5). The standard error, sqrt(sum psi'((n-i)/2)) / 2, is about sqrt(p / 2n) where n >> p.
+    For samples of another distribution, the expected value is an upper bound on their entropy.
+
+        H = (p/2) ln(2 pi e) + (1/2) (ln det S - sum_{i=1}^p [psi((n-i)/2) - ln((n-1)/2)])
+
+    S is the sample covariance. The sum is the mean of ln det S - ln det C over Wishart matrices (Anderson, An
+    Introduction to Multivariate Statistical Analysis, section 7.5). The standard error is sqrt(sum psi'((n-i)/2)) / 2,
+    which is about sqrt(p / 2n) if n >> p.
 
     Raises:
-        ValueError: no more samples than features, or features that determine each other.
+        ValueError: if there are no more samples than features, or if some features are linear functions of others.
     """
     x = centred(features)
     n, p = x.shape
@@ -60,9 +64,9 @@ def gaussian_entropy(features: Float[np.ndarray, "n p"]) -> float:
 
 
 def bandwidth_factor(rule: Literal["scott", "silverman"], samples: Integer, features: Integer) -> float:
-    """Scott's n^(-1/(p+4)), or Silverman's (n (p+2)/4)^(-1/(p+4)).
+    """Return the bandwidth of Scott, n^(-1/(p+4)), or of Silverman, (n (p+2)/4)^(-1/(p+4)).
 
-    Near 1 wherever p is in the thousands: 0.997756 and 0.996071 at n = 10,000, p = 4096.
+    Both are near 1 if p is in the thousands: they are 0.997756 and 0.996071 at n = 10,000 and p = 4096.
     """
     check_choice("rule", rule, ("scott", "silverman"))
     n, p = check_integer("samples", samples, 1), check_integer("features", features, 1)
@@ -75,26 +79,25 @@ def kernel_density_entropy(
     kernel: Kernel = "covariance",
     leave_one_out: bool = False,
 ) -> float:
-    """Mean of -ln f over the samples, f their kernel density, nats:
+    """Return the mean of -ln f over the samples in nats, where f is their kernel density:
 
         f(x) = (1/n) sum_j (2 pi)^(-p/2) |B|^(-1/2) exp(-(x - x_j)^T B^-1 (x - x_j) / 2).
 
-    The estimate is at least (p/2) ln 2 pi + (1/2) ln |B|, and a sample's own kernel keeps it below that plus ln n. In
-    thousands of dimensions it therefore tells little but |B|: with the covariance as kernel, the sum of all log
-    eigenvalues. With more and more samples of a normal distribution of covariance C, and B = h^2 C, it becomes
-    (p/2) ln(2 pi (1+h^2)) + (1/2) ln |C| + p / (2 (1+h^2)).
+    The estimate is at least (p/2) ln 2 pi + (1/2) ln |B|. A sample's own kernel keeps it below that plus ln n. In
+    thousands of dimensions it therefore depends on little but |B|. For a normal distribution of covariance C and
+    B = h^2 C, it tends to (p/2) ln(2 pi (1+h^2)) + (1/2) ln |C| + p / (2 (1+h^2)) as n grows.
 
-    Pairs are taken block by block: 10,000 samples of 4096 features take less than 1 GiB beside themselves.
+    Pairs are taken block by block. 10,000 samples of 4096 features need less than 1 GiB beside themselves.
 
     Args:
         features: one sample a row.
-        bandwidth: h; the rules are those of :func:`bandwidth_factor`.
-        kernel: B = h^2 S, S the sample covariance (as in SciPy), or h^2 I (as in scikit-learn).
-        leave_one_out: leave a sample's own kernel out of its density, n - 1 in place of n.
+        bandwidth: the bandwidth h, or a rule of :func:`bandwidth_factor`.
+        kernel: ``"covariance"`` for B = h^2 S with the sample covariance S, as in SciPy, or ``"isotropic"`` for
+            B = h^2 I, as in scikit-learn.
+        leave_one_out: whether a sample's own kernel is left out of its density. The mean is then over n - 1 kernels.
 
     Raises:
-        ValueError: a bandwidth that is not above 0, or features that determine each other where the covariance is the
-            kernel.
+        ValueError: if the bandwidth is not above 0, or if the kernel is the covariance and it is singular.
     """
     check_choice("kernel", kernel, ("covariance", "isotropic"))
     x = centred(features)
@@ -122,20 +125,20 @@ def kernel_density_entropy(
 
 
 def nearest_neighbour_entropy(features: Float[np.ndarray, "n p"], dimension: Scalar, neighbours: Integer = 3) -> float:
-    """Entropy on a manifold of d dimensions, by volume: H = psi(n) - psi(k) + ln V_d + (d/n) sum_i ln T_k(i), nats.
+    """Estimate the entropy on a manifold of d dimensions in nats: H = psi(n) - psi(k) + ln V_d + (d/n) sum_i ln T_k(i).
 
-    T_k(i) is the Euclidean distance of sample i to its k-th neighbour and V_d = pi^(d/2) / Gamma(d/2 + 1) (Kozachenko &
-    Leonenko 1987). Exact where the density hardly changes within T_k: 2,000 samples of a normal distribution give 0.05
-    nats a dimension too much at d = 20, and nothing that shows up to d = 10.
+    T_k(i) is the Euclidean distance of sample i to its k-th neighbour, and V_d = pi^(d/2) / Gamma(d/2 + 1) (Kozachenko
+    & Leonenko 1987). The estimate is exact if the density is constant within T_k. For 2,000 samples of a normal
+    distribution it is 0.05 nats a dimension too large at d = 20, and no error is visible up to d = 10.
 
     Args:
         features: one sample a row.
-        dimension: d of the manifold on which the samples have a density, not the number of features around it.
-        neighbours: k.
+        dimension: dimension d of the manifold on which the samples have a density, at most the number of features.
+        neighbours: the number k of the neighbour.
 
     Raises:
-        ValueError: a dimension above the number of features, and what
-            :func:`simulator.measurement.samples.neighbour_distances` refuses.
+        ValueError: if the dimension exceeds the number of features, or if
+            :func:`simulator.measurement.samples.neighbour_distances` refuses the features.
     """
     d, k = check_positive("dimension", dimension), check_integer("neighbours", neighbours, 1)
     n, p = features.shape
@@ -147,12 +150,12 @@ def nearest_neighbour_entropy(features: Float[np.ndarray, "n p"], dimension: Sca
 
 
 def _rounding_of_covariance(features: Float[np.ndarray, "n p"]) -> float:
-    """Share of a variance that rounding of the covariance itself can make up."""
+    """Return the share of a variance that may be rounding of the covariance."""
     return features.shape[1] * float(np.finfo(np.float64).eps)
 
 
 def _factor_of_covariance(features: Float[np.ndarray, "n p"], x: Float[np.ndarray, "n p"]) -> Float[np.ndarray, "p p"]:
-    """Lower triangular A, A A^T the covariance of the features; x is those without their mean."""
+    """Return the lower triangular A for which A A^T is the covariance. x is the features without their mean."""
     n, p = x.shape
     if n <= p:
         raise ValueError(f"{n} samples leave the covariance of {p} features singular: take more than {p} samples")

@@ -15,10 +15,11 @@ _MAX_UNRESOLVED_SHARE = 0.05
 
 
 def centred(features: Float[np.ndarray, "n p"], least_samples: Integer = 2) -> Float[np.ndarray, "n p"]:
-    """Features with their mean removed, in float64.
+    """Return the features in float64, with their mean removed.
 
     Raises:
-        ValueError: fewer than ``least_samples`` samples, a number that is not finite, or all samples equal.
+        ValueError: if there are fewer than ``least_samples`` samples, if a number is not finite, or if all samples are
+            equal.
     """
     n = features.shape[0]
     if n < least_samples:
@@ -36,13 +37,15 @@ def centred(features: Float[np.ndarray, "n p"], least_samples: Integer = 2) -> F
 
 
 def rounding(features: Float[np.ndarray, "n p"]) -> float:
-    """10 eps |X|, eps of the features' own precision and |X|^2 the sum of all squares: smaller singular values may be
-    rounding, which is relative to the features and not to what is left of them without their mean."""
+    """Return 10 eps |X|, below which a singular value may be rounding.
+
+    eps is that of the features' own precision, and |X|^2 is the sum of all squares before the mean is removed.
+    """
     return 10 * float(np.finfo(features.dtype).eps) * float(np.linalg.norm(features))
 
 
 def covariance_eigenvalues(features: Float[np.ndarray, "n p"]) -> Float[np.ndarray, "values"]:
-    """Eigenvalues of the sample covariance (divisor n - 1), largest first: the min(n - 1, p) that can be above zero."""
+    """Return the min(n - 1, p) largest eigenvalues of the sample covariance (divisor n - 1), largest first."""
     x = centred(features)
     n, p = x.shape
     gram = x.T @ x if p < n else x @ x.T
@@ -50,12 +53,12 @@ def covariance_eigenvalues(features: Float[np.ndarray, "n p"]) -> Float[np.ndarr
 
 
 def neighbour_distances(features: Float[np.ndarray, "n p"], neighbours: Integer) -> Float[np.ndarray, "n k"]:
-    """Euclidean distance of every sample to its k nearest others, nearest first.
+    """Return the Euclidean distances of every sample to its k nearest others, nearest first.
 
     Raises:
-        ValueError: no more than k samples, equal samples, or distances that are equal as only those of discrete
-            features are: there a distance to a neighbour says nothing about volume.
-        ImportError: scikit-learn, which comes with the extra ``dimension``, is not installed.
+        ValueError: if there are no more than k samples, if samples are equal, or if the features are discrete.
+            Distances between discrete features say nothing about volume.
+        ImportError: if scikit-learn is not installed. It comes with the extra ``dimension``.
     """
     k = check_integer("neighbours", neighbours, 1)
     x = centred(features, max(k, 2) + 1)
@@ -83,7 +86,7 @@ def neighbour_distances(features: Float[np.ndarray, "n p"], neighbours: Integer)
 
 
 def from_extra(module: str) -> ModuleType:
-    """A module that the extra ``dimension`` brings, or an ImportError that says so."""
+    """Import a module of the extra ``dimension``. If it is missing, the ImportError names the extra."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

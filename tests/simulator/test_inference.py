@@ -1,6 +1,7 @@
 """Fixed models in use: compressed caches, the scores of heads, and the loss over visible context lengths."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +15,9 @@ from simulator.inference import (
     visible_context_sweep,
 )
 from simulator.inference.cache_compression import _CompressedPredictor, compress
-from simulator.learners import GradientDescent, network_predictor
+from simulator.learners import network_predictor
 from simulator.learners.evaluation import evaluate
+from simulator.learners.network_predictor import NetworkPredictor
 from simulator.measurement import attention_heads, echo_and_induction_scores, retrieval_heads
 from simulator.models import MLP, ALiBi, NoPositions, Transformer
 from simulator.models.attention import Cache
@@ -27,49 +29,54 @@ SMALL = Transformer(width=16, heads=4, kv_heads=2)
 NONE, ALL = np.zeros((2, 4), bool), np.ones((2, 4), bool)
 
 
+@functools.cache
 def untrained(model=SMALL, task=COPY):
-    return GradientDescent(model=model, steps=1).untrained(task, task.max_context_length)
+    parameters = jax.jit(lambda key: model.init(task, key, task.max_context_length))(KEY)
+    return NetworkPredictor(task, model, parameters, np.int32(task.max_context_length))
 
 
-def attention_and_cache(n=20, equal=()):
+def cache_of(n=20, equal=()):
     """Random keys and values of which some keys are the same."""
-    _, network = attention_heads.transformer_of(untrained())
-    attention = network.blocks[0].mixer
     keys, values = (jax.random.normal(k, (3, n, 2, 4)) for k in jax.random.split(KEY))
     if len(equal):
         keys = keys.at[:, jnp.asarray(equal)].set(keys[:, :1])
-    return attention, Cache(keys, values, jnp.arange(n))
+    return Cache(keys, values, jnp.arange(n))
 
 
-def mixed(attention, cache, compression=None):
-    x, at = jax.random.normal(jax.random.key(8), (3, 1, 16)), jnp.full(1, 20)
-    if compression is None:
-        return attention.mixed(x, attention.weights(x, at, cache, "float32"), cache.values, "float32")
-    small = compress(cache, compression, np.zeros(2, bool))
-    weights = attention.weights(x, at, small.cache, "float32", small.log_counts)
-    return attention.mixed(x, weights, small.cache.values, "float32")
+def weights_and_outputs(cache, compression=None):
+    """What one token gives to each entry, before normalisation, and reads from the whole or the compressed cache."""
+    return _weights_and_outputs(untrained(), cache, compression)
+
+
+@functools.partial(jax.jit, static_argnames="compression")
+def _weights_and_outputs(predictor, cache, compression):
+    attention = attention_heads.transformer_of(predictor)[1].blocks[0].mixer
+    x, at, logs = jax.random.normal(jax.random.key(8), (3, 1, 16)), jnp.full(1, 20), None
+    if compression is not None:
+        cache, logs = compress(cache, compression, np.zeros(2, bool))
+    weights = attention.weights(x, at, cache, "float32", logs)
+    logits = attention.logits(attention.query(x, "float32").reshape(3, 1, 4, 4), at, cache)
+    return jnp.exp(logits), attention.mixed(x, weights, cache.values, "float32"), logs
 
 
 def test_the_compensation_token_is_exact_where_the_dropped_keys_are_equal():
     """n equal weights times a mean value are the sum of the weighted values."""
     compression = CacheCompression(window=5, sinks=2)
-    attention, cache = attention_and_cache(equal=range(2, 15))
-    np.testing.assert_allclose(mixed(attention, cache, compression), mixed(attention, cache), atol=1e-6)
+    cache = cache_of(equal=range(2, 15))
+    whole = weights_and_outputs(cache)[1]
+    np.testing.assert_allclose(weights_and_outputs(cache, compression)[1], whole, atol=1e-6)
     without = dataclasses.replace(compression, compensate=False)
-    assert np.abs(mixed(attention, cache, without) - mixed(attention, cache)).max() > 1e-2
+    assert np.abs(weights_and_outputs(cache, without)[1] - whole).max() > 1e-2
 
 
 def test_the_compensation_token_counts_for_less_than_what_it_stands_for_otherwise():
     """e^x is convex: n e^mean <= the sum of e^each."""
-    attention, cache = attention_and_cache()
-    small = compress(cache, CacheCompression(window=5, sinks=2), np.zeros(2, bool))
-    queries = jax.random.normal(jax.random.key(8), (3, 1, 4, 4))
-    whole = np.exp(attention.logits(queries, jnp.full(1, 20), cache))[..., 2:15].sum(axis=-1)
-    counts = np.exp(np.repeat(small.log_counts, 2, axis=1))
-    one = (np.exp(attention.logits(queries, jnp.full(1, 20), small.cache))[..., 0, :] * counts)[..., -1:]
-    assert np.all(one < whole)
-    assert np.all(one > 0)
-    np.testing.assert_allclose(counts[0, :, -1], 13)
+    cache = cache_of()
+    each = weights_and_outputs(cache)[0][..., 2:15]
+    entries, _, logs = weights_and_outputs(cache, CacheCompression(window=5, sinks=2))
+    np.testing.assert_allclose(np.exp(logs[0, :, -1]), 13, rtol=1e-6)
+    np.testing.assert_allclose(entries[..., -1], np.exp(np.log(each).mean(axis=-1)), rtol=1e-4)
+    assert np.all(13 * entries[..., -1] < each.sum(axis=-1))
 
 
 def test_the_published_setting_keeps_a_third():
@@ -81,11 +88,13 @@ def test_the_published_setting_keeps_a_third():
     assert CacheCompression(window=3, sinks=2).entries(10) == 6
     assert CacheCompression(window=3, sinks=2, compensate=False).entries(10) == 5
     assert CacheCompression(window=8, sinks=2).entries(10) == 10
+    assert CacheCompression(window=3) == CacheCompression(window=3, sinks=4, compensate=True)
 
 
-@pytest.mark.parametrize("task", [COPY, NEEDLE], ids=["copy", "needle"])
 @pytest.mark.parametrize(
-    ("compression", "protected"), [(CacheCompression(window=50), NONE), (CacheCompression(window=1, sinks=0), ALL)]
+    ("task", "compression", "protected"),
+    [(COPY, CacheCompression(window=50), NONE), (NEEDLE, CacheCompression(window=1, sinks=0), ALL)],
+    ids=["copy", "needle"],
 )
 def test_a_cache_of_which_nothing_is_dropped_is_the_whole_one(task, compression, protected):
     predictor = untrained(task=task)
@@ -99,7 +108,7 @@ def test_what_is_dropped_without_compensation_has_no_part_in_the_prediction():
     predictor = untrained(Transformer(depth=1, width=16, heads=2, positions=NoPositions()))
     examples = COPY.sample(KEY, range(16))
     other = COPY.sample(jax.random.key(5), range(16)).context
-    compressed = _CompressedPredictor(predictor, CacheCompression(4, 0, compensate=False), ((False, False),))
+    compressed = jax.jit(_CompressedPredictor(predictor, CacheCompression(4, 0, compensate=False), ((False, False),)))
     # The last token is the asking one; four entries are kept of those before it.
     for n, alike in ((7, True), (8, False)):
         changed = examples._replace(context=jnp.concatenate([other[:, :n], examples.context[:, n:]], axis=1))
@@ -125,8 +134,9 @@ def test_scores_tell_a_head_that_echoes_from_one_that_completes(task, monkeypatc
     np.testing.assert_array_equal(chosen, [[True, True, False, False], [False, False, True, True]])
 
 
-def test_an_untrained_head_has_the_scores_of_chance():
+def test_an_untrained_head_has_the_scores_of_chance(monkeypatch):
     """Nearly uniform attention gives a token i a share 1/(i + 2) of each of those in sight."""
+    monkeypatch.setattr(attention_heads, "attention_weights", jax.jit(attention_heads.attention_weights))
     model = dataclasses.replace(SMALL, positions=NoPositions())
     echo, induction = echo_and_induction_scores(untrained(model), KEY, n_texts=256)
     expected = np.mean([(i // 3) / (i + 2) for i in range(3, 12)])
@@ -137,12 +147,10 @@ def test_an_untrained_head_has_the_scores_of_chance():
 def test_a_batch_too_large_for_memory_is_predicted_in_pieces(monkeypatch):
     """The same predictions, whatever is left over at the end."""
     predictor, examples = untrained(), COPY.sample(KEY, range(10))
-    whole = predictor(examples)
-    for rows in (1, 3, 4, 10):
-        monkeypatch.setattr(
-            network_predictor, "_PREDICTED_ACTIVATIONS", rows * SMALL.activations(COPY, COPY.max_context_length)
-        )
-        np.testing.assert_allclose(predictor(examples), whole, rtol=1e-6, atol=1e-6)
+    whole = jax.jit(lambda e: predictor(e))(examples)
+    activations = SMALL.activations(COPY, COPY.max_context_length)
+    monkeypatch.setattr(network_predictor, "_PREDICTED_ACTIVATIONS", 3 * activations)
+    np.testing.assert_allclose(jax.jit(lambda e: predictor(e))(examples), whole, rtol=1e-6, atol=1e-6)
 
 
 def test_a_sweep_is_an_evaluation_at_each_length():

@@ -69,23 +69,18 @@ def test_rotation_shift_and_scale_change_nothing(estimator, rng):
 
 
 @each_estimator
-def test_order_of_samples_changes_nothing(estimator, rng):
-    x = sphere(rng, 150, 2)
-    assert estimator(x[rng.permutation(150)]) == pytest.approx(estimator(x), rel=1e-9)
-
-
-@each_estimator
-def test_single_precision_gives_the_same(estimator, rng):
+def test_order_and_precision_of_samples_change_nothing(estimator, rng):
     x = sphere(rng, 300, 2)
-    assert estimator(x.astype(np.float32)) == pytest.approx(estimator(x), rel=1e-3)
+    known = estimator(x)
+    assert estimator(x[rng.permutation(300)]) == pytest.approx(known, rel=1e-9)
+    assert estimator(x.astype(np.float32)) == pytest.approx(known, rel=1e-3)
 
 
 @each_estimator
-@pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_what_has_no_dimension_is_refused(estimator, wrong, rng):
+def test_what_has_no_dimension_is_refused(estimator, rng):
     x = rng.normal(size=(100, 3))
-    x[7, 1] = wrong
-    with pytest.raises(ValueError, match="1 of 100 samples hold NaN or infinity"):
+    x[7, 1], x[8, 2] = np.nan, np.inf
+    with pytest.raises(ValueError, match="2 of 100 samples hold NaN or infinity"):
         estimator(x)
     with pytest.raises(ValueError, match="the 100 samples are all equal"):
         estimator(np.full((100, 3), 0.1))
@@ -131,6 +126,19 @@ def test_estimators_refuse_a_sample_that_their_answer_saturates(rng):
         CorrectedParticipationRatio()(np.eye(5))
     with pytest.raises(ValueError, match="at least 21 samples are needed; got 20"):
         MaximumLikelihood()(rng.normal(size=(20, 2)))
+
+
+def test_settings_that_are_not_given_have_these_values():
+    given = (
+        ThresholdedSpectrum(0.01),
+        ExplainedVariance(0.95),
+        MaximumLikelihood(20),
+        Gride(2),
+        CorrelationDimension(10, 20),
+    )
+    assert given == (ThresholdedSpectrum(), ExplainedVariance(), MaximumLikelihood(), Gride(), CorrelationDimension())
+    assert len(PAPER_THRESHOLDS) == 20
+    assert sum(PAPER_THRESHOLDS) == pytest.approx(1.09)
 
 
 @pytest.mark.parametrize(
@@ -184,14 +192,6 @@ def test_corrected_participation_ratio_averages_over_four_different_samples(rng)
             squares.append((a @ b) ** 2)
             totals.append((a @ a) * (b @ b))
         assert CorrectedParticipationRatio()(x) == pytest.approx(np.sum(totals) / np.sum(squares))
-
-
-def test_corrected_participation_ratio_does_not_saturate(rng):
-    """Of 200 equal variances, from 100 samples: the ratio of the sample's own is near 1/(1/200 + 1/100) = 67."""
-    samples = rng.normal(size=(40, 100, 200))
-    assert np.mean([CorrectedParticipationRatio()(x) for x in samples]) == pytest.approx(200, rel=0.02)
-    eigenvalues = [covariance_eigenvalues(x) for x in samples]
-    assert np.mean([ParticipationRatio().of_eigenvalues(e) for e in eigenvalues]) == pytest.approx(200 / 3, rel=0.02)
 
 
 # Estimator, and the standard error stated for it: sqrt(n)/d times that of d.
@@ -270,7 +270,7 @@ def test_all_answers_of_a_parity_task_have_its_dimension_and_entropy_exactly():
         assert binary_rank(answers) * math.log(2) == pytest.approx(task.intrinsic_entropy(length))
 
 
-@pytest.mark.parametrize("n", [100, 10_000, 100_000])
+@pytest.mark.parametrize("n", [100, 10_000])
 def test_many_equal_samples_have_the_rank_of_the_few_that_differ(n, rng):
     """Errors of the decomposition add up over equal samples: to 17 eps |X| in 10,000 of two points."""
     for d in (1, 2):
@@ -278,7 +278,7 @@ def test_many_equal_samples_have_the_rank_of_the_few_that_differ(n, rng):
         assert LinearRank()(x) == d
 
 
-@pytest.mark.parametrize("length", [21, 27, 43, 94])
+@pytest.mark.parametrize("length", [21, 94])
 def test_features_that_hold_the_published_parities_have_as_many_dimensions_at_every_threshold(length, rng):
     """Laid into 80 features by a rotation. All eigenvalues are 1/4; those of 1,000 samples spread by
     ((1 + s) / (1 - s))^2, s = sqrt(43/1000), 2.3 times: not to the largest threshold's 4."""

@@ -8,7 +8,7 @@ import pytest
 import scipy.integrate
 import scipy.special
 import scipy.stats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.measurement import (
@@ -47,11 +47,6 @@ def test_gaussian_entropy_has_no_bias_however_few_the_samples(n, p, rng):
     assert abs(np.mean(z)) < 4 / math.sqrt(300)
 
 
-def test_gaussian_entropy_bounds_that_of_other_distributions(rng):
-    """A uniform cube's is 0: that of a normal one of its variance is (3/2) ln(2 pi e / 12) = 0.529."""
-    assert gaussian_entropy(rng.uniform(size=(4000, 3))) == pytest.approx(exact(3, -3 * math.log(12)), abs=0.1)
-
-
 def test_sum_of_logs_is_a_normal_entropy_in_units_of_the_longest_axis(rng):
     """Samples made to have just these eigenvalues; the sum over all is ln det relative to lambda_1."""
     values = np.array([4.0, 2.0, 1.0, 0.1])
@@ -74,6 +69,7 @@ def test_bandwidths_are_near_one_in_thousands_of_dimensions():
         assert bandwidth_factor("silverman", reference.n, p) == pytest.approx(reference.silverman_factor())
 
 
+@settings(max_examples=10)
 @given(sizes, seeds, st.sampled_from(["scott", "silverman", 0.7]), st.booleans())
 def test_kernel_densities_are_those_of_the_libraries(size, seed, bandwidth, leave_one_out):
     """SciPy's by its covariance, scikit-learn's by its isotropic kernels; left out one by one."""
@@ -97,20 +93,8 @@ def test_kernel_densities_are_those_of_the_libraries(size, seed, bandwidth, leav
         assert kernel_density_entropy(x, bandwidth) == pytest.approx(-reference.logpdf(x.T).mean(), rel=1e-9)
 
 
-@given(sizes, seeds, st.floats(0.01, 100), st.sampled_from(["covariance", "isotropic"]))
-def test_a_samples_own_kernel_bounds_the_estimate(size, seed, h, kernel):
-    """Between (p/2) ln 2 pi + (1/2) ln |B| and that plus ln n; both ends are reached."""
-    n, p = size
-    x = np.random.default_rng(seed).normal(size=size)
-    log_volume = p * math.log(h)
-    if kernel == "covariance":
-        log_volume += np.linalg.slogdet(np.cov(x.T).reshape(p, p))[1] / 2
-    least = p / 2 * math.log(2 * math.pi) + log_volume
-    assert least - 1e-9 <= kernel_density_entropy(x, h, kernel) <= least + math.log(n) + 1e-9
-
-
-def test_both_bounds_are_reached(rng):
-    """Narrow kernels see themselves alone, wide ones everybody; so do those of 300 dimensions at Scott's bandwidth."""
+def test_the_bounds_of_kernel_densities_are_reached(rng):
+    """Narrow kernels see only themselves and wide ones see all. In 300 dimensions Scott's kernels are narrow."""
     x = rng.normal(size=(40, 2))
     for h, logs in ((1e-4, math.log(40)), (1e4, 0.0)):
         least = math.log(2 * math.pi) + 2 * math.log(h)
@@ -119,18 +103,6 @@ def test_both_bounds_are_reached(rng):
     log_volume = np.linalg.slogdet(np.cov(many.T))[1] / 2 + 300 * math.log(bandwidth_factor("scott", 600, 300))
     bound = math.log(600) + 150 * math.log(2 * math.pi) + log_volume
     assert kernel_density_entropy(many) == pytest.approx(bound, abs=1e-6)
-
-
-@pytest.mark.parametrize(("p", "h"), [(1, 0.5), (2, 1.0), (3, 0.7)])
-def test_with_more_samples_a_kernel_density_is_the_normal_one_widened_by_the_kernel(p, h, rng):
-    """Its mean -ln f is the cross-entropy of N(0, (1 + h^2) C) under N(0, C).
-
-    A sample scatters as (x^T C^-1 x)/2 / (1 + h^2), so sqrt(p/2) / (1 + h^2), doubled for the covariance's own scatter.
-    """
-    n, mixing = 3000, MIXING[:p, :p]
-    limit = p / 2 * math.log(2 * math.pi * (1 + h**2)) + np.linalg.slogdet(mixing)[1] + p / (2 * (1 + h**2))
-    x = rng.normal(size=(n, p)) @ mixing.T
-    assert kernel_density_entropy(x, h, leave_one_out=True) == pytest.approx(limit, abs=4 * math.sqrt(p / 2 / n) + 0.01)
 
 
 @given(seeds)
@@ -178,7 +150,7 @@ def test_nearest_neighbours_find_the_entropy_of_what_has_a_density(shape, rng):
 
 def test_nearest_neighbours_have_no_bias_in_few_samples_but_that_of_chords(rng):
     """n points on a circle: the arc a to the nearest is longer than t with probability (1 - t/pi)^(n-1)."""
-    n, runs = 8, 600
+    n, runs = 8, 300
     chords = scipy.integrate.quad(
         lambda a: (n - 1) / math.pi * (1 - a / math.pi) ** (n - 2) * math.log(2 * math.sin(a / 2) / a), 0, math.pi
     )[0]

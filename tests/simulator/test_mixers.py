@@ -1,4 +1,6 @@
-"""Every mixer against its published formula, written out in float64 as sums over pairs of tokens or one by one."""
+"""Every mixer: its published formula in float64, and what holds for all of its forms."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,7 @@ from simulator.models import (
     Mamba,
     MinGRU,
     NoPositions,
+    RelativeRoPE,
     RetNet,
     RoPE,
     Transformer,
@@ -23,7 +26,24 @@ from simulator.models import (
 )
 from simulator.models.layers import initialised
 
-T, E = 7, 16
+T, E, CUT = 7, 16, 2
+MIXERS = [
+    Transformer(width=E, heads=4, positions=NoPositions()),
+    Transformer(width=E, heads=4, kv_heads=2, positions=ALiBi()),
+    Transformer(width=E, heads=2, positions=RoPE(base=100.0), window=3),
+    Transformer(width=E, heads=2, positions=YaRN(base=100.0, scale=4.0, trained_length=64), log_length=True),
+    Transformer(width=E, heads=2, positions=NoPositions(), window=5, log_length=True),
+    Transformer(width=E, heads=4, kv_heads=2, positions=RelativeRoPE(base=50.0, max_length=T)),
+    LinearAttention(width=E, heads=2),
+    RetNet(width=E, heads=2),
+    RWKV4(width=E),
+    Mamba(width=E, state_numbers=3),
+    MinGRU(width=E),
+    GRU(width=E),
+    LSTM(width=E),
+]
+each_mixer = pytest.mark.parametrize("model", MIXERS, ids=repr)
+each_kind = pytest.mark.parametrize("model", MIXERS[3:4] + MIXERS[6:], ids=lambda model: type(model).__name__)
 
 
 class Alone(nnx.Module):
@@ -31,31 +51,136 @@ class Alone(nnx.Module):
         self.mixer = model.mixer(1.0)
 
 
-def drawn(model, rng):
-    """A mixer whose every parameter is moved off its initial value, tokens, and what it makes of them."""
-    mixer = initialised(Alone(model), jax.random.key(4)).mixer
-    for _, parameter in nnx.iter_graph(mixer):
-        if isinstance(parameter, nnx.Param):
-            parameter[...] = parameter[...] + jnp.asarray(0.3 * rng.normal(size=parameter[...].shape), jnp.float32)
-    x = rng.normal(size=(2, T, E))
-    outputs, _ = jax.jit(lambda x: mixer(x, jnp.arange(T), None, "float32", False))(jnp.asarray(x, jnp.float32))
-    return mixer, x, outputs
+def split(model):
+    return nnx.split(initialised(Alone(model), jax.random.key(4)))
+
+
+@functools.cache
+def drawn(model):
+    """A mixer with random parameters, compiled, and random tokens (2, T, E)."""
+    rng = np.random.default_rng(0)
+    graph, shapes = nnx.eval_shape(lambda: split(model))
+    parameters = jax.tree.map(lambda p: jnp.asarray(0.3 * rng.normal(size=p.shape), jnp.float32), shapes)
+
+    @functools.partial(jax.jit, static_argnames=("precision", "last"))
+    def advance(parameters, x, places, state, precision="float32", last=False):
+        return nnx.merge(graph, parameters).mixer(x, places, state, precision, last)
+
+    x = jnp.asarray(rng.normal(size=(2, T, E)), jnp.float32)
+    return nnx.merge(graph, parameters).mixer, functools.partial(advance, parameters), advance, parameters, x
+
+
+def assert_same(outputs, expected):
+    """Outputs and states, up to the order of sums."""
+    for a, b in zip(jax.tree.leaves(outputs), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)
+
+
+@functools.cache
+def whole(model):
+    """The outputs for all tokens at once, as in training."""
+    _, advance, _, _, x = drawn(model)
+    return advance(x, jnp.arange(T), None)[0]
+
+
+@functools.cache
+def stepped(model):
+    """Outputs and states of the recurrence, before the first token and after each."""
+    mixer, _, _, _, x = drawn(model)
+    step = jax.jit(lambda token, place, state: mixer.step(token, place, state, "float32"))
+    outputs, states = [], [mixer.initial_state(2, T)]
+    for t in range(T):
+        output, state = step(x[:, t], jnp.int32(t), states[-1])
+        outputs.append(output)
+        states.append(state)
+    return jnp.stack(outputs, axis=1), states
+
+
+@each_mixer
+def test_the_recurrence_and_a_chunk_after_it_give_what_all_tokens_at_once_give(model):
+    _, advance, _, _, x = drawn(model)
+    outputs, states = stepped(model)
+    assert_same(outputs, whole(model))
+    assert_same(advance(x[:, CUT:], jnp.arange(CUT, T), states[CUT]), (whole(model)[:, CUT:], states[-1]))
+
+
+@each_mixer
+def test_hidden_tokens_leave_outputs_and_state_as_if_they_were_not_there(model):
+    _, advance, _, _, x = drawn(model)
+    shifted = jnp.concatenate([x[:, T - CUT :], x[:, : T - CUT]], axis=1)
+    outputs, state = advance(shifted, jnp.arange(T) - CUT, stepped(model)[1][0])
+    assert_same((outputs[:, CUT:], state), (whole(model)[:, : T - CUT], stepped(model)[1][T - CUT]))
+
+
+@pytest.mark.parametrize(
+    "model", [RWKV4(width=E), Mamba(width=E), MinGRU(width=E)], ids=lambda model: type(model).__name__
+)
+def test_the_parallel_scan_of_accelerators_is_the_sequential_one_of_cpus(model, monkeypatch):
+    """The same associative operation in another order, from a state that is not zero."""
+    mixer, _, _, _, x = drawn(model)
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *arguments, cpu, default: default(*arguments))
+    parallel = jax.jit(lambda x, state: mixer(x, jnp.arange(CUT, T), state, "float32", False))
+    assert_same(parallel(x[:, CUT:], stepped(model)[1][CUT]), (whole(model)[:, CUT:], stepped(model)[1][-1]))
+
+
+@each_kind
+def test_the_last_output_alone_is_the_last_of_all(model):
+    _, advance, _, _, x = drawn(model)
+    assert_same(advance(x, jnp.arange(T), None, last=True)[0], whole(model)[:, -1:])
+
+
+@each_mixer
+def test_no_gradient_reaches_hidden_or_later_tokens(model, rng):
+    """Two tokens are hidden and two are later: their gradients are exactly zero, those of all else are not."""
+    _, _, advance, parameters, x = drawn(model)
+    weights = jnp.asarray(rng.normal(size=x.shape), jnp.float32)
+
+    def middle(parameters, x):
+        return (advance(parameters, x, jnp.arange(T) - CUT, None)[0] * weights)[:, CUT:5].sum()
+
+    of_parameters, of_tokens = jax.jit(jax.grad(middle, (0, 1)))(parameters, x)
+    seen = np.asarray(of_tokens).any(axis=-1)
+    np.testing.assert_array_equal(seen, np.broadcast_to([False] * CUT + [True] * 3 + [False] * 2, seen.shape))
+    for leaf in jax.tree.leaves(of_parameters):
+        assert np.isfinite(leaf).all()
+        assert np.any(leaf)
 
 
 def weights(parameter):
     return np.asarray(parameter[...], np.float64)
 
 
-def layer(dense, x):
-    return x @ weights(dense.kernel) + (0 if dense.bias is None else weights(dense.bias))
+def dense(layer, x):
+    return x @ weights(layer.kernel) + (0 if layer.bias is None else weights(layer.bias))
+
+
+def rounded_dense(layer, x):
+    """The layer with factors of 8 significant bits."""
+    x, kernel = (np.asarray(jnp.asarray(a).astype(jnp.bfloat16), np.float64) for a in (x, weights(layer.kernel)))
+    return x @ kernel + (0 if layer.bias is None else weights(layer.bias))
+
+
+@each_mixer
+def test_outputs_are_those_of_the_published_formula(model):
+    mixer, *_, x = drawn(model)
+    expected = FORMULAS[type(model)](model, mixer, np.asarray(x, np.float64), dense)
+    np.testing.assert_allclose(whole(model), expected, rtol=2e-4, atol=2e-4 * np.abs(expected).max())
+
+
+@each_kind
+def test_mixed_precision_is_the_formula_with_rounded_factors_in_every_layer(model):
+    """A float32 error rarely rounds a factor the other way; that leaves a tenth of the distance to full precision."""
+    mixer, advance, _, _, x = drawn(model)
+    exact, rounded = (
+        FORMULAS[type(model)](model, mixer, np.asarray(x, np.float64), of) for of in (dense, rounded_dense)
+    )
+    mixed, _ = advance(x, jnp.arange(T), None, "mixed")
+    assert np.linalg.norm(mixed - rounded) < 0.1 * np.linalg.norm(rounded - exact)
 
 
 def in_heads(x, heads):
     return x.reshape(*x.shape[:-1], heads, -1)
-
-
-def assert_close(outputs, expected):
-    np.testing.assert_allclose(outputs, expected, rtol=2e-4, atol=2e-4 * np.abs(expected).max())
 
 
 def turned_score(q, k, distance, rule):
@@ -66,58 +191,42 @@ def turned_score(q, k, distance, rule):
     return rule.magnitude**2 * np.sum(q * np.conj(k) * np.exp(1j * distance * theta)).real
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        Transformer(width=E, heads=4, positions=NoPositions()),
-        Transformer(width=E, heads=4, kv_heads=2, positions=ALiBi()),
-        Transformer(width=E, heads=2, positions=RoPE(base=100.0), window=3),
-        Transformer(width=E, heads=2, positions=YaRN(base=100.0, scale=4.0, trained_length=64), log_length=True),
-        Transformer(width=E, heads=2, positions=NoPositions(), window=5, log_length=True),
-    ],
-    ids=repr,
-)
-def test_attention_is_a_softmax_over_the_tokens_in_sight(model, rng):
-    mixer, x, outputs = drawn(model, rng)
+def attention(model, mixer, x, layer):
+    """A softmax over the tokens in sight; learned vectors of distances are added to keys (Shaw et al., eq. 4)."""
     H, G, K = model.heads, model.n_kv_heads, model.head_width
     q = in_heads(layer(mixer.query, x), H)
-    k, v = (in_heads(layer(dense, x), G) for dense in (mixer.key, mixer.value))
-    mixed = np.zeros((2, T, H, K))
+    k, v = (in_heads(layer(of, x), G) for of in (mixer.key, mixer.value))
+    rule, mixed = model.positions, np.zeros((2, T, H, K))
     for b, i, h in np.ndindex(2, T, H):
-        seen = range(max(0, i + 1 - (model.window or T)), i + 1)
-        logits = []
+        seen, g, logits = range(max(0, i + 1 - (model.window or T)), i + 1), h // (H // G), []
         for j in seen:
-            query, key = q[b, i, h], k[b, j, h // (H // G)]
-            score = (
-                turned_score(query, key, i - j, model.positions) if hasattr(model.positions, "base") else query @ key
-            )
-            slope = 2.0 ** (-8 * (h + 1) / H) if isinstance(model.positions, ALiBi) else 0.0
-            logits.append(
-                (score / np.sqrt(K) - slope * (i - j)) * (max(1, np.log(len(seen))) if model.log_length else 1)
-            )
+            query, key = q[b, i, h], k[b, j, g]
+            score = turned_score(query, key, i - j, rule) if isinstance(rule, RoPE) else query @ key
+            if isinstance(rule, RelativeRoPE):
+                score += query @ weights(mixer.distances)[i - j, g]
+            slope = 2.0 ** (-8 * (h + 1) / H) if isinstance(rule, ALiBi) else 0.0
+            sharpness = max(1, np.log(len(seen))) if model.log_length else 1
+            logits.append((score / np.sqrt(K) - slope * (i - j)) * sharpness)
         share = np.exp(logits) / np.exp(logits).sum()
-        mixed[b, i, h] = sum(s * v[b, j, h // (H // G)] for s, j in zip(share, seen, strict=True))
-    assert_close(outputs, layer(mixer.output, mixed.reshape(2, T, E)))
+        mixed[b, i, h] = sum(s * v[b, j, g] for s, j in zip(share, seen, strict=True))
+    return layer(mixer.output, mixed.reshape(2, T, E))
 
 
-def test_linear_attention_weighs_by_phi(rng):
+def linear_attention(model, mixer, x, layer):
     """y_i = sum_{j<=i} (phi(q_i) . phi(k_j)) v_j over the sum of the weights; phi(x) = elu(x) + 1."""
-    model = LinearAttention(width=E, heads=2)
-    mixer, x, outputs = drawn(model, rng)
 
     def phi(a):
         return np.where(a > 0, a + 1, np.exp(np.minimum(a, 0)))
 
-    q, k = (phi(in_heads(layer(dense, x), 2)) for dense in (mixer.query, mixer.key))
+    q, k = (phi(in_heads(layer(of, x), 2)) for of in (mixer.query, mixer.key))
     pairs = np.einsum("bihk,bjhk->bhij", q, k) * np.tril(np.ones((T, T)))
     mixed = np.einsum("bhij,bjhk->bihk", pairs / pairs.sum(-1, keepdims=True), in_heads(layer(mixer.value, x), 2))
-    assert_close(outputs, layer(mixer.output, mixed.reshape(2, T, E)))
+    return layer(mixer.output, mixed.reshape(2, T, E))
 
 
-def test_retention_decays_with_distance(rng):
+def retention(model, mixer, x, layer):
     """(Q K^T * D) V with D_ij = gamma_h^(i-j), normalised per head, gated."""
-    mixer, x, outputs = drawn(RetNet(width=E, heads=2), rng)
-    q, k, v = (in_heads(layer(dense, x), 2) for dense in (mixer.query, mixer.key, mixer.value))
+    q, k, v = (in_heads(layer(of, x), 2) for of in (mixer.query, mixer.key, mixer.value))
     mixed = np.zeros((2, T, 2, E // 2))
     for b, i, h in np.ndindex(2, T, 2):
         gamma = 1 - 2.0 ** (-5 - h)
@@ -126,29 +235,25 @@ def test_retention_decays_with_distance(rng):
     mixed /= np.sqrt(E // 2)
     mixed = (mixed - mixed.mean(-1, keepdims=True)) / np.sqrt(mixed.var(-1, keepdims=True) + 1e-6)
     gate = layer(mixer.gate, x)
-    assert_close(outputs, layer(mixer.output, gate * expit(gate) * mixed.reshape(2, T, E) * weights(mixer.norm_gain)))
+    return layer(mixer.output, gate * expit(gate) * mixed.reshape(2, T, E) * weights(mixer.norm_gain))
 
 
-def test_wkv_is_the_average_of_its_formula(rng):
+def wkv(model, mixer, x, layer):
     """Weights e^{-(t-1-i) w + k_i} of the tokens before, and e^{u + k_t} of the present one."""
-    mixer, x, outputs = drawn(RWKV4(width=E), rng)
     before = np.concatenate([np.zeros((2, 1, E)), x[:, :-1]], axis=1)
     r, k, v = (
-        layer(dense, share * x + (1 - share) * before)
-        for dense, share in zip((mixer.receptance, mixer.key, mixer.value), weights(mixer.blend), strict=True)
+        layer(of, share * x + (1 - share) * before)
+        for of, share in zip((mixer.receptance, mixer.key, mixer.value), weights(mixer.blend), strict=True)
     )
-    w, u = np.exp(weights(mixer.log_rate)), weights(mixer.bonus)
-    wkv = np.zeros_like(v)
+    w, u, average = np.exp(weights(mixer.log_rate)), weights(mixer.bonus), np.zeros_like(v)
     for t in range(T):
         each = np.stack([np.exp(-(t - 1 - i) * w + k[:, i]) for i in range(t)] + [np.exp(u + k[:, t])], axis=1)
-        wkv[:, t] = (each * v[:, : t + 1]).sum(axis=1) / each.sum(axis=1)
-    assert_close(outputs, layer(mixer.output, expit(r) * wkv))
+        average[:, t] = (each * v[:, : t + 1]).sum(axis=1) / each.sum(axis=1)
+    return layer(mixer.output, expit(r) * average)
 
 
-def test_mamba_is_its_state_space(rng):
+def state_space(model, mixer, x, layer):
     """h_t = exp(Delta_t A) h_{t-1} + Delta_t B_t u_t, y_t = C_t h_t + D u_t, u a convolution of four inputs."""
-    model = Mamba(width=E, state_numbers=3)
-    mixer, x, outputs = drawn(model, rng)
     inner, n, taps = model.inner_width, model.state_numbers, weights(mixer.taps)
     u, gate = np.split(layer(mixer.inputs, x), 2, axis=-1)
     padded = np.concatenate([np.zeros((2, 3, inner)), u], axis=1)
@@ -161,23 +266,20 @@ def test_mamba_is_its_state_space(rng):
         d = delta[:, t, :, None]
         state = np.exp(d * A) * state + d * B[:, t, None, :] * u[:, t, :, None]
         y[:, t] = (state * C[:, t, None, :]).sum(axis=-1) + weights(mixer.skip) * u[:, t]
-    assert_close(outputs, layer(mixer.output, y * gate * expit(gate)))
+    return layer(mixer.output, y * gate * expit(gate))
 
 
-def test_min_gru_is_a_mean_of_candidates(rng):
+def mean_of_candidates(model, mixer, x, layer):
     """h_t = sum_i z_i g(c_i) prod_{i<j<=t} (1 - z_j)."""
-    mixer, x, outputs = drawn(MinGRU(width=E), rng)
     z, c = expit(layer(mixer.gate, x)), layer(mixer.candidate, x)
     c = np.where(c >= 0, c + 0.5, expit(c))
     h = np.stack(
         [sum(z[:, i] * c[:, i] * np.prod(1 - z[:, i + 1 : t + 1], axis=1) for i in range(t + 1)) for t in range(T)], 1
     )
-    assert_close(outputs, layer(mixer.output, h))
+    return layer(mixer.output, h)
 
 
-@pytest.mark.parametrize("model", [GRU(width=E), LSTM(width=E)], ids=repr)
-def test_gates_are_those_of_the_textbook(model, rng):
-    mixer, x, outputs = drawn(model, rng)
+def textbook_gates(model, mixer, x, layer):
     h, c, shown = np.zeros((2, E)), np.zeros((2, E)), []
     for t in range(T):
         a, b = layer(mixer.of_token, x[:, t]), layer(mixer.of_state, h)
@@ -189,4 +291,37 @@ def test_gates_are_those_of_the_textbook(model, rng):
             c = expit(f + 1) * c + expit(i) * np.tanh(g)
             h = expit(o) * np.tanh(c)
         shown.append(h)
-    assert_close(outputs, layer(mixer.output, np.stack(shown, axis=1)))
+    return layer(mixer.output, np.stack(shown, axis=1))
+
+
+FORMULAS = {
+    Transformer: attention,
+    LinearAttention: linear_attention,
+    RetNet: retention,
+    RWKV4: wkv,
+    Mamba: state_space,
+    MinGRU: mean_of_candidates,
+    GRU: textbook_gates,
+    LSTM: textbook_gates,
+}
+
+
+@each_kind
+def test_parameters_start_as_published(model):
+    """Layers are uniform with variance 1/fan-in; Mamba's Delta starts in [0.001, 0.1] and A at -1, -2, ..., -N."""
+    graph, _ = nnx.eval_shape(lambda: split(model))
+    mixer = nnx.merge(graph, jax.jit(lambda: split(model)[1])()).mixer
+    for _, layer in nnx.iter_graph(mixer):
+        if hasattr(layer, "kernel"):
+            bound = np.sqrt(3 / layer.kernel.shape[0])
+            assert 0.85 * bound < np.abs(weights(layer.kernel)).max() <= bound
+            assert layer.bias is None or not weights(layer.bias).any()
+    if isinstance(model, Mamba):
+        delta = np.log1p(np.exp(weights(mixer.delta_bias)))
+        assert 0.001 <= delta.min() < 0.003 < 0.03 < delta.max() <= 0.1
+        np.testing.assert_allclose(np.exp(weights(mixer.log_rates)), np.tile([1, 2, 3], (model.inner_width, 1)))
+        assert (weights(mixer.skip) == 1).all()
+    if isinstance(model, RWKV4):
+        np.testing.assert_allclose(np.exp(weights(mixer.log_rate)), np.exp(np.linspace(-5, 3, E)), rtol=1e-5)
+        assert (weights(mixer.blend) == 0.5).all()
+        assert np.abs(weights(mixer.bonus) - np.log(0.3)).max() <= 0.5

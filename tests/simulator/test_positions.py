@@ -1,7 +1,6 @@
 """Position rules: what rotary positions promise, and the divisors of every rule that stretches them."""
 
 import dataclasses
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -135,32 +134,26 @@ def test_impossible_rules_are_refused(make, message):
         make()
 
 
+def test_settings_that_are_not_given_have_these_values():
+    known = (RoPE(), PositionInterpolation(), NTKAware(), DynamicNTK(), YaRN(), Llama3Scaling(), RelativeRoPE())
+    given = (
+        RoPE(10_000.0, 1.0),
+        PositionInterpolation(scale=1.0),
+        NTKAware(scale=1.0),
+        DynamicNTK(trained_length=1),
+        YaRN(scale=1.0, trained_length=2048, alpha=1.0, beta=32.0, ramp="paper", temperature=True),
+        Llama3Scaling(scale=1.0, trained_length=2048, low=1.0, high=4.0),
+        RelativeRoPE(max_length=1024),
+    )
+    assert known == given
+    assert LearnedPositions().n_learned == RelativeRoPE().n_distances == 1024
+
+
 def test_stretching_by_one_changes_nothing():
     for rule in RULES:
         if hasattr(rule, "scale"):
             np.testing.assert_allclose(dataclasses.replace(rule, scale=1.0).divisors(K), 1.0)
     assert jax.numpy.allclose(YaRN(scale=1.0).magnitude, 1.0)
-
-
-@pytest.mark.parametrize("frequencies", [RelativeRoPE(max_length=7), RelativeRoPE(base=50.0, max_length=9)], ids=repr)
-def test_vectors_of_distances_are_added_to_keys(frequencies):
-    """Shaw et al., eq. 4, by loops, in numpy: e_ij = (turned q_i . turned k_j + q_i . a_(i-j)) / sqrt(K)."""
-    spec = Transformer(depth=1, width=16, heads=4, kv_heads=2, positions=frequencies)
-    task = SparseParity(((2, 1), (6, 3)), 6)
-    attention = spec.merged(task, spec.init(task, jax.random.key(1), 6)).blocks[0].mixer
-    x, places = jax.random.normal(jax.random.key(2), (3, 7, 16)), jnp.arange(7, dtype=jnp.int32)
-    cache = attention.cache(x, places, "float32")
-    weights = np.asarray(attention.weights(x, places, cache, "float32"))
-    q = attention.query(x, "float32").reshape(3, 7, 4, 4)
-    turning = frequencies.frequencies(4, jnp.int32(7))
-    at_place, a = np.asarray(turned(q, places, turning, 1.0)), np.asarray(attention.distances[...])
-    q = np.asarray(q)
-    for h, i in itertools.product(range(4), range(7)):
-        keys = np.asarray(cache.keys)[:, :, h // 2]
-        products = [at_place[:, i, h] * keys[:, j] + q[:, i, h] * a[i - j, h // 2] for j in range(i + 1)]
-        logits = np.sum(products, axis=-1).T / 2
-        expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        np.testing.assert_allclose(weights[:, h, i, : i + 1], expected, atol=2e-6)
 
 
 def test_too_few_distances_are_refused():

@@ -12,8 +12,7 @@ import pytest
 from simulator import Study, run
 from simulator.learners import GradientDescent, Run
 from simulator.models import MLP, precision
-from simulator.specification import canonical_json
-from simulator.tasks import EXAMPLES, GaussianLookBack, SparseParity
+from simulator.tasks import GaussianLookBack, LagCopy, SparseParity
 
 PARITY = SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10)
 SERIES = GaussianLookBack.designed(C0=1.0, C=1.0, gamma=1.0, b=1.0, max_context_length=8)
@@ -24,8 +23,10 @@ def rounded(array):
     return np.asarray(jnp.asarray(array).astype(jnp.bfloat16).astype(jnp.float32), np.float64)
 
 
-@pytest.mark.parametrize("emulated", [False, True])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 3), (7, 1, 2), (33, 8, 1), (64, 88, 64), (100, 17, 30), (3, 2, 9)])
+@pytest.mark.parametrize(
+    ("shape", "emulated"),
+    [((1, 1, 1), False), ((7, 1, 2), False), ((33, 8, 1), False), ((64, 88, 64), False), ((100, 17, 30), True)],
+)
 def test_mixed_products_are_those_of_rounded_factors(shape, emulated, monkeypatch, rng):
     """Layer and both gradients against float64: with factors of 8 bits every product is exact, and only the order of a
     float32 sum is free. Batched over runs too, jitted or not, and where the machine has no such instruction."""
@@ -69,30 +70,34 @@ def test_float32_is_not_rounded(rng):
     assert np.abs(full - exact).max() < 1e-4 < 1e-3 < np.abs(mixed - exact).max() < 0.2
 
 
-@pytest.mark.parametrize("task", EXAMPLES, ids=lambda task: canonical_json(task)[:60])
-def test_loss_and_gradient_of_every_task_lose_no_more_than_the_digits_of_their_factors(task):
-    """Factors are rounded by 2^-9 at most, independently of each other: a mean over samples hardly moves. The gradients
-    of samples cancel in part at the start, and their errors do not."""
+@pytest.mark.parametrize("task", [PARITY, LagCopy(3, 0.8, 0.2, 12), SERIES], ids=["bits", "tokens", "numbers"])
+def test_loss_and_gradient_lose_no_more_than_the_digits_of_their_factors(task):
+    """Factors are rounded by 2^-9 at most, independently of each other, so that a mean over samples hardly moves.
+
+    The gradients of samples cancel in part at the start, and their errors do not.
+    """
     model, length = MLP(hidden_sizes=(64, 64)), task.max_context_length
-    examples = task.sample(jax.random.key(1), jnp.arange(512))
 
     @functools.partial(jax.jit, static_argnums=1)
     def loss_and_gradient(parameters, kind):
+        examples = task.sample(jax.random.key(1), jnp.arange(512))
+
         def loss(parameters):
             prediction = model.apply(task, parameters, examples, length, kind)
             return task.pointwise_loss(prediction, examples, length).mean()
 
         return jax.value_and_grad(loss)(parameters)
 
-    parameters = model.init(task, jax.random.key(0), length)
+    parameters = jax.jit(lambda: model.init(task, jax.random.key(0), length))()
     with jax.default_matmul_precision("highest"):
         loss, gradient = loss_and_gradient(parameters, "float32")
         mixed_loss, mixed_gradient = loss_and_gradient(parameters, "mixed")
     assert abs(mixed_loss - loss) < 2e-3 * loss
     difference = jax.tree.map(jnp.subtract, mixed_gradient, gradient)
-    assert 0 < optax.tree.norm(difference) < 0.05 * optax.tree.norm(gradient)
+    assert 1e-4 < optax.tree.norm(difference) / optax.tree.norm(gradient) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [PARITY, SERIES], ids=["parity", "series"])
 def test_mixed_precision_leaves_the_measured_loss_where_it_was(task):
     """Approximation losses of the two precisions agree within two standard errors over seeds, at every length."""
@@ -108,6 +113,7 @@ def test_mixed_precision_leaves_the_measured_loss_where_it_was(task):
     assert np.all(np.abs(difference.mean("seed")) < 2 * error + 1e-4)
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_are_single_runs_up_to_rounding_at_first_and_alike_in_the_end():
     """After one step losses agree to 1e-5; later rounding differences grow (training is chaotic), but not the loss
     averaged over seeds, by more than two standard errors."""
@@ -122,22 +128,6 @@ def test_runs_side_by_side_are_single_runs_up_to_rounding_at_first_and_alike_in_
     error = np.sqrt((alone.var(ddof=1) + together.var(ddof=1)) / 8)
     assert abs(alone.mean() - together.mean()) < 2 * error
     assert not np.array_equal(alone, together)
-
-
-@pytest.mark.parametrize("length", [0, 1, 4, 10])
-@pytest.mark.parametrize("kind", ["float32", "mixed"])
-def test_a_length_known_when_compiling_leaves_out_what_the_mask_makes_zero(length, kind):
-    """The same outputs and gradients, up to the order of sums, whether invisible tokens are cut off or masked."""
-    model = MLP(hidden_sizes=(32, 16))
-    parameters = model.init(PARITY, jax.random.key(0), length)
-    examples = PARITY.sample(jax.random.key(1), range(64))
-
-    def loss(parameters, length):
-        return PARITY.pointwise_loss(model.apply(PARITY, parameters, examples, length, kind), examples, length).mean()
-
-    cut, masked = (jax.value_and_grad(loss)(parameters, known) for known in (length, jnp.int32(length)))
-    for a, b in zip(jax.tree.leaves(cut), jax.tree.leaves(masked), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
