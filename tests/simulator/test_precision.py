@@ -97,7 +97,6 @@ def test_loss_and_gradient_lose_no_more_than_the_digits_of_their_factors(task):
     assert 1e-4 < optax.tree.norm(difference) / optax.tree.norm(gradient) < 0.05
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("task", [PARITY, SERIES], ids=["parity", "series"])
 def test_mixed_precision_leaves_the_measured_loss_where_it_was(task):
     """Approximation losses of the two precisions agree within two standard errors over seeds, at every length."""
@@ -113,7 +112,6 @@ def test_mixed_precision_leaves_the_measured_loss_where_it_was(task):
     assert np.all(np.abs(difference.mean("seed")) < 2 * error + 1e-4)
 
 
-@pytest.mark.slow
 def test_runs_side_by_side_are_single_runs_up_to_rounding_at_first_and_alike_in_the_end():
     """After one step losses agree to 1e-5; later rounding differences grow (training is chaotic), but not the loss
     averaged over seeds, by more than two standard errors."""
