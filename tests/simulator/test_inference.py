@@ -108,11 +108,12 @@ def test_what_is_dropped_without_compensation_has_no_part_in_the_prediction():
     predictor = untrained(Transformer(depth=1, width=16, heads=2, positions=NoPositions()))
     examples = COPY.sample(KEY, range(16))
     other = COPY.sample(jax.random.key(5), range(16)).context
-    compressed = jax.jit(_CompressedPredictor(predictor, CacheCompression(4, 0, compensate=False), ((False, False),)))
+    compressed = _CompressedPredictor(predictor, CacheCompression(4, 0, compensate=False), ((False, False),))
+    predict = jax.jit(lambda examples: compressed(examples))
     # The last token is the asking one; four entries are kept of those before it.
-    for n, alike in ((7, True), (8, False)):
+    for n, same in ((7, True), (8, False)):
         changed = examples._replace(context=jnp.concatenate([other[:, :n], examples.context[:, n:]], axis=1))
-        assert np.array_equal(compressed(examples), compressed(changed)) == alike
+        assert np.array_equal(predict(examples), predict(changed)) == same
 
 
 @pytest.mark.parametrize("task", [COPY, NEEDLE], ids=["copy", "needle"])
