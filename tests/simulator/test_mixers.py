@@ -118,7 +118,6 @@ def test_hidden_tokens_leave_outputs_and_state_as_if_they_were_not_there(model):
 def test_the_parallel_scan_of_accelerators_is_the_sequential_one_of_cpus(model, monkeypatch):
     """The same associative operation in another order, from a state that is not zero."""
     mixer, _, _, _, x = drawn(model)
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     monkeypatch.setattr(jax.lax, "platform_dependent", lambda *arguments, cpu, default: default(*arguments))
     parallel = jax.jit(lambda x, state: mixer(x, jnp.arange(CUT, T), state, "float32", False))
     assert_same(parallel(x[:, CUT:], stepped(model)[1][CUT]), (whole(model)[:, CUT:], stepped(model)[1][-1]))
