@@ -35,6 +35,11 @@ def untrained(model=SMALL, task=COPY):
     return NetworkPredictor(task, model, parameters, np.int32(task.max_context_length))
 
 
+@functools.cache
+def samples(seed=2):
+    return jax.jit(lambda key: COPY.sample(key, range(16)))(jax.random.key(seed))
+
+
 def cache_of(n=20, equal=()):
     """Random keys and values of which some keys are the same."""
     keys, values = (jax.random.normal(k, (3, n, 2, 4)) for k in jax.random.split(KEY))
@@ -106,8 +111,7 @@ def test_a_cache_of_which_nothing_is_dropped_is_the_whole_one(task, compression,
 def test_what_is_dropped_without_compensation_has_no_part_in_the_prediction():
     """In one layer the last token sees what the window keeps, and nothing else."""
     predictor = untrained(Transformer(depth=1, width=16, heads=2, positions=NoPositions()))
-    examples = COPY.sample(KEY, range(16))
-    other = COPY.sample(jax.random.key(5), range(16)).context
+    examples, other = samples(), samples(5).context
     compressed = _CompressedPredictor(predictor, CacheCompression(4, 0, compensate=False), ((False, False),))
     predict = jax.jit(lambda examples: compressed(examples))
     # The last token is the asking one; four entries are kept of those before it.
@@ -147,10 +151,10 @@ def test_an_untrained_head_has_the_scores_of_chance(monkeypatch):
 
 def test_a_batch_too_large_for_memory_is_predicted_in_pieces(monkeypatch):
     """The same predictions, whatever is left over at the end."""
-    predictor, examples = untrained(), COPY.sample(KEY, range(10))
+    predictor, examples = untrained(), samples()
     whole = jax.jit(lambda e: predictor(e))(examples)
     activations = SMALL.activations(COPY, COPY.max_context_length)
-    monkeypatch.setattr(network_predictor, "_PREDICTED_ACTIVATIONS", 3 * activations)
+    monkeypatch.setattr(network_predictor, "_PREDICTED_ACTIVATIONS", 5 * activations)
     np.testing.assert_allclose(jax.jit(lambda e: predictor(e))(examples), whole, rtol=1e-6, atol=1e-6)
 
 

@@ -12,7 +12,7 @@ import pytest
 from simulator import Study, run
 from simulator.learners import GradientDescent, Run
 from simulator.models import MLP, precision
-from simulator.tasks import GaussianLookBack, LagCopy, SparseParity
+from simulator.tasks import GaussianLookBack, SparseParity
 
 PARITY = SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10)
 SERIES = GaussianLookBack.designed(C0=1.0, C=1.0, gamma=1.0, b=1.0, max_context_length=8)
@@ -25,11 +25,11 @@ def rounded(array):
 
 @pytest.mark.parametrize(
     ("shape", "emulated"),
-    [((1, 1, 1), False), ((7, 1, 2), False), ((33, 8, 1), False), ((64, 88, 64), False), ((100, 17, 30), True)],
+    [((7, 1, 2), False), ((33, 8, 1), False), ((64, 88, 64), False), ((64, 88, 64), True)],
 )
 def test_mixed_products_are_those_of_rounded_factors(shape, emulated, monkeypatch, rng):
     """Layer and both gradients against float64: with factors of 8 bits every product is exact, and only the order of a
-    float32 sum is free. Batched over runs too, jitted or not, and where the machine has no such instruction."""
+    float32 sum is free. It holds for a batch of runs too, and on a machine without such an instruction."""
     monkeypatch.setattr(precision, "_cpu_has_mixed_product", lambda: not emulated)
     batch, i, o = shape
     x, w, b, g = (rng.normal(size=s).astype(np.float32) for s in ((batch, i), (i, o), (o,), (batch, o)))
@@ -40,7 +40,7 @@ def test_mixed_products_are_those_of_rounded_factors(shape, emulated, monkeypatc
 
     x64, w64, g64 = map(rounded, (x, w, g))
     expected = (x64 @ w64 + b, g64 @ w64.T, x64.T @ g64, g64.sum(axis=0))
-    one_run = layer_and_gradients(*map(jnp.asarray, (x, w, b, g)))
+    one_run = jax.jit(layer_and_gradients)(*map(jnp.asarray, (x, w, b, g)))
     two_runs = jax.jit(jax.vmap(layer_and_gradients))(*(jnp.stack([a, 2 * a]) for a in (x, w, b, g)))
     for single, pair, exact in zip(one_run, two_runs, expected, strict=True):
         assert single.dtype == jnp.float32
@@ -70,18 +70,17 @@ def test_float32_is_not_rounded(rng):
     assert np.abs(full - exact).max() < 1e-4 < 1e-3 < np.abs(mixed - exact).max() < 0.2
 
 
-@pytest.mark.parametrize("task", [PARITY, LagCopy(3, 0.8, 0.2, 12), SERIES], ids=["bits", "tokens", "numbers"])
+@pytest.mark.parametrize("task", [PARITY, SERIES], ids=["bits", "numbers"])
 def test_loss_and_gradient_lose_no_more_than_the_digits_of_their_factors(task):
     """Factors are rounded by 2^-9 at most, independently of each other, so that a mean over samples hardly moves.
 
     The gradients of samples cancel in part at the start, and their errors do not.
     """
     model, length = MLP(hidden_sizes=(64, 64)), task.max_context_length
+    examples = jax.jit(lambda: task.sample(jax.random.key(1), jnp.arange(512)))()
 
     @functools.partial(jax.jit, static_argnums=1)
     def loss_and_gradient(parameters, kind):
-        examples = task.sample(jax.random.key(1), jnp.arange(512))
-
         def loss(parameters):
             prediction = model.apply(task, parameters, examples, length, kind)
             return task.pointwise_loss(prediction, examples, length).mean()
