@@ -1,4 +1,4 @@
-"""Features of networks: the layers' own values, on the samples asked for, whatever the pieces."""
+"""Features of networks are the values of their layers on the given samples."""
 
 import dataclasses
 import functools
@@ -21,7 +21,7 @@ PARITY = SparseParity(((2, 1), (4, 2), (7, 3)), 8)
 
 @functools.cache
 def network(model=BRANCHES, length=5):
-    """Its parameters have no part in what is claimed here."""
+    """An untrained network: the claims hold for any parameters."""
     parameters = jax.jit(lambda key: model.init(PARITY, key, length))(jax.random.key(0))
     return network_predictor.NetworkPredictor(PARITY, model, parameters, np.int32(length))
 
@@ -33,7 +33,7 @@ def test_layers_are_those_of_the_model():
 
 @pytest.mark.parametrize(("model", "layer"), [(BRANCHES, "layer 2"), (TRANSFORMER, "readout")])
 def test_the_prediction_is_made_from_them_masked_or_not(model, layer):
-    """On the test samples of an evaluation: the last layer's values, read out by hand, are the prediction."""
+    """The readout of the last layer's values is the prediction on the test samples of an evaluation."""
     predictor = network(model)
     predicted = jax.jit(lambda p: p(PARITY.sample(stream_key(3, "test"), range(30))))(predictor)
     module = model.merged(PARITY, predictor.parameters)
@@ -54,7 +54,7 @@ def test_pieces_change_nothing(monkeypatch):
 
 
 def test_features_of_the_context_are_a_function_of_what_is_in_sight():
-    """l fair bits have 2^l values, and so have their features; none are in sight at l = 0."""
+    """l fair bits have 2^l values, and so have their features. At l = 0 no bit is visible."""
     predictor = network()
     for length in (1, 3):
         values = extract_features(predictor, "layer 1", 200, length, masked=True)
@@ -68,7 +68,7 @@ def test_features_of_the_context_are_a_function_of_what_is_in_sight():
 
 
 def test_a_masked_length_is_given_to_the_program_and_another_is_part_of_it(monkeypatch):
-    """So that all masked lengths share one program; the layer's values are stood in for by the length."""
+    """All masked lengths share one program. Here the length itself takes the place of the layer's values."""
 
     def length_alone(predictor, key, start, rows):
         known = isinstance(predictor.context_length, int)

@@ -1,4 +1,4 @@
-"""Fixed models in use: compressed caches, the scores of heads, and the loss over visible context lengths."""
+"""Trained models in use: compressed caches, scores of heads, and the loss against the visible context length."""
 
 import dataclasses
 import functools
@@ -41,7 +41,7 @@ def samples(seed=2):
 
 
 def cache_of(n=20, equal=()):
-    """Random keys and values of which some keys are the same."""
+    """Return random keys and values. The keys at the given places are equal."""
     keys, values = (jax.random.normal(k, (3, n, 2, 4)) for k in jax.random.split(KEY))
     if len(equal):
         keys = keys.at[:, jnp.asarray(equal)].set(keys[:, :1])
@@ -74,7 +74,7 @@ def test_the_compensation_token_is_exact_where_the_dropped_keys_are_equal():
     assert np.abs(weights_and_outputs(cache, without)[1] - whole).max() > 1e-2
 
 
-def test_the_compensation_token_counts_for_less_than_what_it_stands_for_otherwise():
+def test_the_compensation_token_never_exceeds_the_weights_it_replaces():
     """e^x is convex: n e^mean <= the sum of e^each."""
     cache = cache_of()
     each = weights_and_outputs(cache)[0][..., 2:15]
@@ -85,7 +85,7 @@ def test_the_compensation_token_counts_for_less_than_what_it_stands_for_otherwis
 
 
 def test_the_published_setting_keeps_a_third():
-    """15 % of the heads whole, the others a fifth: 0.15 + 0.85/5 = 0.32."""
+    """15 % of the heads keep everything and the others a fifth: 0.15 + 0.85/5 = 0.32."""
     protected = np.arange(100).reshape(2, 50) < 15
     n = 10**6
     assert kept_fraction(CacheCompression(window=n // 5), protected, n) == pytest.approx(0.32, abs=1e-5)
@@ -109,7 +109,7 @@ def test_a_cache_of_which_nothing_is_dropped_is_the_whole_one(task, compression,
 
 
 def test_what_is_dropped_without_compensation_has_no_part_in_the_prediction():
-    """In one layer the last token sees what the window keeps, and nothing else."""
+    """In one layer the last token sees only what the window keeps."""
     predictor = untrained(Transformer(depth=1, width=16, heads=2, positions=NoPositions()))
     examples, other = samples(), samples(5).context
     compressed = _CompressedPredictor(predictor, CacheCompression(4, 0, compensate=False), ((False, False),))
@@ -122,7 +122,7 @@ def test_what_is_dropped_without_compensation_has_no_part_in_the_prediction():
 
 @pytest.mark.parametrize("task", [COPY, NEEDLE], ids=["copy", "needle"])
 def test_scores_tell_a_head_that_echoes_from_one_that_completes(task, monkeypatch):
-    """Heads made by hand: one looks at the same token a period ago, one at its successor, two at the first token."""
+    """One head looks at the same token a period ago, one at its successor, and two at the first token."""
     n, period = task.max_context_length, task.max_context_length // 4
     first = 0 if task.n_queries > 1 else 1  # a start token
     one = np.zeros((5, 4, n + 1, n + 1), np.float32)
@@ -150,7 +150,7 @@ def test_an_untrained_head_has_the_scores_of_chance(monkeypatch):
 
 
 def test_a_batch_too_large_for_memory_is_predicted_in_pieces(monkeypatch):
-    """The same predictions, whatever is left over at the end."""
+    """The number of samples need not be a multiple of the piece."""
     predictor, examples = untrained(), samples()
     whole = jax.jit(lambda e: predictor(e))(examples)
     activations = SMALL.activations(COPY, COPY.max_context_length)

@@ -1,4 +1,4 @@
-"""One battery over all estimators of dimension, and each against what it must give."""
+"""One battery over all estimators of dimension, and each estimator against exact values."""
 
 import itertools
 import math
@@ -36,7 +36,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def normal(rng, n, d):
-    """In d of d + 2 dimensions."""
+    """Normal samples that fill d of d + 2 dimensions."""
     return np.pad(rng.normal(size=(n, d)), ((0, 0), (0, 2)))
 
 
@@ -47,7 +47,7 @@ def swiss_roll(rng, n, d):
 
 
 def parities(task, context_length, contexts):
-    """Answers to all answerable questions, each once: bit b of the pairs is column L - b."""
+    """Return the answers to all answerable questions, each once. Bit b of a pair is column L - b."""
     pairs = sorted({pair for pair in task.subsets() if pair[0] <= context_length})
     L = task.max_context_length
     return np.stack([contexts[:, L - far] ^ contexts[:, L - near] for far, near in pairs], axis=1)
@@ -59,7 +59,7 @@ def rotation(rng, p):
 
 @each_estimator
 def test_rotation_shift_and_scale_change_nothing(estimator, rng):
-    """Up to rounding, far from the origin and in more dimensions too: there neighbours are searched another way."""
+    """It holds up to rounding, far from the origin and in 30 dimensions, where the neighbour search is another one."""
     x = torus(rng, 200, 2) * np.array([1.0, 0.5, 1.0, 0.5])
     known = estimator(x)
     for p in (4, 30):
@@ -159,7 +159,7 @@ def test_impossible_settings_are_refused(make, message):
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=5, max_size=5), seeds)
-def test_spectral_estimators_read_the_eigenvalues_of_a_covariance_made_to_measure(values, seed):
+def test_spectral_estimators_follow_from_the_eigenvalues(values, seed):
     """Samples with exactly this covariance: left singular vectors of noise, stretched and turned."""
     rng = np.random.default_rng(seed)
     values = np.sort(values)[::-1]
@@ -217,13 +217,13 @@ def test_circles_are_one_dimensional_within_the_stated_standard_error(estimator,
     [(torus, 2, 0.02), (sphere, 2, 0.01), (sphere, 3, 0.02), (normal, 3, 0.03), (swiss_roll, 2, 0.05)],
 )
 def test_manifolds_have_their_dimension_within_four_standard_errors(estimator, error, manifold, d, bias, rng):
-    """And the bias that curvature and edges leave at this number of samples."""
+    """The tolerance also contains the bias that curvature and edges leave at this number of samples."""
     n = 1500
     assert estimator(manifold(rng, n, d)) == pytest.approx(d, rel=bias + 4 * error / math.sqrt(n))
 
 
 def test_likelihoods_are_at_their_greatest(rng):
-    """The estimates from the distances, by the formulas written out."""
+    """The published formulas, written out, give the same estimates from the distances."""
     x = normal(rng, 120, 2)
     T = np.sort(np.linalg.norm(x[:, None] - x[None], axis=2), axis=1)[:, 1:]
     logs = np.log(T[:, 4:5] / T[:, :4])
@@ -272,16 +272,18 @@ def test_all_answers_of_a_parity_task_have_its_dimension_and_entropy_exactly():
 
 @pytest.mark.parametrize("n", [100, 10_000])
 def test_many_equal_samples_have_the_rank_of_the_few_that_differ(n, rng):
-    """Errors of the decomposition add up over equal samples: to 17 eps |X| in 10,000 of two points."""
+    """Errors of the decomposition add up over equal samples, to 17 eps |X| for 10,000 samples of two points."""
     for d in (1, 2):
         x = (2.0 * rng.integers(2, size=(n, d)) - 1) @ np.linalg.qr(rng.standard_normal((80, d)))[0].T
         assert LinearRank()(x) == d
 
 
 @pytest.mark.parametrize("length", [21, 94])
-def test_features_that_hold_the_published_parities_have_as_many_dimensions_at_every_threshold(length, rng):
-    """Laid into 80 features by a rotation. All eigenvalues are 1/4; those of 1,000 samples spread by
-    ((1 + s) / (1 - s))^2, s = sqrt(43/1000), 2.3 times: not to the largest threshold's 4."""
+def test_features_of_the_published_parities_have_their_number_of_dimensions(length, rng):
+    """A rotation puts them into 80 features. All eigenvalues are 1/4.
+
+    Those of 1,000 samples spread 2.3 times, ((1 + s) / (1 - s))^2 with s = sqrt(43/1000). The largest threshold is 4.
+    """
     task = SparseParity.paper_v1()
     answers = parities(task, length, rng.integers(0, 2, (1000, 100)))
     features = (answers @ rotation(rng, 80)[: answers.shape[1]]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Entropies of features against exact ones: of normal distributions, circles and squares, and in their limits."""
+"""Entropies of features against exact ones: normal distributions, circles, squares, and limits."""
 
 import itertools
 import math
@@ -28,7 +28,7 @@ MIXING = np.array([[2.0, 0.0, 0.0], [1.0, 0.5, 0.0], [-1.0, 0.3, 0.1]])
 
 
 def exact(p, log_determinant=0.0):
-    """Of a normal distribution."""
+    """The entropy of a normal distribution."""
     return p / 2 * math.log(2 * math.pi * math.e) + log_determinant / 2
 
 
@@ -48,7 +48,7 @@ def test_gaussian_entropy_has_no_bias_however_few_the_samples(n, p, rng):
 
 
 def test_sum_of_logs_is_a_normal_entropy_in_units_of_the_longest_axis(rng):
-    """Samples made to have just these eigenvalues; the sum over all is ln det relative to lambda_1."""
+    """The samples have exactly these eigenvalues. The sum over all is ln det relative to lambda_1."""
     values = np.array([4.0, 2.0, 1.0, 0.1])
     noise = rng.normal(size=(50, 4))
     x = np.linalg.svd(noise - noise.mean(axis=0), full_matrices=False)[0] * np.sqrt(values)
@@ -72,7 +72,7 @@ def test_bandwidths_are_near_one_in_thousands_of_dimensions():
 @settings(max_examples=10)
 @given(sizes, seeds, st.sampled_from(["scott", "silverman", 0.7]), st.booleans())
 def test_kernel_densities_are_those_of_the_libraries(size, seed, bandwidth, leave_one_out):
-    """SciPy's by its covariance, scikit-learn's by its isotropic kernels; left out one by one."""
+    """SciPy has the kernels of the covariance, scikit-learn the isotropic ones. Samples are left out one by one."""
     from sklearn.neighbors import KernelDensity
 
     n, p = size
@@ -107,7 +107,7 @@ def test_the_bounds_of_kernel_densities_are_reached(rng):
 
 @given(seeds)
 def test_entropies_follow_a_change_of_coordinates(seed):
-    """H(A x + b) = H(x) + ln |det A|; for distances and isotropic kernels A may only turn and stretch."""
+    """H(A x + b) = H(x) + ln |det A|. For distances and isotropic kernels A may only turn and stretch."""
     rng = np.random.default_rng(seed)
     x, turn = rng.normal(size=(60, 3)), np.linalg.qr(rng.normal(size=(3, 3)))[0]
     moved, stretched = x @ MIXING.T + 5, 0.01 * x @ turn + 5
@@ -129,7 +129,7 @@ def test_the_size_of_the_blocks_changes_nothing(monkeypatch, rng):
 
 @pytest.mark.parametrize("shape", ["normal line", "normal plane", "circle", "square without edges"])
 def test_nearest_neighbours_find_the_entropy_of_what_has_a_density(shape, rng):
-    """On its manifold: a circle of radius 3 has ln 6 pi.
+    """The entropy on the manifold: a circle of radius 3 has ln 6 pi.
 
     A sample scatters by Var ln f + psi'(k), nearly independently of others at k = 1; they share neighbours at k = 3.
     """
@@ -164,9 +164,11 @@ def points_on_circles(rng, n, d):
     return np.hstack([np.cos(angles), np.sin(angles)])
 
 
-def test_answers_of_parities_look_like_so_many_normal_variables_to_a_gaussian_estimate():
-    """Over all contexts, m distinct parities have variance 1/4 each: sums of logs are 0, and the normal entropy is
-    (m/2) ln(2 pi e / 4) = 0.7258 m where the true one is ln 2 = 0.6931 for each independent one."""
+def test_a_gaussian_estimate_takes_each_parity_for_a_normal_variable():
+    """Over all contexts, m distinct parities have variance 1/4 each, and the sum of logs is 0.
+
+    The normal entropy is (m/2) ln(2 pi e / 4) = 0.7258 m. The true one is ln 2 = 0.6931 for each independent parity.
+    """
     task = SparseParity(((2, 1), (4, 2), (5, 1), (7, 3)), 10)
     contexts = np.array(list(itertools.product((0, 1), repeat=10)))
     for length in (4, 7):

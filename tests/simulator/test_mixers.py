@@ -96,7 +96,7 @@ def stepped(model):
 
 
 @each_mixer
-def test_the_recurrence_and_a_chunk_after_it_give_what_all_tokens_at_once_give(model):
+def test_the_recurrence_and_a_chunk_after_it_give_the_parallel_form(model):
     _, advance, _, _, x = drawn(model)
     outputs, states = stepped(model)
     assert_same(outputs, whole(model))

@@ -74,7 +74,7 @@ def test_an_untrained_model_guesses(model, task):
 
 
 @each_case
-def test_hidden_tokens_change_no_bit_of_a_prediction_and_the_oldest_visible_one_does(model, task):
+def test_hidden_tokens_change_no_bit_and_the_oldest_visible_one_does(model, task):
     parameters, examples = initial(model, task, KEY, LENGTH), samples(task)
     expected = masked(model, task, parameters, examples, LENGTH)
     for shown, same in ((0, True), (1, False)):

@@ -1,4 +1,4 @@
-"""Mixed precision: what is rounded, what is not, and what it does to a study; batches of runs against single runs."""
+"""Mixed precision: which factors are rounded, and what that does to a study. Batches of runs against single runs."""
 
 import dataclasses
 import functools
@@ -28,8 +28,10 @@ def rounded(array):
     [((7, 1, 2), False), ((33, 8, 1), False), ((64, 88, 64), False), ((64, 88, 64), True)],
 )
 def test_mixed_products_are_those_of_rounded_factors(shape, emulated, monkeypatch, rng):
-    """Layer and both gradients against float64: with factors of 8 bits every product is exact, and only the order of a
-    float32 sum is free. It holds for a batch of runs too, and on a machine without such an instruction."""
+    """A layer and both its gradients against float64: products of factors of 8 bits are exact in float32.
+
+    Only the order of the sum is free. It holds for a batch of runs too, and on a CPU without such an instruction.
+    """
     monkeypatch.setattr(precision, "_cpu_has_mixed_product", lambda: not emulated)
     batch, i, o = shape
     x, w, b, g = (rng.normal(size=s).astype(np.float32) for s in ((batch, i), (i, o), (o,), (batch, o)))
@@ -49,7 +51,7 @@ def test_mixed_products_are_those_of_rounded_factors(shape, emulated, monkeypatc
 
 
 def test_samples_drawn_token_by_token_are_multiplied_like_others(rng):
-    """A compiler that folds their transposition into the product asks a CPU for one that it does not have."""
+    """If the compiler folded their transposition into the product, the CPU would lack the instruction for it."""
     drawn, kernel = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((8, 1024), (8, 256)))
 
     def layer(drawn):
@@ -111,9 +113,11 @@ def test_mixed_precision_leaves_the_measured_loss_where_it_was(task):
     assert np.all(np.abs(difference.mean("seed")) < 2 * error + 1e-4)
 
 
-def test_runs_side_by_side_are_single_runs_up_to_rounding_at_first_and_alike_in_the_end():
-    """After one step losses agree to 1e-5; later rounding differences grow (training is chaotic), but not the loss
-    averaged over seeds, by more than two standard errors."""
+def test_runs_side_by_side_are_single_runs_up_to_rounding():
+    """After one step, losses agree to 1e-5. Later, rounding differences grow, because training is chaotic.
+
+    The loss averaged over seeds still agrees within two standard errors.
+    """
 
     def losses(side_by_side, steps):
         learner = dataclasses.replace(LEARNER, side_by_side=side_by_side, steps=steps, patience=None)
