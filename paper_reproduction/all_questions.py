@@ -1,7 +1,7 @@
 """Networks on multitask parities, trained with many questions asked of each context.
 
-A hundred labels cost little more than one (:mod:`paper_reproduction.log_odds`), and a network once trained is used like
-any other.
+A hundred labels cost little more than one (:meth:`simulator.models.Model.apply_to_queries`). A trained network is used
+like any other.
 """
 
 import abc
@@ -17,7 +17,6 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 from tqdm.auto import tqdm
 
-from paper_reproduction.log_odds import losses, transformer_log_odds, two_branch_log_odds
 from simulator.models import Transformer
 from simulator.models.base import Model, Parameters
 from simulator.random.streams import stream_key
@@ -93,12 +92,14 @@ def _advance(
 
 def draw(task: SparseParity, key: Key, contexts: int) -> tuple[Int[Array, "B L"], Int[Array, "B n"]]:
     """Contexts, and the answers to all questions, a fair coin where a bit lies beyond L."""
-    L, index = task.max_context_length, jnp.arange(contexts, dtype=jnp.int32)
-    context = task.sample(key, index).context
-    far, near = np.asarray(task.pairs).T
-    coins = jax.random.bernoulli(fold_in(key, 2**32 - 1), shape=(contexts, len(far))).astype(jnp.int32)
-    columns = [np.maximum(L - bits, 0) for bits in (far, near)]
-    return context, jnp.where(far[None] <= L, (context[:, columns[0]] + context[:, columns[1]]) % 2, coins)
+    coins = jax.random.bernoulli(fold_in(key, 2**32 - 1), shape=(contexts, task.n_queries)).astype(jnp.int32)
+    context = task.sample(key, jnp.arange(contexts, dtype=jnp.int32)).context
+    return context, task.answers(context, coins)
+
+
+def mean_losses(predictions: Float[Array, "B n 2"], answers: Int[Array, "B n"]) -> Float[Array, "n"]:
+    """-ln Q(answer) of each question in nats, the mean over contexts."""
+    return -jnp.take_along_axis(predictions, answers[:, :, None], axis=2)[:, :, 0].mean(axis=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,8 +114,9 @@ class TwoBranchTraining(Training):
 
     def loss(self, parameters: Parameters, key: Key, progress: Float[Array, ""]) -> Float[Array, ""]:
         context, answers = draw(self.task, key, self.contexts)
-        log_odds = two_branch_log_odds(self.model.merged(self.task, parameters), context, self.context_length)
-        return jnp.sum(losses(log_odds, answers).mean(axis=0) * self.task.task_frequencies().astype(np.float32))
+        questions = jnp.arange(self.task.n_queries, dtype=jnp.int32)
+        predictions = self.model.apply_to_queries(self.task, parameters, context, self.context_length, questions)
+        return jnp.sum(mean_losses(predictions, answers) * self.task.task_frequencies().astype(np.float32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,12 +155,12 @@ class TransformerTraining(Training):
         context, answers = draw(self.task, key, self.contexts)
         asked = jax.random.permutation(fold_in(key, 1), n)[: self.questions]
         shown = self.shown(fold_in(key, 0), progress, asked)
-        network = self.model.merged(self.task, parameters)
-        log_odds = transformer_log_odds(network, context, shown, asked)
+        length = self.task.max_context_length
+        predictions = self.model.apply_to_queries(self.task, parameters, context, length, asked, shown)
         frequencies = self.task.task_frequencies().astype(np.float32)
         mix = jnp.minimum(progress / self.frequencies_from, 1.0) if self.frequencies_from else jnp.float32(1)
         weights = jnp.take(mix * frequencies + (1 - mix) / n, asked) * (n / asked.shape[0])
-        return jnp.sum(losses(log_odds, jnp.take(answers, asked, axis=1)).mean(axis=0) * weights)
+        return jnp.sum(mean_losses(predictions, jnp.take(answers, asked, axis=1)) * weights)
 
     def shown(
         self, key: Key, progress: Float[Array, ""], asked: Int[Array, "n"]

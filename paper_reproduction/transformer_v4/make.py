@@ -11,26 +11,20 @@ context lengths. Heads, optimiser, batch and steps are not published.
 import dataclasses
 import functools
 import pathlib
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float
 
-from paper_reproduction.all_questions import TransformerTraining, draw, with_blocks_underneath
+from paper_reproduction.all_questions import TransformerTraining, with_blocks_underneath
 from paper_reproduction.kept_parts import Experiment, kept_parts, labelled, part_spec
-from paper_reproduction.log_odds import divergences, transformer_log_odds
 from paper_reproduction.reproduction import Scale
 from paper_reproduction.spectra import READING, of_features, tables
 from simulator.learners import NetworkPredictor
+from simulator.learners.evaluation import divergence_of_queries
 from simulator.measurement import extract_features
 from simulator.models import RelativeRoPE, Transformer
-from simulator.models.base import Parameters
 from simulator.random.streams import stream_key
 from simulator.tasks import SparseParity
-from simulator.tasks.base import Key
 
 SHORTEST = 10
 """Context length that answers nothing; the far bits are 11 to 60."""
@@ -84,7 +78,7 @@ class Recipe:
 class Setting:
     """Networks with their numbers of seeds; the first one's features are measured, with its first seed.
 
-    ``contexts`` of each length, a multiple of eight, ask all questions; ``n_samples`` give features.
+    ``contexts`` of each length ask all questions; ``n_samples`` give features.
     """
 
     networks: dict[str, tuple[Recipe, int]]
@@ -130,28 +124,15 @@ def trained(trainings: list[TransformerTraining], seed: int) -> NetworkPredictor
     return NetworkPredictor(task, model, parameters, np.int32(task.max_context_length))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 5))
-def _of_contexts(
-    task: SparseParity, model: Transformer, parameters: Parameters, key: Key, length: Any, contexts: int
-) -> Float[Array, "B n"]:
-    context, answers = draw(task, key, contexts)
-    L, network = task.max_context_length, model.merged(task, parameters)
-    shown = jnp.broadcast_to(jnp.arange(L) >= L - length, (8, L))
-    # Few at once: what all questions gather from eight contexts fits into the cache, and takes half of the time.
-    log_odds = jax.lax.map(lambda some: transformer_log_odds(network, some, shown), context.reshape(-1, 8, L))
-    return divergences(task, log_odds.reshape(contexts, -1), answers, length)
-
-
 def divergence(predictor: NetworkPredictor, length: int, contexts: int, seed: int) -> tuple[float, float, int]:
     """KL(P_l || Q) in nats, its standard error over contexts, and the number of questions not learned.
 
     A question that can be answered counts as not learned where its mean is above 0.1 nats.
     """
-    task, model = predictor.task, predictor.model
+    task = predictor.task
     assert isinstance(task, SparseParity)
-    assert isinstance(model, Transformer)
-    key = stream_key(seed, "test")
-    each = np.asarray(_of_contexts(task, model, predictor.parameters, key, np.int32(length), contexts), np.float64)
+    shown_less = dataclasses.replace(predictor, context_length=np.int32(length))
+    each = divergence_of_queries(task, shown_less, seed, contexts)
     of_contexts = each @ task.task_frequencies()
     return of_contexts.mean(), of_contexts.std(ddof=1) / np.sqrt(contexts), int(np.sum(each.mean(axis=0) > 0.1))
 

@@ -7,9 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, Shaped
 
 from simulator.learners.base import Predictor
+from simulator.learners.network_predictor import NetworkPredictor
 from simulator.random.streams import stream_key
 from simulator.tasks.base import Examples, Key, Task
 
@@ -39,6 +40,29 @@ def evaluate(task: Task, predictor: Predictor, seed: int, test_size: int) -> Eva
         blocks.append(_pointwise(task, predictor, _test_examples(task, seed, start, min(_BLOCK, test_size - start))))
     divergence, loss = (np.concatenate(parts).astype(np.float64) for parts in zip(*blocks, strict=True))
     return Evaluation(*_mean_and_error(divergence), *_mean_and_error(loss))
+
+
+def divergence_of_queries(
+    task: Task, predictor: NetworkPredictor, seed: int, contexts: int
+) -> Float[np.ndarray, "contexts queries"]:
+    """KL(P_l || Q_l), or the excess squared error, of every query in each of the seed's first test contexts."""
+    context = _test_examples(task, seed, 0, contexts).context
+    return np.asarray(_divergence_of_queries(task, predictor, context), np.float64)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _divergence_of_queries(
+    task: Task, predictor: NetworkPredictor, context: Shaped[Array, "B L *channels"]
+) -> Float[Array, "B n"]:
+    length = predictor.context_length
+
+    def of_query(query: Int[Array, ""], prediction: Float[Array, "B *outputs"]) -> Float[Array, "B"]:
+        asked = jnp.broadcast_to(query, context.shape[0])
+        examples = Examples(context, asked, asked)
+        return task.pointwise_divergence(task.bayes_prediction(examples, length), prediction, examples, length)
+
+    queries = jnp.arange(task.n_queries, dtype=jnp.int32)
+    return jax.vmap(of_query, (0, 1), 1)(queries, predictor.every_query(context))
 
 
 _BLOCK = 16384

@@ -1,16 +1,19 @@
 """Transformers: causal softmax attention with any rule of positions."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from simulator.models.layers import Dense, uniform
+from simulator.models.base import Parameters, as_prediction
+from simulator.models.layers import Dense, initialised, uniform
 from simulator.models.positions import Positions, RoPE, turned
 from simulator.models.precision import Precision
-from simulator.models.sequence import HeadedModel, Mixer
+from simulator.models.sequence import HeadedModel, Mixer, SequenceNetwork
+from simulator.tasks.base import ContextLength, Examples, Key, Task
 from theory.checks import check_integer, set_fields
 
 _HIDDEN = -1e30
@@ -86,6 +89,36 @@ class Transformer(HeadedModel):
     def max_positions(self) -> int | None:
         return max(self.positions.n_learned, self.positions.n_distances) or None
 
+    def network(self, task: Task, key: Key, context_length: ContextLength) -> nnx.Module:
+        self.check_task(task)
+        return initialised(TransformerNetwork(self, task), key)
+
+    def apply_to_queries(
+        self,
+        task: Task,
+        parameters: Parameters,
+        context: Shaped[Array, "B L *channels"],
+        context_length: ContextLength,
+        queries: Int[Array, "n"],
+        shown: Bool[Array, "B *n L"] | None = None,
+        precision: Precision = "float32",
+    ) -> Float[Array, "B n *outputs"]:
+        """Tokens of the context come before the query, so they pass the network once for all queries.
+
+        Raises:
+            ValueError: ``shown`` differs between the queries of a context, but there are several blocks; or it is
+                given, but the task does not ask one of several queries after the context.
+        """
+        network = self.merged(task, parameters)
+        if not network.asks_last or network.answers_everywhere:
+            return super().apply_to_queries(task, parameters, context, context_length, queries, shown, precision)
+        if shown is not None and shown.ndim == 3 and self.depth > 1:
+            raise ValueError(
+                f"each query can be shown tokens of its own by one block only; got depth {self.depth}: take depth=1, "
+                "or show all queries of a context the same tokens"
+            )
+        return as_prediction(task, network.answers(context, context_length, queries, shown, precision))
+
     def mixer(self, gain: float) -> "Attention":
         return Attention(self, gain)
 
@@ -155,13 +188,20 @@ class Attention(Mixer):
         return y[:, 0], state
 
     def logits(
-        self, queries: Float[Array, "B t H K"], asked_at: Int[Array, "t"], seen: Cache
-    ) -> Float[Array, "B H t S"]:
-        """What the softmax is taken of, over the tokens of the cache; the queries are not turned yet."""
+        self, queries: Float[Array, "B n H K"], asked_at: Int[Array, "t"], seen: Cache
+    ) -> Float[Array, "B H n S"]:
+        """What the softmax is taken of, over the tokens of the cache; the queries are not turned yet.
+
+        Each query has a position of its own, or all have the same, t = 1.
+        """
         spec = self.spec
 
-        def in_groups(queries: Float[Array, "B t H K"]) -> Float[Array, "B t G R K"]:
-            return queries.reshape(*queries.shape[:2], spec.n_kv_heads, -1, spec.head_width)
+        def in_groups(queries: Float[Array, "B n H K"]) -> Float[Array, "B t G R K"]:
+            groups = queries.reshape(*queries.shape[:2], spec.n_kv_heads, -1, spec.head_width)
+            if groups.shape[1] == asked_at.shape[0]:
+                return groups
+            # Queries at one position differ from one another as heads do that share a key.
+            return jnp.moveaxis(groups, 1, 3).reshape(groups.shape[0], 1, spec.n_kv_heads, -1, spec.head_width)
 
         groups = in_groups(self._turned(queries, asked_at))
         products = jnp.einsum("btgrk,bsgk->bgrts", groups, seen.keys, precision="highest") * spec.head_width**-0.5
@@ -170,7 +210,7 @@ class Attention(Mixer):
             vectors = jnp.take(self.distances[...], jnp.clip(distances, 0, spec.positions.n_distances - 1), axis=0)
             added = jnp.einsum("btgrk,tsgk->bgrts", in_groups(queries), vectors, precision="highest")
             products = products + added * spec.head_width**-0.5
-        products = products.reshape(products.shape[0], spec.heads, *products.shape[3:])
+        products = products.reshape(products.shape[0], spec.heads, -1, products.shape[-1])
         slopes = spec.positions.slopes(spec.heads)
         if slopes is not None:
             products = (
@@ -213,9 +253,42 @@ class Attention(Mixer):
         precision: Precision,
     ) -> Float[Array, "B t E"]:
         """The layer's output, given the weights of the tokens."""
+        return self.output(self._gathered(weights, values).reshape(x.shape), precision)
+
+    def asked(
+        self,
+        y: Float[Array, "b n E"],
+        position: Int[Array, "1"],
+        seen: Cache,
+        log_counts: Float[Array, "B m S"],
+        precision: Precision,
+    ) -> Float[Array, "B n E"]:
+        """The layer's output for queries y that all stand at one position. None of them sees another.
+
+        Args:
+            y: normalised inputs of the block, those of each sample or the same for all, b = 1.
+            position: of the queries, after all tokens of the cache.
+            seen: the tokens.
+            log_counts: what is added to the logits of each sample, m = 1, or of each of its queries, m = n.
+            precision: of the layers.
+        """
+        b, n, _ = y.shape
+        B, G = seen.keys.shape[0], self.spec.n_kv_heads
+        queries = self.query(y, precision).reshape(b, n, self.spec.heads, -1)
+        own = self.cache(y.reshape(b * n, 1, -1), position, precision)
+        of_own = self.logits(queries.reshape(b * n, 1, *queries.shape[2:]), position, own)
+        of_own = jnp.swapaxes(of_own.reshape(b, n, -1, 1), 1, 2)
+        of_tokens = self.logits(jnp.broadcast_to(queries, (B, *queries.shape[1:])), position, seen)
+        of_tokens = of_tokens + log_counts[:, None]
+        of_own = jnp.broadcast_to(of_own, (*of_tokens.shape[:-1], 1))
+        weights = jax.nn.softmax(jnp.concatenate([of_tokens, of_own], axis=-1), axis=-1)
+        of_own = jnp.swapaxes(weights[..., -1], 1, 2).reshape(B, n, G, -1, 1) * own.values.reshape(b, n, G, 1, -1)
+        mixed = self._gathered(weights[..., :-1], seen.values) + of_own
+        return self.output(mixed.reshape(B, n, -1), precision)
+
+    def _gathered(self, weights: Float[Array, "B H t S"], values: Float[Array, "B S G K"]) -> Float[Array, "B t G R K"]:
         weights = weights.reshape(weights.shape[0], self.spec.n_kv_heads, -1, *weights.shape[2:])
-        mixed = jnp.einsum("bgrts,bsgk->btgrk", weights, values, precision="highest")
-        return self.output(mixed.reshape(x.shape), precision)
+        return jnp.einsum("bgrts,bsgk->btgrk", weights, values, precision="highest")
 
     def _attend(
         self, x: Float[Array, "B t E"], asked_at: Int[Array, "t"], seen: Cache, precision: Precision
@@ -228,7 +301,42 @@ class Attention(Mixer):
         keys, values = self.key(x, precision).reshape(heads), self.value(x, precision).reshape(heads)
         return Cache(self._turned(keys, positions), values, positions)
 
-    def _turned(self, vectors: Float[Array, "B T H K"], positions: Int[Array, "T"]) -> Float[Array, "B T H K"]:
+    def _turned(self, vectors: Float[Array, "B n H K"], positions: Int[Array, "t"]) -> Float[Array, "B n H K"]:
         rule = self.spec.positions
         frequencies = rule.frequencies(self.spec.head_width, positions[-1] + 1)
         return vectors if frequencies is None else turned(vectors, positions, frequencies, rule.magnitude)
+
+
+class TransformerNetwork(SequenceNetwork):
+    """The module behind a :class:`Transformer`."""
+
+    def answers(
+        self,
+        context: Shaped[Array, "B L *channels"],
+        context_length: ContextLength,
+        queries: Int[Array, "n"],
+        shown: Bool[Array, "B *n L"] | None,
+        precision: Precision,
+    ) -> Float[Array, "B n outputs"]:
+        """The outputs for each query, as if it alone stood after the context."""
+        anything = jnp.zeros(context.shape[0], jnp.int32)
+        x, positions = self.embedded(Examples(context, anything, anything), context_length, precision)
+        x, positions, position = x[:, :-1], positions[:-1], positions[-1:]
+        y = jnp.take(self.queries[...], queries, axis=0)[None]
+        if self.positions is not None:
+            y = y + jnp.take(self.positions[...], position, axis=0)[None]
+        shown = jnp.ones(context.shape[:2], bool) if shown is None else shown
+        # A token that is not shown counts for none.
+        log_counts = jnp.where(shown[..., shown.shape[-1] - x.shape[1] :], jnp.float32(0), jnp.float32(_HIDDEN))
+        of_queries = log_counts if log_counts.ndim == 3 else log_counts[:, None]
+        for i, block in enumerate(self.blocks):
+            attention, inputs = cast(Attention, block.mixer), block.mixer_norm(x)
+            seen = attention.cache(inputs, positions, precision)
+            y = y + attention.asked(block.mixer_norm(y), position, seen, of_queries, precision)
+            y = y + block.feed_forward(block.feed_forward_norm(y), precision)
+            if i < len(self.blocks) - 1:
+                of_tokens = jnp.repeat(log_counts[:, None], attention.spec.n_kv_heads, axis=1)
+                weights = attention.weights(inputs, positions, seen, precision, of_tokens)
+                x = x + attention.mixed(inputs, weights, seen.values, precision)
+                x = x + block.feed_forward(block.feed_forward_norm(x), precision)
+        return self.readout(self.norm(y), precision)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from simulator.models.precision import Precision
 from simulator.tasks.base import ContextLength, Examples, Key, Task
@@ -65,6 +65,41 @@ class Model(abc.ABC):
     ) -> Float[Array, "B *outputs"]:
         """Log-probabilities (B, classes) for classification, means (B,) for regression."""
         return as_prediction(task, self.merged(task, parameters)(examples, context_length, precision))
+
+    def apply_to_queries(
+        self,
+        task: Task,
+        parameters: Parameters,
+        context: Shaped[Array, "B L *channels"],
+        context_length: ContextLength,
+        queries: Int[Array, "n"],
+        shown: Bool[Array, "B *n L"] | None = None,
+        precision: Precision = "float32",
+    ) -> Float[Array, "B n *outputs"]:
+        """What :meth:`apply` predicts for several queries of each context.
+
+        Here the queries are asked one by one. Models that read the context before the query share that work.
+
+        Args:
+            task: whose queries they are.
+            parameters: of the model.
+            context: whole contexts.
+            context_length: number of visible tokens.
+            queries: which queries are asked of each context.
+            shown: which of the visible tokens each context shows, or each query of each context; None for all.
+            precision: of the layers.
+
+        Raises:
+            ValueError: ``shown`` is given to a model that cannot hide single tokens.
+        """
+        if shown is not None:
+            raise ValueError(f"{type(self).__name__} cannot hide single tokens: leave shown None")
+
+        def of_query(query: Int[Array, ""]) -> Float[Array, "B *outputs"]:
+            asked = jnp.broadcast_to(query, context.shape[0])
+            return self.apply(task, parameters, Examples(context, asked, asked), context_length, precision)
+
+        return jax.vmap(of_query, out_axes=1)(queries)
 
     def merged(self, task: Task, parameters: Parameters) -> Any:
         """The module with these parameters."""

@@ -280,12 +280,12 @@ class LearnedPositions(Positions):
 
 
 def turned(
-    vectors: Float[Array, "B T H K"],
-    positions: Int[Array, "T"],
+    vectors: Float[Array, "B n H K"],
+    positions: Int[Array, "t"],
     frequencies: Float[Array, "pairs"],
     magnitude: float,
-) -> Float[Array, "B T H K"]:
-    """Each pair (i, i + K/2) turned by position times frequency."""
+) -> Float[Array, "B n H K"]:
+    """Each pair (i, i + K/2) turned by position times frequency. All vectors may have the same position, t = 1."""
     angles = positions.astype(jnp.float32)[:, None] * frequencies[None, :]
     cosines, sines = (magnitude * f(angles)[None, :, None, :] for f in (jnp.cos, jnp.sin))
     first, second = jnp.split(vectors, 2, axis=-1)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from simulator.models.base import n_outputs
+from simulator.models.base import Parameters, as_prediction, n_outputs
 from simulator.models.fully_connected import FullyConnected, FullyConnectedNetwork, token_width, two_bit_values
 from simulator.models.precision import Precision, linear
 from simulator.tasks.base import ContextLength, Examples, Key, Task
@@ -58,6 +58,22 @@ class TwoBranchMLP(FullyConnected):
     def network(self, task: Task, key: Key, context_length: ContextLength) -> nnx.Module:
         return TwoBranchNetwork(self, task, key, context_length)
 
+    def apply_to_queries(
+        self,
+        task: Task,
+        parameters: Parameters,
+        context: Shaped[Array, "B L *channels"],
+        context_length: ContextLength,
+        queries: Int[Array, "n"],
+        shown: Bool[Array, "B *n L"] | None = None,
+        precision: Precision = "float32",
+    ) -> Float[Array, "B n *outputs"]:
+        """The branch reads each context once."""
+        if shown is not None:
+            return super().apply_to_queries(task, parameters, context, context_length, queries, shown, precision)
+        network = self.merged(task, parameters)
+        return as_prediction(task, network.answers(context, context_length, queries, precision))
+
 
 class TwoBranchNetwork(FullyConnectedNetwork):
     """The module behind :class:`TwoBranchMLP`; layer 1 is the feature vector."""
@@ -80,5 +96,23 @@ class TwoBranchNetwork(FullyConnectedNetwork):
         head = self._activated(layer(1, jnp.concatenate([features, query], axis=1)))
         return layer(2, head), [context, features, head]
 
-    def _activated(self, x: Float[Array, "B F"]) -> Float[Array, "B F"]:
+    def answers(
+        self,
+        context: Shaped[Array, "B L *channels"],
+        context_length: ContextLength,
+        queries: Int[Array, "n"],
+        precision: Precision,
+    ) -> Float[Array, "B n outputs"]:
+        """The outputs for each query. The head's first layer adds a term of the context and a term of the query."""
+        anything = jnp.zeros(context.shape[0], jnp.int32)
+        _, (_, features, _) = self.layers(Examples(context, anything, anything), context_length, precision)
+        kernel, bias = self.kernels[1][...], self.biases[1][...]
+        of_context = linear(features, kernel[: features.shape[1]], bias, precision)
+        query = jax.nn.one_hot(queries, self.n_queries, dtype=jnp.float32)
+        of_query = linear(query, kernel[features.shape[1] :], jnp.zeros_like(bias), precision)
+        head = self._activated(of_context[:, None] + of_query[None])
+        outputs = linear(head.reshape(-1, kernel.shape[1]), self.kernels[2][...], self.biases[2][...], precision)
+        return outputs.reshape(*head.shape[:2], -1)
+
+    def _activated(self, x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
         return jnp.where(x > 0, x, self.slope * x)

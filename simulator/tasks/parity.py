@@ -98,6 +98,11 @@ class MultitaskParity(ClassificationTask):
             query = choose(words[:, n_words + 1], thresholds(self.task_frequencies()))
         return Examples(context, query, jnp.where(self._far(query) <= L, self._xor(context, query), coin))
 
+    def answers(self, context: Int[Array, "B L"], coins: Int[Array, "B tasks"]) -> Int[Array, "B tasks"]:
+        """The answer to every query of each context. A query whose far bit is beyond L is answered by its coin."""
+        in_context = np.array([subset[0] <= self.max_context_length for subset in self.subsets()])
+        return jnp.where(in_context[None], jnp.sum(context[:, self._columns()], axis=2) % 2, coins)
+
     def bayes_prediction(self, examples: Examples, context_length: ContextLength) -> Float[Array, "B 2"]:
         self.check_length(context_length)
         self.check_examples(examples)
@@ -123,10 +128,13 @@ class MultitaskParity(ClassificationTask):
 
     def _xor(self, context: Array, query: Array) -> Array:
         """XOR of the subset; the oldest bit stands in for one beyond L (the caller discards the answer)."""
-        L = self.max_context_length
-        columns = jnp.asarray([[max(L - bit, 0) for bit in subset] for subset in self.subsets()], jnp.int32)
-        chosen = jnp.take_along_axis(context, columns[query], axis=1)
+        chosen = jnp.take_along_axis(context, jnp.asarray(self._columns())[query], axis=1)
         return jnp.sum(chosen, axis=1) % 2
+
+    def _columns(self) -> Int[np.ndarray, "tasks bits"]:
+        """Where the bits of each task stand in the context; a bit beyond L is given the place of the oldest."""
+        L = self.max_context_length
+        return np.array([[max(L - bit, 0) for bit in subset] for subset in self.subsets()], np.int32)
 
 
 @functools.lru_cache(maxsize=64)
