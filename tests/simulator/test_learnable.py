@@ -32,7 +32,7 @@ from simulator.tasks import (
 )
 
 NETWORK = GradientDescent(
-    model=MLP(hidden_sizes=(64, 32)), steps=1500, weight_decay=0.1, learning_rate=3e-3, validation_size=1024
+    model=MLP(hidden_sizes=(256, 32)), steps=1500, weight_decay=0.1, learning_rate=3e-3, validation_size=1024
 )
 LEARNABLE = [
     (SparseParity(((2, 1), (3, 1)), 4), 3, NETWORK),

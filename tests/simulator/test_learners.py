@@ -78,7 +78,7 @@ def test_a_predictor_sees_its_own_context_only(learner, task):
 @each_learner
 def test_the_loss_comes_near_the_bayes_risk_from_above_as_data_grow(learner, task):
     losses = [
-        np.mean([evaluate(task, learner.fit(task, 4, size, s), s, 4096).approximation_loss for s in range(3)])
+        np.mean([evaluate(task, learner.fit(task, 4, size, s), s, 4096).approximation_loss for s in range(4)])
         for size in (30, 300, 10_000)
     ]
     assert np.all(np.diff(losses) < 0)

@@ -42,12 +42,12 @@ def test_weights_solve_the_penalised_normal_equations(task, size):
 
 
 def test_the_mean_risk_agrees_with_the_curve_over_many_cells():
-    """32 cells of 16 data sets, with fewer weights than samples and nearly as many: z-scores have a root mean square
+    """64 cells of 24 data sets, with fewer weights than samples and nearly as many: z-scores have a root mean square
     near one.
 
     The equivalent's own error, of order 1/D, is below the noise of so few data sets.
     """
-    z, sizes, seeds = [], (50, 400), range(16)
+    z, sizes, seeds = [], (50, 100, 200, 400), range(24)
     for task, lengths in ((DESIGNED, (1, 4, 16, 48)), (WIDE, (2, 6, 11, 16))):
         covariance = task.joint_covariance()
         for penalty in (0.05, 0.5):
