@@ -1,6 +1,7 @@
 """Rules that turn samples into predictors: gradient descent on a model, and closed forms."""
 
-from simulator.learners.base import Cost, FittedRun, Learner, Predictor, Run
+from simulator.grid import Cost, Run
+from simulator.learners.base import FittedRun, Learner, Predictor
 from simulator.learners.context_table import ContextTable, TablePredictor
 from simulator.learners.correlation_screening import CorrelationScreening
 from simulator.learners.gradient_descent import GradientDescent

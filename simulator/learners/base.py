@@ -2,35 +2,14 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
 
+from simulator.grid import Cost, KnownSteps, Run
 from simulator.tasks.base import Examples, Task
-from theory.checks import check_integer
 from theory.types import Integer
-
-MAX_DATASET_SIZE = 2**31 - 2**24
-"""Samples are numbered by 32-bit integers, with room for one batch."""
-
-
-@dataclasses.dataclass(frozen=True, order=True)
-class Run:
-    """What is trained: one context length, one dataset size, one seed."""
-
-    context_length: int
-    dataset_size: int
-    seed: int
-
-    @classmethod
-    def checked(cls, task: Task, context_length: Integer, dataset_size: Integer, seed: Integer) -> "Run":
-        """The run, or an error that says which of its numbers cannot be."""
-        return cls(
-            check_integer("context_length", context_length, 0, task.max_context_length),
-            check_integer("dataset_size", dataset_size, 1, MAX_DATASET_SIZE),
-            check_integer("seed", seed, 0, 2**31 - 1),
-        )
 
 
 @runtime_checkable
@@ -62,27 +41,6 @@ class FittedRun:
     diverged: bool = False
     validation_losses: tuple[float, ...] = ()
     reported_loss: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """What a number of runs is expected to take.
-
-    Attributes:
-        shape_groups: what is compiled, one line each.
-        seconds: expected time.
-        seconds_range: least and most time, where the number of steps is not known beforehand.
-        memory_bytes: expected peak of what the runs hold beyond the bare process.
-    """
-
-    shape_groups: tuple[str, ...]
-    seconds: float
-    seconds_range: tuple[float, float]
-    memory_bytes: int
-
-
-KnownSteps: TypeAlias = Callable[[Run], float | None]
-"""Number of steps that finished runs like this one took, or None where there are none."""
 
 
 class Learner(abc.ABC):

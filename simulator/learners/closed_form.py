@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from simulator.learners.base import Cost, FittedRun, KnownSteps, Learner, Predictor, Run
+from simulator.grid import Cost, KnownSteps, Run
+from simulator.learners.base import FittedRun, Learner, Predictor
 from simulator.machine.stopping import stop_if_asked
 from simulator.random.streams import stream_key
 from simulator.tasks.base import Examples, Key, Task

@@ -13,7 +13,8 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
-from simulator.learners.base import Cost, FittedRun, KnownSteps, Learner, Run
+from simulator.grid import Cost, KnownSteps, Run
+from simulator.learners.base import FittedRun, Learner
 from simulator.machine.stopping import stop_if_asked
 from simulator.random.streams import stream_key
 from simulator.tasks.base import Examples, Key, Task

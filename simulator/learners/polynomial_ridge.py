@@ -12,7 +12,7 @@ import scipy.linalg
 from jaxtyping import Array, Float, Int
 from scipy.special import comb
 
-from simulator.learners.base import Cost, KnownSteps, Run
+from simulator.grid import Cost, KnownSteps, Run
 from simulator.learners.closed_form import ClosedForm
 from simulator.tasks.base import Examples, Task
 from simulator.tasks.parity import MultitaskParity, subsets_in_sight

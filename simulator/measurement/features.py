@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from simulator.learners.base import MAX_DATASET_SIZE
+from simulator.grid import MAX_DATASET_SIZE
 from simulator.learners.network_predictor import NetworkPredictor
 from simulator.random.streams import stream_key
 from simulator.tasks.base import Key

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from simulator.learners.base import Cost, Run
+from simulator.grid import Cost, Run
 from simulator.learners.evaluation import evaluate
 from simulator.specification import canonical_json
 from simulator.studies.run import finished_runs

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from simulator.learners.base import Run
+from simulator.grid import Run
 from simulator.studies.store import FORMAT, StoreError
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-from simulator.learners.base import FittedRun, Run
+from simulator.grid import Run
+from simulator.learners.base import FittedRun
 from simulator.learners.evaluation import evaluate
 from simulator.machine.platform import check_platform
 from simulator.machine.stopping import stopping_in_order

@@ -20,7 +20,7 @@ from typing import Any, get_args
 import xarray as xr
 from tqdm.auto import tqdm
 
-from simulator.learners.base import Run
+from simulator.grid import Run
 from simulator.machine.platform import Platform, check_platform, on_cpu
 from simulator.machine.workers import Surroundings, adopt, check_importable, surroundings
 from simulator.specification import digest

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from simulator.learners.base import MAX_DATASET_SIZE, Learner, Run
+from simulator.grid import MAX_DATASET_SIZE, Run
+from simulator.learners.base import Learner
 from simulator.specification import canonical_json, from_json
 from simulator.studies.store import FORMAT
 from simulator.tasks.base import Task

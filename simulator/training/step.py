@@ -1,7 +1,7 @@
 """One training run as pure functions of its inputs; vmapped over the slots that train side by side."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +14,14 @@ from simulator.models.precision import Precision
 from simulator.random.streams import stream_key
 from simulator.random.threefry import fold_in, random_words
 from simulator.tasks.base import ContextLength, Examples, Task
+from simulator.training.batching import pieces
 from simulator.training.curriculum import Stage, in_stage
 from simulator.training.order import shuffled
-
-if TYPE_CHECKING:
-    from simulator.learners.gradient_descent import GradientDescent
+from simulator.training.recipe import Recipe
 
 
 class RunInputs(NamedTuple):
-    """What tells one run of a learner from another."""
+    """What distinguishes the runs of one recipe."""
 
     context_length: Int[Array, ""] | int
     dataset_size: Int[Array, ""]
@@ -42,13 +41,13 @@ class RunState(NamedTuple):
     diverged: Bool[Array, ""]
 
 
-def start(task: Task, learner: "GradientDescent", inputs: RunInputs) -> RunState:
+def start(task: Task, recipe: Recipe, inputs: RunInputs) -> RunState:
     """The state before the first step."""
     key = stream_key(inputs.seed, "initialisation")
-    parameters = learner.model.init(task, key, inputs.context_length)
+    parameters = recipe.model.init(task, key, inputs.context_length)
     return RunState(
         parameters,
-        learner.optimizer(inputs.last_step).init(learner.model.trained(parameters)),
+        recipe.optimizer(inputs.last_step).init(recipe.model.trained(parameters)),
         step=jnp.int32(0),
         best_parameters=parameters,
         best_loss=jnp.float32(jnp.inf),
@@ -80,35 +79,35 @@ def summed_loss(
 
 
 def validation_loss(
-    task: Task, learner: "GradientDescent", parameters: Parameters, inputs: RunInputs
+    task: Task, recipe: Recipe, platform: str, parameters: Parameters, inputs: RunInputs
 ) -> Float[Array, ""]:
     """Mean loss on the validation stream, in blocks, so that its memory does not grow with the validation set."""
-    key, size = stream_key(inputs.seed, "validation"), learner.validation_size
-    block = size // learner.pieces(task, size, inputs.context_length)
+    key, size = stream_key(inputs.seed, "validation"), recipe.validation_size
+    block = size // pieces(recipe, platform, task, size, inputs.context_length)
 
     def add(i: Array, total: Array) -> Array:
         index = i * block + jnp.arange(block, dtype=jnp.int32)
         examples = task.sample(key, index)
         seen = (examples, index < size, inputs.context_length)
-        return total + summed_loss(task, learner.tested_model, learner.precision, parameters, *seen)
+        return total + summed_loss(task, recipe.tested_model, recipe.precision, parameters, *seen)
 
     return jax.lax.fori_loop(0, -(-size // block), add, jnp.float32(0)) / size
 
 
 def batch_gradient(
-    task: Task, learner: "GradientDescent", parameters: Parameters, inputs: RunInputs, step: Int[Array, ""]
+    task: Task, recipe: Recipe, platform: str, parameters: Parameters, inputs: RunInputs, step: Int[Array, ""]
 ) -> Parameters:
     """Gradient of the mean loss on the step's batch by what is trained, in the stage of the curriculum that the
     step belongs to."""
     progress = (step.astype(jnp.float32) + 0.5) / inputs.last_step.astype(jnp.float32)
-    ends = np.cumsum([stage.share for stage in learner.curriculum])
+    ends = np.cumsum([stage.share for stage in recipe.curriculum])
     begins = np.append(0.0, ends[:-1])
 
     def of_stage(stage: Stage, begin: float) -> Callable[[], Parameters]:
         within = (progress - jnp.float32(begin)) / jnp.float32(stage.share)
-        return lambda: _stage_gradient(task, learner, stage, parameters, inputs, step, within)
+        return lambda: _stage_gradient(task, recipe, platform, stage, parameters, inputs, step, within)
 
-    gradients = [of_stage(stage, begin) for stage, begin in zip(learner.curriculum, begins, strict=True)]
+    gradients = [of_stage(stage, begin) for stage, begin in zip(recipe.curriculum, begins, strict=True)]
     if len(gradients) == 1:
         return gradients[0]()
     return jax.lax.switch(jnp.sum(progress >= jnp.asarray(ends[:-1], jnp.float32)), gradients)
@@ -116,7 +115,8 @@ def batch_gradient(
 
 def _stage_gradient(
     task: Task,
-    learner: "GradientDescent",
+    recipe: Recipe,
+    platform: str,
     stage: Stage,
     parameters: Parameters,
     inputs: RunInputs,
@@ -124,11 +124,11 @@ def _stage_gradient(
     progress: Float[Array, ""],
 ) -> Parameters:
     """The gradient, summed over pieces whose activations stay in a core's cache."""
-    train, model = stream_key(inputs.seed, "train"), in_stage(learner.model, stage)
-    index, counted = batch_indices(inputs, step, learner.batch_size)
+    train, model = stream_key(inputs.seed, "train"), in_stage(recipe.model, stage)
+    index, counted = batch_indices(inputs, step, recipe.batch_size)
     share = 1 / jnp.sum(counted, dtype=jnp.float32)
     key = fold_in(stream_key(inputs.seed, "visible"), step)
-    length = stage.visible(inputs.context_length, progress, key, learner.batch_size)
+    length = stage.visible(inputs.context_length, progress, key, recipe.batch_size)
     each = jnp.ndim(length) > 0
 
     def of_piece(index: Array, counted: Array, *lengths: Array) -> Parameters:
@@ -137,21 +137,21 @@ def _stage_gradient(
 
         def loss(trained: Parameters) -> Float[Array, ""]:
             moved = model.with_trained(parameters, trained)
-            return share * summed_loss(task, model, learner.precision, moved, *seen)
+            return share * summed_loss(task, model, recipe.precision, moved, *seen)
 
         return jax.grad(loss)(model.trained(parameters))
 
     batch = (index, counted, *((jnp.asarray(length),) if each else ()))
-    n = learner.pieces(task, learner.batch_size, length)
+    n = pieces(recipe, platform, task, recipe.batch_size, length)
     if n == 1:
         return of_piece(*batch)
-    missing = -learner.batch_size % n
-    pieces = [jnp.pad(field, (0, missing)).reshape(n, -1) for field in batch]
+    missing = -recipe.batch_size % n
+    parts = [jnp.pad(field, (0, missing)).reshape(n, -1) for field in batch]
 
     def add(total: Parameters, piece: list[Array]) -> tuple[Parameters, None]:
         return jax.tree.map(jnp.add, total, of_piece(*piece)), None
 
-    return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, model.trained(parameters)), pieces)[0]
+    return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, model.trained(parameters)), parts)[0]
 
 
 def batch_indices(inputs: RunInputs, step: Int[Array, ""], batch_size: int) -> tuple[Int[Array, "B"], Bool[Array, "B"]]:
@@ -169,32 +169,32 @@ def batch_indices(inputs: RunInputs, step: Int[Array, ""], batch_size: int) -> t
 
 
 def advance(
-    task: Task, learner: "GradientDescent", inputs: RunInputs, state: RunState, steps: Int[Array, ""]
+    task: Task, recipe: Recipe, platform: str, inputs: RunInputs, state: RunState, steps: Int[Array, ""]
 ) -> tuple[RunState, Float[Array, ""], Bool[Array, ""]]:
     """Train for a number of steps (none beyond the last), evaluate, and say whether the run is finished.
 
     Returns:
         The new state, the validation loss, and whether the run took its last step, diverged, or ran out of patience.
     """
-    optimizer = learner.optimizer(inputs.last_step)
+    optimizer = recipe.optimizer(inputs.last_step)
 
     def step(_: Array, carry: tuple) -> tuple:
         parameters, optimizer_state, n = carry
-        gradient = batch_gradient(task, learner, parameters, inputs, n)
+        gradient = batch_gradient(task, recipe, platform, parameters, inputs, n)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer power
-            trained = learner.model.trained(parameters)
+            trained = recipe.model.trained(parameters)
             updates, optimizer_state = optimizer.update(gradient, optimizer_state, trained)
         active = n < inputs.last_step
         updates = jax.tree.map(lambda u: jnp.where(active, u, jnp.zeros_like(u)), updates)
-        parameters = learner.model.with_trained(parameters, optax.apply_updates(trained, updates))
+        parameters = recipe.model.with_trained(parameters, optax.apply_updates(trained, updates))
         return parameters, optimizer_state, n + active.astype(jnp.int32)
 
     parameters, optimizer_state, n = jax.lax.fori_loop(0, steps, step, (state.parameters, state.optimizer, state.step))
-    loss = validation_loss(task, learner, parameters, inputs)
+    loss = validation_loss(task, recipe, platform, parameters, inputs)
 
     better = loss < state.best_loss
     # What is learned before the last stage need not show in the loss that is selected by: patience begins with it.
-    before = n.astype(jnp.float32) <= learner.last_stage_begins * inputs.last_step.astype(jnp.float32)
+    before = n.astype(jnp.float32) <= recipe.last_stage_begins * inputs.last_step.astype(jnp.float32)
     waited = jnp.where(better | before, 0, state.evaluations_since_best + 1)
     diverged = ~jnp.isfinite(loss)
     new = RunState(
@@ -206,5 +206,5 @@ def advance(
         waited,
         diverged,
     )
-    impatient = jnp.bool_(False) if learner.patience is None else waited >= learner.patience
+    impatient = jnp.bool_(False) if recipe.patience is None else waited >= recipe.patience
     return new, loss, diverged | impatient | (n >= inputs.last_step)

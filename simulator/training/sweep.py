@@ -10,20 +10,19 @@ compiler fuses a program for several devices in other ways.
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from simulator.learners.base import FittedRun, Run
+from simulator.grid import Run
 from simulator.machine.stopping import stop_if_asked
 from simulator.tasks.base import Task
+from simulator.training.batching import runs_per_device, shared_by_slots
+from simulator.training.recipe import Recipe
 from simulator.training.step import RunInputs, RunState, advance, start
-
-if TYPE_CHECKING:
-    from simulator.learners.gradient_descent import GradientDescent
 
 
 def device_mesh() -> Mesh:
@@ -32,11 +31,16 @@ def device_mesh() -> Mesh:
     return jax.make_mesh((len(devices),), ("run",), axis_types=(AxisType.Auto,), devices=devices)
 
 
+def platform_of(mesh: Mesh) -> str:
+    """Kind of the devices: ``"cpu"``, ``"gpu"`` or ``"tpu"``."""
+    return mesh.devices.flat[0].platform
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
 def train_chunk(
     mesh: Mesh,
     task: Task,
-    learner: "GradientDescent",
+    recipe: Recipe,
     context_length: int | None,
     states: RunState,
     inputs: RunInputs,
@@ -47,6 +51,8 @@ def train_chunk(
 
     The context length is that of all slots, or None if each has its own.
     """
+
+    platform = platform_of(mesh)
 
     def with_known_length(inputs: RunInputs) -> RunInputs:
         return inputs if context_length is None else inputs._replace(context_length=context_length)
@@ -59,17 +65,18 @@ def train_chunk(
             return jax.tree.map(functools.partial(choose, fresh), new, old)
 
         def begin(states: RunState) -> RunState:
-            return of_fresh(_side_by_side(lambda i: start(task, learner, with_known_length(i)))(inputs), states)
+            return of_fresh(_side_by_side(lambda i: start(task, recipe, with_known_length(i)))(inputs), states)
 
         def advance_or_look(i: jax.Array, carry: tuple) -> tuple:
             n = jnp.where(i > 0, steps, 0)
-            new = _side_by_side(lambda i, s: advance(task, learner, with_known_length(i), s, n))(inputs, carry[0])
+            trained = _side_by_side(lambda i, s: advance(task, recipe, platform, with_known_length(i), s, n))
+            new = trained(inputs, carry[0])
             return jax.lax.cond(i > 0, lambda new, _: new, of_fresh, new, carry)
 
         any_fresh = jnp.any(fresh)
         states = jax.lax.cond(any_fresh, begin, lambda states: states, states)
         # An untrained network is looked at by the code that looks at a trained one: evaluation is compiled once.
-        look_first = any_fresh & learner.looks_at_untrained
+        look_first = any_fresh & recipe.looks_at_untrained
         carry = (states, jnp.zeros(fresh.shape, jnp.float32), jnp.zeros(fresh.shape, bool))
         return jax.lax.fori_loop(jnp.where(look_first, 0, 1), 2, advance_or_look, carry)
 
@@ -92,33 +99,38 @@ def _side_by_side(function: Any) -> Any:
     return of_all
 
 
-def empty_states(mesh: Mesh, task: Task, learner: "GradientDescent", inputs: RunInputs) -> RunState:
+def empty_states(mesh: Mesh, task: Task, recipe: Recipe, inputs: RunInputs) -> RunState:
     """States of the right shape for as many slots as there are inputs, to be begun by the first chunk."""
-    states = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), _shapes(task, learner, len(inputs.seed)))
+    states = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), _shapes(task, recipe, len(inputs.seed)))
     # What a program of one device returns counts as replicated: named so from the start, it is compiled once only.
     slots = PartitionSpec("run") if mesh.size > 1 else PartitionSpec()
     return jax.device_put(states, NamedSharding(mesh, slots))
 
 
 @functools.lru_cache(maxsize=64)
-def _shapes(task: Task, learner: "GradientDescent", n_slots: int) -> RunState:
+def _shapes(task: Task, recipe: Recipe, n_slots: int) -> RunState:
     inputs = RunInputs(*(np.zeros(n_slots, np.int32),) * 4)  # pyright: ignore[reportArgumentType]
-    return jax.eval_shape(jax.vmap(functools.partial(start, task, learner)), inputs)
+    return jax.eval_shape(jax.vmap(functools.partial(start, task, recipe)), inputs)
 
 
-def as_inputs(learner: "GradientDescent", runs: Sequence[Run]) -> RunInputs:
+def as_inputs(recipe: Recipe, runs: Sequence[Run]) -> RunInputs:
     """Runs as arrays, one entry per slot."""
     columns = zip(
-        *((r.context_length, r.dataset_size, r.seed, learner.last_step(r.dataset_size)) for r in runs),
+        *((r.context_length, r.dataset_size, r.seed, recipe.last_step(r.dataset_size)) for r in runs),
         strict=True,
     )
     return RunInputs(*(np.asarray(column, np.int32) for column in columns))  # pyright: ignore[reportArgumentType]
 
 
-def sweep(task: Task, learner: "GradientDescent", runs: Iterable[Run]) -> Iterator[FittedRun]:
-    """Train all runs, yielding each as it ends. The next run is drawn when there is room for it, and not before."""
+def sweep(task: Task, recipe: Recipe, runs: Iterable[Run]) -> Iterator[tuple[Run, RunState, list[float]]]:
+    """Train all runs. The next run is drawn when there is room for it, and not before.
+
+    Yields:
+        Each run as it ends: the run, its last state, and the validation loss of each evaluation.
+    """
     mesh = device_mesh()
-    slots: list[Run | None] = [None] * (mesh.size * learner.runs_per_device())
+    platform = platform_of(mesh)
+    slots: list[Run | None] = [None] * (mesh.size * runs_per_device(recipe, platform))
     histories: list[list[float]] = [[] for _ in slots]
     waiting, held = iter(runs), None
     shared, states = (None, 0), None
@@ -127,18 +139,18 @@ def sweep(task: Task, learner: "GradientDescent", runs: Iterable[Run]) -> Iterat
         for i in (i for i, occupant in enumerate(slots) if occupant is None):
             held = held or next(waiting, None)
             # One program, and one number of steps to the next evaluation, for all: others wait until all have ended.
-            if held is None or (any(slots) and learner.shared_by_slots(held) != shared):
+            if held is None or (any(slots) and shared_by_slots(recipe, platform, held) != shared):
                 break
-            shared = learner.shared_by_slots(held)
+            shared = shared_by_slots(recipe, platform, held)
             slots[i], histories[i], fresh[i], held = held, [], True, None
         occupied = [run for run in slots if run is not None]
         if not occupied:
             return
-        inputs = as_inputs(learner, [run or occupied[0] for run in slots])
-        states = empty_states(mesh, task, learner, inputs) if states is None else states
+        inputs = as_inputs(recipe, [run or occupied[0] for run in slots])
+        states = empty_states(mesh, task, recipe, inputs) if states is None else states
         context_length, steps = shared
         states, losses, finished = train_chunk(
-            mesh, task, learner, context_length, states, inputs, fresh, np.int32(steps)
+            mesh, task, recipe, context_length, states, inputs, fresh, np.int32(steps)
         )
         losses, finished = np.asarray(losses), np.asarray(finished)
         ended = [i for i, run in enumerate(slots) if run is not None and finished[i]]
@@ -148,7 +160,7 @@ def sweep(task: Task, learner: "GradientDescent", runs: Iterable[Run]) -> Iterat
                 continue
             histories[i].append(float(losses[i]))
             if finished[i]:
-                yield learner.fitted_run(task, run, next(outcomes), histories[i])
+                yield run, next(outcomes), histories[i]
                 slots[i] = None
         stop_if_asked()
 

@@ -63,9 +63,9 @@ def network_operations(sizes: Sequence[int]) -> int:
 def step_times(task: Task, learner: GradientDescent, run: Run) -> tuple[float, float]:
     """Seconds of compiling, and of a step of one run where all slots train it."""
     mesh = engine.device_mesh()
-    n = mesh.size * learner.runs_per_device()
+    n = mesh.size * runs_per_device(learner, "cpu")
     inputs, fresh = engine.as_inputs(learner, [run] * n), np.ones(n, bool)
-    states, (length, _) = engine.empty_states(mesh, task, learner, inputs), learner.shared_by_slots(run)
+    states, (length, _) = engine.empty_states(mesh, task, learner, inputs), shared_by_slots(learner, "cpu", run)
 
     def chunk(steps: int, fresh: np.ndarray) -> Any:
         nonlocal states

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator import Study, run
+from simulator.grid import Run
 from simulator.learners import GradientDescent, Ramp, RandomContext, ShortContext, Stage
-from simulator.learners.base import Run
 from simulator.models import MLP, LearnedPositions, PositionInterpolation, RoPE, Transformer
 from simulator.random.streams import stream_key
 from simulator.random.threefry import fold_in
@@ -30,7 +30,9 @@ INPUTS = RunInputs(8, jnp.int32(50), jnp.int32(3), jnp.int32(8))
 def gradient_of(learner, context_length=8):
     """Gradient of a step, at parameters that no run starts from."""
     inputs = INPUTS._replace(context_length=context_length)
-    return jax.jit(lambda step: batch_gradient(TASK, learner, SMALL.init(TASK, jax.random.key(1), 8), inputs, step))
+    return jax.jit(
+        lambda step: batch_gradient(TASK, learner, "cpu", SMALL.init(TASK, jax.random.key(1), 8), inputs, step)
+    )
 
 
 def assert_close(first, second):

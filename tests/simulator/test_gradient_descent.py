@@ -92,7 +92,7 @@ def test_runs_that_ended_make_way_for_waiting_ones():
     steps = [f.steps for f in fitted]
     assert {f.run for f in fitted} == set(runs)
     assert max(steps) < 3000
-    assert len(calls) < sum(steps) / 100 / learner.runs_per_device() + max(steps) / 100
+    assert len(calls) < sum(steps) / 100 / runs_per_device(learner, "cpu") + max(steps) / 100
 
 
 def test_patience_counts_evaluations_without_improvement():
@@ -177,7 +177,7 @@ def test_the_paper_s_hyper_parameters():
     assert learner.selection == "paper"
     assert learner.chunk_steps(85_000) == 9
     assert learner.last_step(85_000) == 1800
-    assert learner.runs_per_device() == 1
+    assert runs_per_device(learner, "cpu") == 1
 
 
 def test_the_paper_s_settings_train_at_a_reduced_size():

@@ -1,0 +1,149 @@
+"""A training recipe: a network, its optimiser, and when a run is evaluated and ends."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int
+
+from simulator.models.base import Model
+from simulator.models.mlp import MLP
+from simulator.models.precision import Precision
+from simulator.training.curriculum import Stage, checked, in_stage
+from theory.checks import check_choice, check_integer, check_non_negative, check_positive, set_fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """AdamW with gradient clipping and early stopping on a validation set.
+
+    Every epoch visits each of the D samples once, in an order of its own. The selected parameters are those with the
+    smallest validation loss.
+
+    Attributes:
+        model: the network.
+        steps: maximum number of optimiser steps. Set exactly one of ``steps`` and ``epochs``.
+        epochs: maximum number of passes over the D samples.
+        batch_size: samples per step. A batch never holds a sample twice, so it holds D samples if D < batch_size.
+        learning_rate: peak learning rate of AdamW.
+        schedule: learning rate after the warm-up: ``"constant"``, or ``"cosine"`` or ``"linear"`` decay to zero at the
+            last step.
+        warmup: fraction of the steps over which the learning rate rises linearly from zero.
+        weight_decay: decoupled weight decay of AdamW.
+        gradient_clip: largest global norm of a gradient; ``None`` does not clip.
+        evaluation_every: steps between two evaluations, or epochs if ``epochs`` is set. The default is 100 steps or 1
+            epoch.
+        patience: a run stops after this many evaluations without improvement; ``None`` never stops early. Counting
+            starts with the last stage of the curriculum.
+        validation_size: samples of the validation set.
+        selection: ``"validation"`` reports the selected parameters on a fresh test set. ``"paper"`` reports the minimum
+            over validation, as the public code of arXiv 2502.01481 does. That number is biased, most at small D.
+        precision: precision of training and validation, ``"float32"`` or ``"mixed"`` (see
+            :func:`simulator.models.precision.linear`). The test is in float32.
+        side_by_side: runs trained in one batch on each device. ``None`` takes the number that was fastest where it was
+            measured (:func:`simulator.training.batching.runs_per_device`). The last digits of a run depend on it.
+        curriculum: stages of a run (see :mod:`simulator.training.curriculum`). By default a run sees all of its context
+            from the first step on.
+    """
+
+    model: Model = MLP()
+    steps: int | None = None
+    epochs: int | None = None
+    batch_size: int = 64
+    learning_rate: float = 5e-3
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    warmup: float = 0.0
+    weight_decay: float = 0.1
+    gradient_clip: float | None = 1.0
+    evaluation_every: int | None = None
+    patience: int | None = 5
+    validation_size: int = 2048
+    selection: Literal["validation", "paper"] = "validation"
+    precision: Precision = "float32"
+    side_by_side: int | None = None
+    curriculum: Sequence[Stage] = (Stage(),)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, Model):
+            raise TypeError(f"model must be a Model, as in MLP(hidden_sizes=(64, 64)); got {self.model!r}")
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError(
+                "give exactly one of steps and epochs, as in steps=6000; "
+                f"got steps={self.steps!r}, epochs={self.epochs!r}"
+            )
+        for name in ("steps", "epochs", "evaluation_every", "patience", "side_by_side"):
+            if getattr(self, name) is not None:
+                set_fields(self, **{name: check_integer(name, getattr(self, name), 1, 2**31 - 1)})
+        clip = self.gradient_clip
+        set_fields(
+            self,
+            batch_size=check_integer("batch_size", self.batch_size, 1, 2**24),
+            validation_size=check_integer("validation_size", self.validation_size, 1, 2**31 - 1),
+            learning_rate=check_positive("learning_rate", self.learning_rate),
+            warmup=check_non_negative("warmup", self.warmup),
+            weight_decay=check_non_negative("weight_decay", self.weight_decay),
+            gradient_clip=None if clip is None else check_positive("gradient_clip", clip),
+            curriculum=checked(self.curriculum, self.model),
+        )
+        if self.warmup >= 1:
+            raise ValueError(f"warmup is a share of the steps, below 1; got {self.warmup}")
+        check_choice("schedule", self.schedule, ("constant", "cosine", "linear"))
+        check_choice("selection", self.selection, ("validation", "paper"))
+        check_choice("precision", self.precision, get_args(Precision))
+
+    def optimizer(self, last_step: int | Int[Array, ""]) -> optax.GradientTransformation:
+        """Clipping, then AdamW. Both see all parameters as one vector, which compiles faster."""
+        clip = optax.identity() if self.gradient_clip is None else optax.clip_by_global_norm(self.gradient_clip)
+        rate = self.learning_rate_at(last_step)
+        return optax.flatten(optax.chain(clip, optax.adamw(rate, weight_decay=self.weight_decay)))
+
+    def learning_rate_at(self, last_step: int | Int[Array, ""]) -> float | Callable[[Any], Any]:
+        """The learning rate, or a function from the number of steps taken to the learning rate."""
+        peak, rest = self.learning_rate, 1 - self.warmup
+        along = {
+            "constant": optax.constant_schedule(peak),
+            "cosine": optax.cosine_decay_schedule(peak, rest),  # pyright: ignore[reportArgumentType]
+            "linear": optax.linear_schedule(peak, 0.0, rest),  # pyright: ignore[reportArgumentType]
+        }[self.schedule]
+        if self.warmup:
+            rising = optax.linear_schedule(0.0, peak, self.warmup)  # pyright: ignore[reportArgumentType]
+            along = optax.join_schedules([rising, along], [self.warmup])  # pyright: ignore[reportArgumentType]
+        elif self.schedule == "constant":
+            return peak
+        return lambda count: along((jnp.asarray(count, jnp.float32) + 0.5) / last_step)
+
+    @property
+    def looks_at_untrained(self) -> bool:
+        """Whether the initial parameters can be selected. The paper evaluates after each epoch only."""
+        return self.selection == "validation"
+
+    def last_step(self, dataset_size: int) -> int:
+        """Maximum number of steps of a run."""
+        if self.steps is not None:
+            return self.steps
+        steps = (self.epochs or 0) * self._steps_per_epoch(dataset_size)
+        return check_integer(
+            f"the number of steps of {self.epochs} epochs over {dataset_size} samples", steps, 1, 2**31 - 1
+        )
+
+    def chunk_steps(self, dataset_size: int) -> int:
+        """Steps from one evaluation to the next."""
+        if self.steps is not None:
+            return min(self.evaluation_every or 100, self.steps)
+        return min((self.evaluation_every or 1) * self._steps_per_epoch(dataset_size), self.last_step(dataset_size))
+
+    def _steps_per_epoch(self, dataset_size: int) -> int:
+        return -(-dataset_size // self.batch_size)
+
+    @property
+    def tested_model(self) -> Model:
+        """The model in the last stage of the curriculum."""
+        return in_stage(self.model, self.curriculum[-1])
+
+    @property
+    def last_stage_begins(self) -> float:
+        """Fraction of the steps before the last stage of the curriculum."""
+        return math.fsum(stage.share for stage in self.curriculum[:-1])
