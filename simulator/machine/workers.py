@@ -22,7 +22,6 @@ import jax
 
 from simulator.machine.platform import on_cpu
 from simulator.machine.stopping import Stopped, asked_to_stop, stopping_in_order
-from simulator.specification import SpecificationError
 from theory.checks import check_integer
 
 Item = TypeVar("Item")
@@ -73,15 +72,6 @@ def adopt(around: Surroundings) -> None:
     sys.path.extend(folder for folder in path if folder not in sys.path)
     for name, value in settings.items():
         jax.config.update(name, value)
-
-
-def check_importable(study: Any, remedy: str) -> None:
-    """Raise SpecificationError where another process cannot know the classes of a study."""
-    if '"__main__.' in study.to_json():
-        raise SpecificationError(
-            "another process cannot import a task or learner defined in the script that is run; move it to a module of "
-            f"its own, or {remedy}"
-        )
 
 
 def check_workers(workers: Any) -> int:

@@ -57,7 +57,7 @@ def plan(study: Study, store: str | os.PathLike[str] | None = None) -> Plan:
     if kept is not None and kept.check():
         results = dict(finished_runs(study, kept, runs, put_aside=False))
         pending = [run for run in runs if run not in results]
-        known = {run: result["steps"] for run, result in results.items()}
+        known = {run: result.steps for run, result in results.items()}
     if not pending:
         return Plan(len(runs), len(runs), Cost((), 0.0, (0.0, 0.0), 0))
 
@@ -90,8 +90,8 @@ def _evaluation_cost(study: Study) -> tuple[float, float]:
         store = Store(pathlib.Path(folder) / "store")
         store.open()
         begin = time.perf_counter()
-        for name in ("aa", "bb", "cc", "dd"):
-            store.write(name, canonical_json(study), {}, {})
+        for number in range(4):
+            store.write(f"{canonical_json(study)} {number}", {}, {})
         writing = (time.perf_counter() - begin) / 4
     return compiling, evaluating + writing
 

@@ -5,27 +5,19 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from simulator.grid import Run
+from simulator.specification import digest
+from simulator.studies.run_result import RunResult
 from simulator.studies.store import FORMAT, StoreError
-
-if TYPE_CHECKING:
-    from simulator.studies.study import Study
-
-_MEANINGS = {
-    "loss": "expected loss: Bayes risk + approximation loss (selection='paper': minimum over validation)",
-    "approximation_loss": "KL(P_l || Q_l), or excess squared error, against the Bayes predictor on the test contexts",
-    "approximation_loss_standard_error": "standard error of approximation_loss over test contexts",
-    "test_loss": "mean loss on the sampled targets of the test set",
-    "test_loss_standard_error": "standard error of test_loss over test samples",
-}
+from simulator.studies.study import Study
 
 
-def as_table(study: "Study", results: Mapping[Run, Mapping[str, Any]], names: Mapping[Run, str]) -> xr.Dataset:
+def as_table(study: Study, results: Mapping[Run, RunResult]) -> xr.Dataset:
     """Results as a Dataset.
 
     Over (context_length, dataset_size, seed): ``loss``, ``approximation_loss``, ``test_loss`` and the standard errors
@@ -40,9 +32,8 @@ def as_table(study: "Study", results: Mapping[Run, Mapping[str, Any]], names: Ma
     shape = tuple(map(len, coordinates))
     runs = [Run(*cell) for cell in np.stack(np.meshgrid(*coordinates, indexing="ij"), -1).reshape(-1, 3).tolist()]
 
-    def column(name: str, missing: Any, dtype: Any) -> tuple:
-        values = (results[run][name] for run in runs)
-        return axes, np.array([missing if v is None else v for v in values], dtype).reshape(shape)
+    def column(name: str, dtype: Any) -> tuple:
+        return axes, np.array([getattr(results[run], name) for run in runs], dtype).reshape(shape)
 
     def exact(function: Any, lengths: Any) -> np.ndarray:
         values = (function(int(length)) for length in lengths)
@@ -51,10 +42,10 @@ def as_table(study: "Study", results: Mapping[Run, Mapping[str, Any]], names: Ma
     every = range(task.max_context_length + 1)
     table = xr.Dataset(
         {
-            **{name: column(name, np.nan, np.float64) for name in _MEANINGS},
-            "diverged": column("diverged", None, bool),
-            "steps": column("steps", None, np.int64),
-            "run": (axes, np.array([names[run] for run in runs], dtype=object).reshape(shape)),
+            **{name: column(name, np.float64) for name in RunResult.losses()},
+            "diverged": column("diverged", bool),
+            "steps": column("steps", np.int64),
+            "run": (axes, np.array([digest(study.run_spec(run)) for run in runs], dtype=object).reshape(shape)),
             "bayes_risk": ("context_length", exact(task.bayes_risk, study.context_lengths)),
             "intrinsic_dimension": ("context_length", exact(task.intrinsic_dimension, study.context_lengths)),
             "intrinsic_entropy": ("context_length", exact(task.intrinsic_entropy, study.context_lengths)),
@@ -73,7 +64,7 @@ def as_table(study: "Study", results: Mapping[Run, Mapping[str, Any]], names: Ma
             "format": FORMAT,
         },
     )
-    for name, meaning in _MEANINGS.items():
+    for name, meaning in RunResult.losses().items():
         table[name].attrs = {"long_name": meaning, "units": task.unit}
     for name in ("bayes_risk", "bayes_risk_curve"):
         table[name].attrs = {"long_name": "Bayes risk R(l), exact", "units": task.unit}

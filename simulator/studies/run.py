@@ -1,28 +1,23 @@
 """Running a study: every run that is not kept yet is made, kept as it ends, and the table put together."""
 
 import contextlib
-import dataclasses
 import functools
 import os
 import pathlib
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import Any
 
-import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
 from simulator.grid import Run
-from simulator.learners.base import FittedRun
-from simulator.learners.evaluation import evaluate
 from simulator.machine.platform import check_platform
 from simulator.machine.stopping import stopping_in_order
-from simulator.machine.workers import check_importable, check_workers, make_with_workers
-from simulator.specification import digest
+from simulator.machine.workers import check_workers, make_with_workers
 from simulator.studies.results import as_table
+from simulator.studies.run_result import RunResult
 from simulator.studies.store import Store
-from simulator.studies.study import Study, check_study
+from simulator.studies.study import Study, check_importable, check_study
 
 
 def run(
@@ -64,15 +59,15 @@ def run(
     kept = None if store is None else Store(pathlib.Path(store))
     results = {} if kept is None else open_store(study, kept, runs)
     bar = tqdm(total=len(runs), initial=len(results), desc="runs", unit="run", disable=not progress, mininterval=0.5)
-    # Closed, whatever ends the loop: workers end and SIGTERM means again what it did, even where the error is kept.
+    # However the loop ends, closing ends the workers and restores the handler of SIGTERM.
     with bar, contextlib.closing(make_runs(study, [r for r in runs if r not in results], kept, workers)) as making:
         for made, result in making:
             results[made] = result
             bar.update()
-    return as_table(study, results, {run: digest(study.run_spec(run)) for run in runs})
+    return as_table(study, results)
 
 
-def open_store(study: Study, store: Store, runs: Iterable[Run]) -> dict[Run, dict[str, Any]]:
+def open_store(study: Study, store: Store, runs: Iterable[Run]) -> dict[Run, RunResult]:
     """Make the store if there is none, and return those of the runs that are in it."""
     store.open()
     return dict(finished_runs(study, store, runs))
@@ -80,7 +75,7 @@ def open_store(study: Study, store: Store, runs: Iterable[Run]) -> dict[Run, dic
 
 def make_runs(
     study: Study, runs: Sequence[Run], store: Store | None, workers: int = 1
-) -> Generator[tuple[Run, dict[str, Any]], None, None]:
+) -> Generator[tuple[Run, RunResult], None, None]:
     """Make runs, keeping and yielding each as it ends."""
     groups = study.learner.groups(runs)
     with stopping_in_order():
@@ -94,46 +89,30 @@ def make_runs(
         with contextlib.closing(made):
             for run, result in made if groups else ():
                 if store is not None:
-                    spec, now = study.run_spec(run), time.perf_counter()
+                    now = time.perf_counter()
                     # Seconds are no part of a result: they differ from one time to the next.
-                    store.write(digest(spec), spec, result, {"seconds_since_previous": now - before})
+                    about = {"seconds_since_previous": now - before}
+                    store.write(study.run_spec(run), result.to_json(), about)
                     before = now
                 yield run, result
 
 
-def make_here(study: Study, groups: Iterable[Sequence[Run]]) -> Generator[tuple[Run, dict[str, Any]], None, None]:
+def make_here(study: Study, groups: Iterable[Sequence[Run]]) -> Generator[tuple[Run, RunResult], None, None]:
     """Make runs in this process, yielding each run's result."""
     for fitted in study.learner.fit_groups(study.task, groups):
-        yield fitted.run, _measure(study, fitted)
+        yield fitted.run, RunResult.measured(study.task, fitted, study.test_size)
 
 
-def _make_there(study: str, groups: Iterable[Sequence[Run]]) -> Iterator[tuple[Run, dict[str, Any]]]:
+def _make_there(study: str, groups: Iterable[Sequence[Run]]) -> Iterator[tuple[Run, RunResult]]:
     """In a worker process, of a study as text."""
     return make_here(Study.from_json(study), groups)
 
 
 def finished_runs(
     study: Study, store: Store, runs: Iterable[Run], *, put_aside: bool = True
-) -> Iterator[tuple[Run, dict[str, Any]]]:
+) -> Iterator[tuple[Run, RunResult]]:
     """Those of the runs that are in the store, with their results."""
     for run in runs:
-        spec = study.run_spec(run)
-        result = store.read(digest(spec), spec, put_aside=put_aside)
+        result = store.read(study.run_spec(run), put_aside=put_aside)
         if result is not None:
-            yield run, result
-
-
-def _measure(study: Study, fitted: FittedRun) -> dict[str, Any]:
-    """The stored result of a run: plain values, with None for what is not finite."""
-    measured = dataclasses.asdict(evaluate(study.task, fitted.predictor, fitted.run.seed, study.test_size))
-    loss = fitted.reported_loss
-    if loss is None:
-        loss = study.task.bayes_risk(fitted.run.context_length) + measured["approximation_loss"]
-    measured["loss"] = loss
-    diverged = fitted.diverged or not all(np.isfinite(value) for value in measured.values())
-    return {
-        **{name: None if diverged else value for name, value in measured.items()},
-        "diverged": diverged,
-        "steps": fitted.steps,
-        "validation_losses": [value if np.isfinite(value) else None for value in fitted.validation_losses],
-    }
+            yield run, RunResult.from_json(result)

@@ -22,11 +22,11 @@ from tqdm.auto import tqdm
 
 from simulator.grid import Run
 from simulator.machine.platform import Platform, check_platform, on_cpu
-from simulator.machine.workers import Surroundings, adopt, check_importable, surroundings
+from simulator.machine.workers import Surroundings, adopt, surroundings
 from simulator.specification import digest
 from simulator.studies.run import finished_runs, make_runs, open_store, run
 from simulator.studies.store import Store
-from simulator.studies.study import Study, check_study
+from simulator.studies.study import Study, check_importable, check_study
 from theory.checks import check_choice, check_integer, check_positive
 
 _ENDED = {
@@ -168,7 +168,7 @@ def run_on_slurm(
     with tqdm(total=len(runs), initial=len(finished), desc="runs", unit="run", disable=not progress) as bar:
         while missing:
             jobs = queue.active() or {queue.submit(shard, _dealt_out(study.learner.groups(missing), shards))}
-            files = [kept.file(digest(study.run_spec(run))) for run in missing]
+            files = [kept.file(study.run_spec(run)) for run in missing]
             cancelled = False
             for states in queue.states(jobs, poll_seconds):
                 cancelled |= "CANCELLED" in states

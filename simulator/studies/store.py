@@ -87,13 +87,14 @@ class Store:
             )
         return True
 
-    def file(self, name: str) -> pathlib.Path:
-        """Where the run of that name is kept."""
+    def file(self, spec: str) -> pathlib.Path:
+        """Where the run of a spec is kept. The hash of the spec is its name."""
+        name = digest(spec)
         return self.path / name[:2] / f"{name}.json"
 
-    def read(self, name: str, spec: str, *, put_aside: bool = True) -> dict[str, Any] | None:
+    def read(self, spec: str, *, put_aside: bool = True) -> dict[str, Any] | None:
         """The result of a run, or None if it is not there. A damaged file counts as absent and is put aside."""
-        path = self.file(name)
+        path = self.file(spec)
         try:
             text = path.read_text()
         except FileNotFoundError:
@@ -124,15 +125,15 @@ class Store:
             )
             return None
 
-    def write(self, name: str, spec: str, result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Keep a finished run. ``about`` says how it came about (time taken, machine) and is no part of the result."""
+    def write(self, spec: str, result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Keep a finished run. ``about`` records time and machine; it is no part of the result."""
         content = {
             "spec": spec,
             "result": dict(result),
             "checksum": _checksum(spec, result),
             "about": {**about, **_environment()},
         }
-        path = self.file(name)
+        path = self.file(spec)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _write_atomically(path, json.dumps(content, indent=1, allow_nan=False))

@@ -9,7 +9,7 @@ import numpy as np
 
 from simulator.grid import MAX_DATASET_SIZE, Run
 from simulator.learners.base import Learner
-from simulator.specification import canonical_json, from_json
+from simulator.specification import SpecificationError, canonical_json, from_json
 from simulator.studies.store import FORMAT
 from simulator.tasks.base import Task
 from theory.checks import check_integer, set_fields
@@ -101,3 +101,12 @@ def check_study(study: Any) -> None:
     """Raise TypeError for anything but a study."""
     if not isinstance(study, Study):
         raise TypeError(f"a study is a Study(task=..., learner=..., ...); got {study!r}")
+
+
+def check_importable(study: Study, remedy: str) -> None:
+    """Raise SpecificationError if another process cannot import the classes of a study."""
+    if '"__main__.' in study.to_json():
+        raise SpecificationError(
+            "another process cannot import a task or learner defined in the script that is run; move it to a module of "
+            f"its own, or {remedy}"
+        )

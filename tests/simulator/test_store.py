@@ -22,16 +22,16 @@ RESULT = {"loss": 0.1 + 0.2, "steps": 3, "validation_losses": [1.0, None, 1e-300
 def store(tmp_path):
     made = Store(tmp_path / "runs")
     made.open()
-    made.write(NAME, SPEC, RESULT, {"seconds": 1.5})
+    made.write(SPEC, RESULT, {"seconds": 1.5})
     return made
 
 
 def test_a_result_comes_back_to_the_bit(store):
-    assert store.read(NAME, SPEC) == RESULT
-    assert store.read(digest("other"), "other") is None
+    assert store.read(SPEC) == RESULT
+    assert store.read("other") is None
     again = Store(store.path)
     again.open()
-    assert again.read(NAME, SPEC) == RESULT
+    assert again.read(SPEC) == RESULT
 
 
 def test_nothing_but_finished_files_is_left(store):
@@ -40,7 +40,7 @@ def test_nothing_but_finished_files_is_left(store):
 
 
 def test_a_file_says_how_it_came_about(store):
-    about = json.loads(store.file(NAME).read_text())["about"]
+    about = json.loads(store.file(SPEC).read_text())["about"]
     assert about["seconds"] == 1.5
     assert {"python", "jax", "machine"} <= set(about)
 
@@ -51,15 +51,15 @@ def test_a_flipped_bit_is_noticed_and_the_file_put_aside(position, bit):
     with tempfile.TemporaryDirectory() as folder:
         store = Store(pathlib.Path(folder) / "runs")
         store.open()
-        store.write(NAME, SPEC, RESULT, {})
-        path = store.file(NAME)
+        store.write(SPEC, RESULT, {})
+        path = store.file(SPEC)
         data = bytearray(path.read_bytes())
         end = data.index(b'"about"')
         data[position % end] ^= 1 << bit
         path.write_bytes(bytes(data))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            found = store.read(NAME, SPEC)
+            found = store.read(SPEC)
         # A flip in the white space between tokens may leave the content as it was; anything else must not be believed.
         assert found in (None, RESULT)
         if found is None:
@@ -70,21 +70,20 @@ def test_a_flipped_bit_is_noticed_and_the_file_put_aside(position, bit):
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
 def test_a_truncated_file_is_put_aside_with_a_warning_and_made_again(store, share):
-    path = store.file(NAME)
+    path = store.file(SPEC)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.warns(CorruptFileWarning, match=r"is damaged .* renamed to .*\.corrupt and the run will be made again"):
-        assert store.read(NAME, SPEC) is None
-    store.write(NAME, SPEC, RESULT, {})
-    assert store.read(NAME, SPEC) == RESULT
+        assert store.read(SPEC) is None
+    store.write(SPEC, RESULT, {})
+    assert store.read(SPEC) == RESULT
 
 
 def test_a_file_of_another_spec_is_not_believed(store):
-    other = digest("other")
-    store.file(other).parent.mkdir(exist_ok=True)
-    store.file(other).write_bytes(store.file(NAME).read_bytes())
+    store.file("other").parent.mkdir(exist_ok=True)
+    store.file("other").write_bytes(store.file(SPEC).read_bytes())
     with pytest.warns(CorruptFileWarning, match="holds another spec"):
-        assert store.read(other, "other") is None
+        assert store.read("other") is None
 
 
 def test_a_store_of_another_format_is_refused(store):
@@ -125,10 +124,10 @@ def test_a_failing_disk_leaves_no_half_file(store, monkeypatch, failing):
     else:
         monkeypatch.setattr(pathlib.Path, "replace", full)
     with pytest.raises(StoreError, match=r"cannot write .*No space left on device.*free space or name a writable"):
-        store.write(digest("new"), "new", {}, {})
+        store.write("new", {}, {})
     monkeypatch.undo()
-    assert store.read(NAME, SPEC) == RESULT
-    assert store.read(digest("new"), "new") is None
+    assert store.read(SPEC) == RESULT
+    assert store.read("new") is None
     assert not list(store.path.rglob("*.tmp.*"))
 
 
@@ -141,5 +140,5 @@ def test_a_store_whose_making_was_interrupted_can_be_made(tmp_path):
 
 
 def test_a_left_over_temporary_file_is_ignored(store):
-    store.file(NAME).with_name(f"{NAME}.json.tmp.1").write_text("{half")
-    assert store.read(NAME, SPEC) == RESULT
+    store.file(SPEC).with_name(f"{NAME}.json.tmp.1").write_text("{half")
+    assert store.read(SPEC) == RESULT

@@ -1,0 +1,81 @@
+"""What is kept of a run: described once, for the store, the table and the figures."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from simulator.learners.base import FittedRun
+from simulator.learners.evaluation import Evaluation, evaluate
+from simulator.tasks.base import Task
+
+_MEANINGS = {
+    "loss": "expected loss: Bayes risk + approximation loss (selection='paper': minimum over validation)",
+    "approximation_loss": "KL(P_l || Q_l), or excess squared error, against the Bayes predictor on the test contexts",
+    "approximation_loss_standard_error": "standard error of approximation_loss over test contexts",
+    "test_loss": "mean loss on the sampled targets of the test set",
+    "test_loss_standard_error": "standard error of test_loss over test samples",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult(Evaluation):
+    """The numbers of a finished run, in the unit of the task's loss. The losses are NaN if the run diverged.
+
+    Attributes:
+        loss: Bayes risk plus approximation loss, or the loss that the learner's protocol reports in its place.
+        diverged: whether a loss became infinite or NaN.
+        steps: optimiser steps taken; 0 for closed forms.
+        validation_losses: validation loss at each evaluation; NaN where it was not finite.
+    """
+
+    loss: float
+    diverged: bool
+    steps: int
+    validation_losses: tuple[float, ...]
+
+    @classmethod
+    def losses(cls) -> dict[str, str]:
+        """The name of each loss and standard error, and what it means."""
+        return dict(_MEANINGS)
+
+    @classmethod
+    def measured(cls, task: Task, fitted: FittedRun, test_size: int) -> "RunResult":
+        """Evaluate a fitted run on the test set of its seed."""
+        run = fitted.run
+        found = dataclasses.asdict(evaluate(task, fitted.predictor, run.seed, test_size))
+        reported = fitted.reported_loss
+        expected = task.bayes_risk(run.context_length) + found["approximation_loss"]
+        found["loss"] = expected if reported is None else reported
+        diverged = fitted.diverged or not all(map(math.isfinite, found.values()))
+        return cls(
+            **{name: math.nan if diverged else value for name, value in found.items()},
+            diverged=diverged,
+            steps=fitted.steps,
+            validation_losses=tuple(v if math.isfinite(v) else math.nan for v in fitted.validation_losses),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON, which has no NaN: None stands for it."""
+        plain = dataclasses.asdict(self)
+        plain["validation_losses"] = [_or_none(value) for value in self.validation_losses]
+        return plain | {name: _or_none(plain[name]) for name in _MEANINGS}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "RunResult":
+        """The result that :meth:`to_json` wrote."""
+        losses = {name: _or_nan(plain[name]) for name in _MEANINGS}
+        return cls(
+            **losses,
+            diverged=plain["diverged"],
+            steps=plain["steps"],
+            validation_losses=tuple(map(_or_nan, plain["validation_losses"])),
+        )
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
