@@ -11,7 +11,7 @@ FLOORS = {
     "paper_reproduction": {"paper_reproduction", "figures", "simulator", "theory"},
 }
 ROOMS = {
-    "theory": ("types", "checks", "gaussian_process", "learning_curves", "laws", "regimes", "measured"),
+    "theory": ("types", "checks", "gaussian_process", "learning_curves", "laws", "measured"),
     "simulator": (
         *("machine", "specification", "random", "tasks", "grid", "models", "training", "learners"),
         *("studies", "measurement", "inference"),
