@@ -82,7 +82,7 @@ def test_no_import_is_hidden_from_the_interpreter():
 
 
 def test_every_public_function_and_class_says_what_it_means():
-    """Methods that fill in a documented contract inherit its words. The source of a notebook says it in its first text."""
+    """Methods that fill in a documented contract inherit its words. A notebook's source says it in its first text."""
     for path, tree in TREES.items():
         assert ast.get_docstring(tree) or "\n# %% [markdown]\n# # " in path.read_text(), path
         for node in tree.body:
