@@ -63,8 +63,8 @@ def commands(text):
     """The commands in code spans and blocks, without prompts and comments."""
     blocks = re.sub(r"```python\n.*?```", "", text, flags=re.DOTALL)
     spans = (" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCED.sub("", text)))
-    for line in (part for line in [*blocks.splitlines(), *spans] for part in line.split("&&")):
-        command = line.strip().removeprefix("$ ").partition(" #")[0].strip()
+    for part in "&&".join([*blocks.splitlines(), *spans]).split("&&"):
+        command = part.strip().removeprefix("$ ").partition(" #")[0].strip()
         if re.match(r"context-scaling\s|python -m\s", command) and not PLACEHOLDER.search(command):
             yield shlex.split(command)
 
