@@ -48,12 +48,6 @@ def test_snippets_run_and_print_what_is_shown(name, tmp_path, monkeypatch):
     run_snippets(name, tmp_path, monkeypatch, slow=False)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ALSO_SLOW)
-def test_slow_snippets_run_too(name, tmp_path, monkeypatch):
-    run_snippets(name, tmp_path, monkeypatch, slow=True)
-
-
 FENCED = re.compile(r"```.*?```", re.DOTALL)
 CURRENT = [name for name in TEXTS if name != "CHANGELOG.md"]
 """The changelog may name what is gone."""
