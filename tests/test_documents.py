@@ -48,6 +48,12 @@ def test_snippets_run_and_print_what_is_shown(name, tmp_path, monkeypatch):
     run_snippets(name, tmp_path, monkeypatch, slow=False)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALSO_SLOW)
+def test_slow_snippets_run_too(name, tmp_path, monkeypatch):
+    run_snippets(name, tmp_path, monkeypatch, slow=True)
+
+
 FENCED = re.compile(r"```.*?```", re.DOTALL)
 CURRENT = [name for name in TEXTS if name != "CHANGELOG.md"]
 """The changelog may name what is gone."""
@@ -89,7 +95,7 @@ def anchors(text):
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_links_and_images_exist(name):
-    for file, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", TEXTS[name]):
+    for file, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?(?:\s\"[^\"]*\")?\)", TEXTS[name]):
         if not file.startswith(("http:", "https:")):
             path = (ROOT / name).parent / file if file else ROOT / name
             assert path.exists(), f"{name} links to {file}"
