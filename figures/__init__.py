@@ -1,14 +1,14 @@
-"""Figures of labelled results: each comes with the numbers it shows.
+"""Figures of labelled results. Every function returns a figure and the numbers that it shows.
 
-figure, numbers = loss_against_context_length(results)
+figure, numbers = draw_losses(results)
 save(figure, numbers, "loss")        # loss.png, loss.pdf, loss.csv
 """
 
-from figures.curves import curves
-from figures.loss_against_context_length import loss_against_context_length
-from figures.optimal_context_length import optimal_context_length
+from figures.curves import draw_curves
+from figures.loss_against_context_length import draw_losses
+from figures.optimal_context_length import draw_optima
 from figures.style import save
-from figures.tasks import task_gallery
-from figures.tournament import tournament
+from figures.tasks import draw_gallery
+from figures.tournament import draw_tournament
 
-__all__ = ["curves", "loss_against_context_length", "optimal_context_length", "save", "task_gallery", "tournament"]
+__all__ = ["draw_curves", "draw_gallery", "draw_losses", "draw_optima", "draw_tournament", "save"]

@@ -1,4 +1,4 @@
-"""A measured quantity against one coordinate: a curve for each of several things compared, in one or more panels."""
+"""A measured quantity against one coordinate: one curve for each thing compared, in one or more panels."""
 
 import itertools
 
@@ -10,25 +10,23 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import MARKERS, STYLE
+from figures.style import MARKERS, PALETTE, STYLE
 
 _TICKS = 16
-"""Points along x, up to which each has a tick."""
-_COLOURS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"),
-    *("#56B4E9", "#000000", "#777777", "#8C510A", "#5E3C99"),
-)
+"""Largest number of points along x of which each has a tick."""
 
 
-def curves(table: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
+def draw_curves(table: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
     """Draw ``value`` with its interval from ``lower`` to ``upper``.
 
     Args:
-        table: ``value``, ``lower`` and ``upper`` over (series, x), or over (panel, series, x), whatever the dimensions
-            are called; ``at_edge``, if there, says which points are drawn open. ``attrs["long_name"]`` of the value and
-            of the coordinates, if given, label axes and legend; ``value.attrs["scale"]`` is ``"linear"``, the default,
-            ``"log"``, or ``"log2"``, where whole numbers are moved apart a little along x: they may lie on each other.
-        title: put above the panels.
+        table: ``value``, ``lower`` and ``upper`` over (series, x), or over (panel, series, x). The names of the
+            dimensions are free. Optional variables: ``at_edge`` marks points that are drawn open, ``refused`` marks
+            points that are drawn as crosses along the lower edge, and ``at`` holds the place of each point along x.
+            ``attrs["long_name"]`` of the value and of the coordinates label axes and legend.
+            ``value.attrs["scale"]`` is ``"linear"`` (the default), ``"log"`` or ``"log2"``. On a log2 scale curves of
+            whole numbers are shifted a little along x, because they may coincide.
+        title: title above the panels.
 
     Returns:
         The figure, and its numbers: a row for each point.
@@ -48,7 +46,7 @@ def curves(table: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
         all_axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
         for axes, name in zip(all_axes, names, strict=True):
             part = table if name is None else table.sel({panels: name})
-            looks = zip(part[series].values, itertools.cycle(_COLOURS), itertools.cycle(MARKERS))
+            looks = zip(part[series].values, itertools.cycle(PALETTE), itertools.cycle(MARKERS))
             for i, (label, colour, marker) in enumerate(looks):
                 row = part.sel({series: label})
                 moved = row["at"] if "at" in row else row[x] * 2 ** (apart * (i - (part.sizes[series] - 1) / 2))
@@ -77,7 +75,7 @@ def _name(variable: xr.DataArray) -> str:
 
 
 def _scale(axes: Axes, x: np.ndarray | None, y_scale: str) -> None:
-    """Powers of two along x, of ten for fractions; zero, if it is there, at the end of a linear piece."""
+    """Scale both axes: x by powers of two, or of ten for fractions, and linearly below one where x holds zero."""
     if x is not None:
         base = 2 if np.all(x % 1 == 0) else 10
         if x.min() > 0:
@@ -97,7 +95,7 @@ def _scale(axes: Axes, x: np.ndarray | None, y_scale: str) -> None:
 
 
 def _apart(x: np.ndarray) -> list[float]:
-    """Those of the points, the largest among them, whose labels do not run into each other."""
+    """The points whose tick labels do not overlap. The largest point is always among them."""
     places = np.log2(np.maximum(x, 0.5))
     kept: list[int] = []
     for i in np.argsort(-places):

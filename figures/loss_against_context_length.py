@@ -11,22 +11,25 @@ from theory import optimal_context_length
 from theory.measured.loss_table import check_loss_table, seed_losses
 
 
-def loss_against_context_length(results: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
+def draw_losses(results: xr.Dataset, title: str = "", optima: xr.Dataset | None = None) -> tuple[Figure, pd.DataFrame]:
     """Draw the seed-mean loss of every cell, the exact Bayes risk, and l* of every dataset size with its interval.
 
     Args:
         results: the table of :func:`simulator.run`.
-        title: put above the axes.
+        title: title above the axes.
+        optima: l* of every dataset size, from :func:`theory.compare` or :func:`theory.optimal_context_length`. None
+            measures it here, with a bootstrap.
 
     Returns:
         The figure, and its numbers: a row per cell with the mean loss, its standard error over seeds, the Bayes risk,
-        whether it is l*, the ends of the interval of l*, and the names of the runs it was made from. A cell with a
-        diverged run has no mean and is marked by a cross at the top.
+        whether it is l*, the ends of the interval of l*, and the names of its runs. A cell with a diverged run has no
+        mean and is marked by a cross at the top.
     """
     results = check_loss_table(results, "loss")
-    best = optimal_context_length(results)
     lengths = results["context_length"].values
     sizes = results["dataset_size"].values
+    best = optimal_context_length(results) if optima is None else optima
+    best = best[["optimal_context_length", "lower", "upper", "loss"]].reindex(dataset_size=sizes)
     losses = seed_losses(results)
     n_seeds = losses.shape[2]
     mean = losses.mean(axis=2)
@@ -49,7 +52,7 @@ def loss_against_context_length(results: xr.Dataset, title: str = "") -> tuple[F
             )
             here = best.sel(dataset_size=size)
             height = float(here["loss"])
-            if not bool(here["at_edge"]):
+            if np.isfinite(here["optimal_context_length"]):
                 axes.hlines(height, here["lower"], here["upper"], color="black", linewidth=2.2, zorder=4)
                 axes.plot(
                     here["optimal_context_length"], height, marker="*", markersize=10, color="white",

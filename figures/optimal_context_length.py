@@ -1,4 +1,4 @@
-"""l* against dataset size: measured with intervals, and what each law predicts."""
+"""l* against dataset size: as measured, with intervals, and as each law predicts it."""
 
 import itertools
 
@@ -9,18 +9,17 @@ import xarray as xr
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
-from figures.style import MARKERS, STYLE, new_figure
+from figures.style import MARKERS, PALETTE, STYLE, new_figure
 
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#777777")
 
 
-def optimal_context_length(comparison: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
-    """Draw measured l*(D) and each law's l*(D), the fitted and the held-out part told apart.
+def draw_optima(comparison: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
+    """Draw the measured l*(D) and the l*(D) of each law; the held-out part is shaded.
 
     Args:
         comparison: the result of :func:`theory.compare`.
-        title: put above the axes.
+        title: title above the axes.
 
     Returns:
         The figure, and its numbers: a row per law and dataset size.
@@ -38,7 +37,7 @@ def optimal_context_length(comparison: xr.Dataset, title: str = "") -> tuple[Fig
         for law, line, colour, marker in zip(
             comparison["law"].values,
             itertools.cycle(_LINES),
-            itertools.cycle(_COLOURS),
+            itertools.cycle(PALETTE),
             itertools.cycle(MARKERS[1:]),
         ):
             row = comparison.sel(law=law)

@@ -1,4 +1,4 @@
-"""One look for all figures, and how they are kept."""
+"""The look of all figures, and how a figure is written to files."""
 
 import os
 import pathlib
@@ -28,10 +28,15 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "context-scaling",
 }
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+PALETTE = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"),
+    *("#56B4E9", "#000000", "#777777", "#8C510A", "#5E3C99"),
+)
+"""Colours of things compared; eight of them are told apart by readers who do not see red or green."""
 
 
 def new_figure(title: str, width: float = 6.4, height: float = 3.8) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes, in inches, apart from pyplot's global state."""
+    """A figure with one pair of axes; its size is in inches, and pyplot's global state is left alone."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         if title:
@@ -40,12 +45,12 @@ def new_figure(title: str, width: float = 6.4, height: float = 3.8) -> tuple[Fig
 
 
 def shades(n: int) -> list[tuple[float, float, float, float]]:
-    """n colours from light to dark, told apart by lightness and so also in grey."""
+    """n colours from light to dark, which stay distinct when printed in grey."""
     return [tuple(rgba) for rgba in mpl.colormaps["viridis_r"](np.linspace(0.08, 1.0, n))]
 
 
 def context_length_axis(axes: Axes, context_lengths: Sequence[int]) -> None:
-    """A binary logarithmic axis; linear below one, where zero is among the lengths."""
+    """Make the x axis logarithmic with base 2. Where zero is among the lengths, the axis is linear below one."""
     if min(context_lengths) > 0:
         axes.set_xscale("log", base=2)
     else:
@@ -55,7 +60,8 @@ def context_length_axis(axes: Axes, context_lengths: Sequence[int]) -> None:
 
 
 def save(figure: Figure, numbers: pd.DataFrame, path: str | os.PathLike[str]) -> list[pathlib.Path]:
-    """Write ``path``.png, .pdf and .csv, making the folder, and return the three paths; same input, same bytes."""
+    """Write ``path``.png, .pdf and .csv, making the folder, and return the three paths. The same input gives the same
+    bytes."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_name(path.name + suffix) for suffix in (".png", ".pdf", ".csv")]

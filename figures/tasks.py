@@ -13,20 +13,20 @@ from matplotlib.figure import Figure
 from figures.style import STYLE
 
 _WIDTH = 48
-"""Newest tokens drawn of a sequence."""
+"""Number of the newest tokens that are drawn of a sequence."""
 _PANELS = ("drawn sequences", "Bayes risk $R(l)$", "intrinsic dimension", "intrinsic entropy (nats)")
 
 
-def task_gallery(truths: Sequence[xr.Dataset], title: str = "") -> tuple[Figure, pd.DataFrame]:
-    """One row per task: sequences, R(l) with its power law, dim(l), S(P_l).
+def draw_gallery(truths: Sequence[xr.Dataset], title: str = "") -> tuple[Figure, pd.DataFrame]:
+    """Draw one row per task: sequences, R(l) with its power law, dim(l), S(P_l).
 
-    A sequence is a line, oldest token left; colours are token values, pale ones irrelevant. Where the task states an
-    exponent gamma, R(l) is drawn above its floor C0 beside the line C/l^gamma, C0 and C fitted from the middle length
-    (in the logarithm) on, gamma as the task states it: where they part, R is not yet, or no longer, a power law.
+    A sequence is a line with the oldest token on the left. Colours are token values; pale tokens are irrelevant. Where
+    the task states an exponent gamma, R(l) - C0 is drawn beside the line C/l^gamma. C0 and C are fitted from the middle
+    length (of the logarithm) on. Where the two curves differ, R is not a power law.
 
     Args:
         truths: the tables of :func:`simulator.tasks.worked_example.truth_of_task`.
-        title: put above the rows.
+        title: title above the rows.
 
     Returns:
         The figure, and a row per task and context length.
@@ -58,9 +58,9 @@ def task_gallery(truths: Sequence[xr.Dataset], title: str = "") -> tuple[Figure,
 
 
 def power_law(truth: xr.Dataset) -> tuple[float, float, float] | None:
-    """(C0, C, gamma) of R(l) = C0 + C/l^gamma with the task's own gamma, fitted from the middle length on.
+    """(C0, C, gamma) of R(l) = C0 + C/l^gamma: C0 and C are fitted from the middle length on, gamma is the task's own.
 
-    None where the task states no gamma, or fewer than three lengths are there.
+    None where the task states no gamma, or where fewer than three lengths can be fitted.
     """
     gamma = truth.attrs["risk_exponent"]
     lengths, risk = truth["context_length"].values.astype(float), truth["bayes_risk"].values

@@ -1,4 +1,4 @@
-"""l*(D) of several studies side by side: measured, exact where it is known, and as each law predicts it."""
+"""l*(D) of several studies side by side: as measured, exactly where that is known, and as each law predicts it."""
 
 import itertools
 from collections.abc import Mapping
@@ -11,29 +11,28 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import STYLE
+from figures.style import PALETTE, STYLE
 from theory.measured.verdict import STAYS
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A", "#777777")
 _COLUMNS = 4
 
 
-def tournament(
+def draw_tournament(
     comparisons: Mapping[str, xr.Dataset], own_laws: Mapping[str, str], title: str = ""
 ) -> tuple[Figure, pd.DataFrame]:
-    """Draw a panel for each study: its own law heavy, the others light, what the fits have not seen shaded.
+    """Draw a panel for each study. The law of its own mechanism is heavy, and the held-out part is shaded.
 
     Args:
-        comparisons: from a study's name to the result of :func:`theory.compare`, with the exact l* as ``exact`` (NaN
-            where it is not known) beside it.
-        own_laws: from a study's name to the law of its mechanism, where there is one.
-        title: put above the panels.
+        comparisons: the result of :func:`theory.compare` for each study, by name, with the exact l* in the variable
+            ``exact`` (NaN where it is not known).
+        own_laws: the name of the law of a study's mechanism, where it is known.
+        title: title above the panels.
 
     Returns:
         The figure, and its numbers: a row for each study, law and dataset size.
     """
     laws = list(dict.fromkeys(law for table in comparisons.values() for law in table["law"].values if law != STAYS))
-    colours = {STAYS: "black", **dict(zip(laws, itertools.cycle(_COLOURS)))}
+    colours = {STAYS: "black", **dict(zip(laws, itertools.cycle(PALETTE)))}
     n_rows = -(-len(comparisons) // _COLUMNS)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.0 * _COLUMNS + 2.2, 2.6 * n_rows), layout="constrained")

@@ -15,8 +15,9 @@ from typing import Any, get_args
 import xarray as xr
 
 import figures
-from paper_reproduction.reproduction import REFUSALS, draw
-from simulator import Stopped, Study, load_results, plan, run, run_on_slurm, save_results
+from paper_reproduction.reproduction import exit_status
+from paper_reproduction.study_report import draw
+from simulator import Study, load_results, plan, run, run_on_slurm, save_results
 from simulator.machine.platform import Platform, check_platform
 from simulator.machine.workers import best_workers
 from simulator.specification import SpecificationError, from_json
@@ -32,17 +33,7 @@ _LAWS: dict[str, type[Law]] = {law.name.replace(", ", "-").replace(" ", "-"): ty
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``context-scaling``."""
     options = _parser().parse_args(arguments)
-    try:
-        options.command(options)
-    except (*REFUSALS, SpecificationError, ValueError, TypeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-    except KeyboardInterrupt:
-        print("\nstopped; finished runs are kept, the same command continues", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(lambda: options.command(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 def _task(options: argparse.Namespace) -> None:
     task = read_task(options.task)
     print(worked_example(task, options.seed), end="\n\n")
-    drawn = figures.task_gallery([truth_of_task(task, options.seed)])
+    drawn = figures.draw_gallery([truth_of_task(task, options.seed)])
     print(*figures.save(*drawn, options.out / f"task_{type(task).__name__}"), sep="\n")
 
 
@@ -205,7 +196,8 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _figure(options: argparse.Namespace) -> None:
     results, comparison = _compared(options)
-    print(*draw(results, comparison, options.out), sep="\n")
+    for name, (figure, numbers) in draw(results, comparison).items():
+        print(*figures.save(figure, numbers, options.out / name), sep="\n")
     if not options.laws:
         print(_left_out(), file=sys.stderr)
 

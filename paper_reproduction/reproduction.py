@@ -1,89 +1,123 @@
-"""What every reproduction does: run a study, compare it with the laws, draw it, and keep the numbers."""
+"""One frame for every reproduction: it makes tables, figures and a report, and this module writes them to a folder.
+
+A reproduction is a folder ``paper_reproduction/NAME`` with ``make.py``, which holds a ``REPRODUCTION``, with a page
+``README.md``, and with ``expected/``, what the laptop scale gave.
+"""
 
 import dataclasses
+import importlib
 import pathlib
-from collections.abc import Callable
-from typing import Literal, TypeAlias
+import sys
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol, TypeAlias
 
+import pandas as pd
 import xarray as xr
+from matplotlib.figure import Figure
 
 import figures
-from simulator import PlatformError, SlurmError, StoreError, Study, WorkerError, plan, run, save_results
-from theory import LossTableError, best_laws, compare, comparison_as_text
-from theory.laws import IntrinsicDimensionLaw, Law, OffsetDimensionLaw, PowerLaw, SaturatingLaw
+from paper_reproduction.report_tables import report
+from simulator import PlatformError, SlurmError, Stopped, StoreError, WorkerError, save_results
 
 Scale: TypeAlias = Literal["smoke", "laptop", "paper"]
-REFUSALS = (StoreError, PlatformError, WorkerError, SlurmError, LossTableError, OSError)
-"""Errors whose message says what happened and what to do: a command line prints it without a traceback."""
+FOLDER = pathlib.Path(__file__).parent
+_REFUSALS = (StoreError, PlatformError, WorkerError, SlurmError, OSError, ValueError, TypeError)
+"""Errors whose message says what happened and what to do: they are printed without a traceback."""
 
-LAWS: tuple[Law, ...] = (SaturatingLaw(), IntrinsicDimensionLaw(), OffsetDimensionLaw(), PowerLaw())
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a reproduction made.
+
+    Attributes:
+        tables: each is written as ``NAME.nc``.
+        figures: each is written, with its numbers, as ``NAME.png``, ``.pdf`` and ``.csv``. None draws every table by
+            :func:`figures.draw_curves`.
+        report: text of ``report.txt``. None shows every table.
+        summary: what is printed of a long report. None prints all of it.
+        texts: further files, by their names.
+    """
+
+    tables: Mapping[str, xr.Dataset]
+    figures: Mapping[str, tuple[Figure, pd.DataFrame]] | None = None
+    report: str | None = None
+    summary: str | None = None
+    texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+class Make(Protocol):
+    """Makes a result at a scale with the given number of worker processes; finished runs are kept in the folder."""
+
+    def __call__(self, scale: Scale, folder: pathlib.Path, workers: int) -> Result: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Reproduction:
-    """A study at three scales, under a title.
+    """A figure, a table or a claim of a paper, made anew.
 
     Attributes:
-        title: what is shown.
-        study: from a scale to the study.
-        exact_optimum: where the learner's risk is known exactly, the exact l* of (study, dataset size).
+        title: title of the figures and of the page.
+        claim: what the source says, or the question that is asked.
+        source: where it says so.
+        make: makes the result.
     """
 
     title: str
-    study: Callable[[Scale], Study]
-    exact_optimum: Callable[[Study, int], int] | None = None
+    claim: str
+    source: str
+    make: Make
 
 
-def reproduce(name: str, reproduction: Reproduction, scale: Scale, out: pathlib.Path, workers: int) -> xr.Dataset:
-    """Run one reproduction with so many workers, writing everything below ``out``/``scale``/``name``; returns the
-    comparison."""
-    folder = out / scale / name
-    study = reproduction.study(scale)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "study.json").write_text(study.to_json())
+def names() -> list[str]:
+    """The names of all reproductions, in alphabetical order: the folders that hold a ``make.py``."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/make.py"))
+
+
+def load(name: str) -> Reproduction:
+    """The reproduction in the folder of that name."""
+    return importlib.import_module(f"paper_reproduction.{name}.make").REPRODUCTION
+
+
+def reproduce(name: str, scale: Scale, out: pathlib.Path, workers: int) -> Result:
+    """Make one reproduction, write everything below ``out``/``scale``/``name``, and print the report."""
+    reproduction, folder = load(name), out / scale / name
     print(f"\n== {reproduction.title} ==")
-    print(plan(study, folder / "runs"))
-    results = run(study, folder / "runs", workers=workers)
-    save_results(results, folder / "results.nc")
-
-    comparison = compare(results, LAWS)
-    written = [folder / "results.nc", folder / "study.json", *draw(results, comparison, folder, reproduction.title)]
-    text = report(study, results, comparison, reproduction)
-    (folder / "report.txt").write_text(text + "\n")
-    print(text)
-    print("\nwritten:", *(f"  {path}" for path in [*written, folder / "report.txt"]), sep="\n")
-    return comparison
+    result = reproduction.make(scale, folder, workers)
+    written = write(result, folder, reproduction.title)
+    text = (folder / "report.txt").read_text() if result.summary is None else result.summary
+    print(text, "\nwritten:", *(f"  {path}" for path in written), sep="\n")
+    return result
 
 
-def draw(results: xr.Dataset, comparison: xr.Dataset, folder: pathlib.Path, title: str = "") -> list[pathlib.Path]:
-    """Both figures with their numbers; returns the files."""
-    return [
-        *figures.save(*figures.loss_against_context_length(results, title), folder / "loss_against_context_length"),
-        *figures.save(*figures.optimal_context_length(comparison, title), folder / "optimal_context_length"),
-    ]
+def write(result: Result, folder: pathlib.Path, title: str = "") -> list[pathlib.Path]:
+    """Write the files of a result, making the folder, and return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / f"{name}.nc" for name in result.tables]
+    for path, table in zip(written, result.tables.values(), strict=True):
+        save_results(table, path)
+    drawn = result.figures
+    if drawn is None:
+        drawn = {name: figures.draw_curves(table, title) for name, table in result.tables.items()}
+    for name, (figure, numbers) in drawn.items():
+        written += figures.save(figure, numbers, folder / name)
+    text = "\n\n\n".join(map(report, result.tables.values())) if result.report is None else result.report
+    for name, content in {**result.texts, "report.txt": text + "\n"}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+        written.append(folder / name)
+    return written
 
 
-def report(study: Study, results: xr.Dataset, comparison: xr.Dataset, reproduction: Reproduction) -> str:
-    """The measured optimum of every dataset size, then the laws on the held-out ones."""
-    lines = [
-        f"{'D':>10}  {'measured l*':>12}  {'interval':>10}  {'loss':>8}"
-        + ("  exact l*" if reproduction.exact_optimum else "")
-    ]
-    for D in comparison["dataset_size"].values:
-        cell = comparison.sel(dataset_size=D)
-        interval = f"[{float(cell['lower']):.0f}, {float(cell['upper']):.0f}]"
-        exact = f"  {reproduction.exact_optimum(study, int(D)):>8}" if reproduction.exact_optimum else ""
-        note = "  at the grid's edge: not an optimum" if bool(cell["at_edge"]) else ""
-        lines.append(
-            f"{int(D):>10}  {int(cell['best_on_grid']):>12}  {interval:>10}  {float(cell['loss']):8.4f}{exact}{note}"
-        )
-    below = ((results["test_loss"] - results["bayes_risk"]) / results["test_loss_standard_error"]).min()
-    lines += [
-        "",
-        comparison_as_text(comparison, f"({study.task.unit})"),
-        "",
-        f"smallest held-out regret: {', '.join(best_laws(comparison))}",
-        f"lowest test loss: {float(below):+.1f} standard errors from the Bayes risk (of {results['loss'].size} runs, "
-        f"{int(results['diverged'].sum())} diverged)",
-    ]
-    return "\n".join(lines)
+def exit_status(work: Callable[[], object]) -> int:
+    """Do the work of a command; print a refusal as one line, and return the status of the process."""
+    try:
+        work()
+    except _REFUSALS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\nstopped; finished runs are kept, the same command continues", file=sys.stderr)
+        return 130
+    return 0

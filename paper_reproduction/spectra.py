@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from paper_reproduction.kept_parts import labelled, mean_and_interval
+from paper_reproduction.report_tables import labelled, mean_and_interval
 from simulator.measurement import (
     PAPER_THRESHOLDS,
     ThresholdedSpectrum,

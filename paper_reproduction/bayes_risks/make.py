@@ -11,8 +11,8 @@ import pathlib
 import numpy as np
 import xarray as xr
 
-from paper_reproduction.kept_parts import Experiment, labelled
-from paper_reproduction.reproduction import Scale
+from paper_reproduction.report_tables import labelled
+from paper_reproduction.reproduction import Reproduction, Result, Scale
 from simulator.random.streams import stream_key
 from simulator.tasks import SparseParity
 
@@ -37,7 +37,7 @@ def sampled(task: SparseParity, lengths: list[int], n_samples: int) -> tuple[np.
     return np.mean(each, axis=1), np.std(each, axis=1, ddof=1) / math.sqrt(n_samples)
 
 
-def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
+def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
     """A table for each task."""
     n_samples = 2000 if scale == "smoke" else 200_000
     found = {}
@@ -59,7 +59,12 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
         )
         labels = {"value": "Bayes risk $R(l)$ (nats)", "context_length": "context length $l$ (tokens)", "of": "risk"}
         found[name] = labelled(table, labels)
-    return found
+    return Result(found)
 
 
-EXPERIMENT = Experiment("Bayes risk of the published parity tasks", measure)
+REPRODUCTION = Reproduction(
+    "Bayes risk of the published parity tasks",
+    claim="The Bayes risk of the parity task is close to A + B / (l + C)^alpha.",
+    source="arXiv 2502.01481 v4, Figure 6 and section 4.2",
+    make=make,
+)

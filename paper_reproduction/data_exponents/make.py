@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from paper_reproduction.kept_parts import Experiment, labelled
-from paper_reproduction.reproduction import Scale
+from paper_reproduction.report_tables import labelled
+from paper_reproduction.reproduction import Reproduction, Result, Scale
 from simulator import Study, run
 from simulator.learners import GradientDescent, NearestNeighbour
 from simulator.models import MLP
@@ -49,7 +49,7 @@ def exponents(results: xr.Dataset) -> tuple[Float[np.ndarray, "l"], Float[np.nda
     return jackknife_interval(slope, gaps)
 
 
-def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
+def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
     """alpha against dimension for each learner, and the two lines that theories draw."""
     rows, names, of = [], [], studies(scale)
     dimension = np.array(of["nearest neighbour"].context_lengths)
@@ -70,7 +70,12 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
         "dimension": "dimension of what is seen (tokens)",
         "learner": "learner, or theory",
     }
-    return {"exponent_against_dimension": labelled(table, labels, scale="log2")}
+    return Result({"exponent_against_dimension": labelled(table, labels, scale="log2")})
 
 
-EXPERIMENT = Experiment("Exponent of learning against intrinsic dimension", measure)
+REPRODUCTION = Reproduction(
+    "Exponent of learning against intrinsic dimension",
+    claim="The exponent of learning is alpha = 2/d or 4/d for data of dimension d.",
+    source="arXiv 2004.10802",
+    make=make,
+)

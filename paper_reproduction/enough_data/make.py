@@ -4,8 +4,8 @@ import pathlib
 
 import xarray as xr
 
-from paper_reproduction.kept_parts import Experiment, labelled, mean_and_interval
-from paper_reproduction.reproduction import Scale
+from paper_reproduction.report_tables import labelled, mean_and_interval
+from paper_reproduction.reproduction import Reproduction, Result, Scale
 from simulator import Study, run
 from simulator.learners import GradientDescent
 from simulator.models import GRU, LSTM, RWKV4, LinearAttention, Mamba, MinGRU, RetNet, SequenceModel, Transformer
@@ -42,7 +42,7 @@ def study(scale: Scale, task: Task, model: SequenceModel) -> Study:
     smoke = scale == "smoke"
     learner = GradientDescent(
         model,
-        steps=50 if smoke else 2000,
+        steps=20 if smoke else 2000,
         learning_rate=5e-3,
         schedule="cosine",
         warmup=0.05,
@@ -50,10 +50,10 @@ def study(scale: Scale, task: Task, model: SequenceModel) -> Study:
         validation_size=512 if smoke else 1024,
     )
     sizes = (1000,) if smoke else (1000, 50_000)
-    return Study(task, learner, (task.max_context_length,), sizes, seeds=1, test_size=4096)
+    return Study(task, learner, (task.max_context_length,), sizes, seeds=1, test_size=256 if smoke else 4096)
 
 
-def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
+def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
     """Approximation loss of each model on each task, over the dataset size."""
     rows = []
     for name, task in tasks(scale).items():
@@ -65,7 +65,12 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
     table = mean_and_interval(xr.concat(rows, "task").assign_coords(task=list(tasks(scale))))
     labels = {"value": "approximation loss (nats)", "dataset_size": "dataset size $D$ (samples)", "model": "model"}
     table = labelled(table, labels, scale="log").transpose("task", "model", "dataset_size")
-    return {"approximation_loss": table}
+    return Result({"approximation_loss": table})
 
 
-EXPERIMENT = Experiment("How near each sequence model comes to the Bayes risk", measure)
+REPRODUCTION = Reproduction(
+    "How near each sequence model comes to the Bayes risk",
+    claim="Does every sequence model come near the Bayes risk when it has data enough?",
+    source="a question of this project",
+    make=make,
+)

@@ -15,8 +15,9 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.integrate import quad
 
-from paper_reproduction.kept_parts import Experiment, kept_parts, labelled, mean_and_interval
-from paper_reproduction.reproduction import Scale
+from paper_reproduction.kept_parts import kept_parts
+from paper_reproduction.report_tables import labelled, mean_and_interval
+from paper_reproduction.reproduction import Reproduction, Result, Scale
 from simulator.measurement import gaussian_entropy, kernel_density_entropy, nearest_neighbour_entropy
 from simulator.measurement.intrinsic_dimension import EXAMPLES as ESTIMATORS
 
@@ -178,7 +179,7 @@ def entropy_table(
     return labelled(mean_and_interval(seen).transpose("change", "estimator", "features"), names)
 
 
-def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
+def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
     """Dimensions against the true one, and of 4 against the number of samples; shares of changes of entropy."""
     seeds = {"smoke": 2, "laptop": 3, "paper": 16}[scale]
     if scale == "smoke":
@@ -187,11 +188,18 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
         dimensions, sizes, features, n_samples = DIMENSIONS, (100, 1000, 10_000), (2, 4, 8, 16, 32, 64, 128, 256), 4000
     found = dimension_table(folder, dimensions, sizes, seeds, workers)
     order = ("manifold", "estimator")
-    return {
-        "dimension_against_truth": found.sel(samples=sizes[-1], drop=True).transpose(*order, "true_dimension"),
-        "dimension_against_samples": found.sel(true_dimension=4, drop=True).transpose(*order, "samples"),
-        "entropy_changes_seen": entropy_table(folder, features, n_samples, seeds, workers),
-    }
+    return Result(
+        {
+            "dimension_against_truth": found.sel(samples=sizes[-1], drop=True).transpose(*order, "true_dimension"),
+            "dimension_against_samples": found.sel(true_dimension=4, drop=True).transpose(*order, "samples"),
+            "entropy_changes_seen": entropy_table(folder, features, n_samples, seeds, workers),
+        }
+    )
 
 
-EXPERIMENT = Experiment("Estimators of dimension and entropy where the truth is known", measure)
+REPRODUCTION = Reproduction(
+    "Estimators of dimension and entropy where the truth is known",
+    claim="An entropy by kernel density agrees with the sum of the log eigenvalues; how much of that is built in?",
+    source="arXiv 2502.01481 v4, Figure 9",
+    make=make,
+)

@@ -10,8 +10,8 @@ import pathlib
 import numpy as np
 import xarray as xr
 
-from paper_reproduction.kept_parts import Experiment, labelled, mean_and_interval
-from paper_reproduction.reproduction import Scale
+from paper_reproduction.report_tables import labelled, mean_and_interval
+from paper_reproduction.reproduction import Reproduction, Result, Scale
 from simulator import Study, run
 from simulator.learners import (
     CorrelationScreening,
@@ -130,12 +130,19 @@ def optimum_against_fraction(scale: Scale, folder: pathlib.Path, workers: int) -
     return labelled(table, labels | {"series": "optimum"}, scale="log2")
 
 
-def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
+def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
     """Both figures."""
-    return {
-        "share_of_gmax": share_of_gmax(scale, folder, workers),
-        "optimum_against_fraction": optimum_against_fraction(scale, folder, workers),
-    }
+    return Result(
+        {
+            "share_of_gmax": share_of_gmax(scale, folder, workers),
+            "optimum_against_fraction": optimum_against_fraction(scale, folder, workers),
+        }
+    )
 
 
-EXPERIMENT = Experiment("What irrelevant tokens cost", measure)
+REPRODUCTION = Reproduction(
+    "What irrelevant tokens cost",
+    claim="Which learner pays for every token that it sees, and which for the relevant ones alone?",
+    source="a question of this project",
+    make=make,
+)

@@ -9,8 +9,9 @@ from typing import Any
 
 import xarray as xr
 
-from paper_reproduction.kept_parts import ENDLESS, Experiment, kept_parts, labelled, mean_and_interval, part_spec
-from paper_reproduction.reproduction import Scale
+from paper_reproduction.kept_parts import ENDLESS, kept_parts, part_spec
+from paper_reproduction.report_tables import labelled, mean_and_interval
+from paper_reproduction.reproduction import Reproduction, Result, Scale
 from simulator.inference import visible_context_sweep
 from simulator.learners import GradientDescent, NetworkPredictor, RandomContext, ShortContext, Stage
 from simulator.models import (
@@ -58,7 +59,7 @@ class Setting:
 
 
 SETTINGS: dict[Scale, Setting] = {
-    "smoke": Setting(4, 20, 5, 16, 1, 256, 8, rules=("RoPE", "YaRN")),
+    "smoke": Setting(2, 10, 5, 16, 1, 128, 8, rules=("YaRN",)),
     "laptop": Setting(32, 900, 100, 64, 2, 1024, 32),
     "paper": Setting(512, 20_000, 2_000, 64, 4, 8192, 128),
 }
@@ -84,7 +85,7 @@ def rules(setting: Setting) -> dict[str, tuple[Positions, Positions]]:
     return {name: chosen[name] for name in setting.rules or chosen}
 
 
-def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
+def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
     """Approximation loss over visible context lengths, of each rule, before and after."""
     setting = SETTINGS[scale]
     names, seeds = list(rules(setting)), range(setting.seeds)
@@ -99,7 +100,7 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
     table = mean_and_interval(losses.assign_coords(positions=names))
     labels = {"value": "approximation loss (nats)", "context_length": "visible context $l$ (tokens)"}
     table = labelled(table, {**labels, "positions": "positions"})
-    return {"loss_against_visible_context": table.transpose("when", "positions", "context_length")}
+    return Result({"loss_against_visible_context": table.transpose("when", "positions", "context_length")})
 
 
 def _of_rule(setting: Setting, short: Positions, long: Positions, seed: int) -> xr.Dataset:
@@ -134,4 +135,9 @@ def _of_rule(setting: Setting, short: Positions, long: Positions, seed: int) -> 
     return xr.concat([losses(stretched), losses(after)], "when").assign_coords(when=list(WHEN)).to_dataset(name="loss")
 
 
-EXPERIMENT = Experiment("A needle in a context longer than those trained on", measure)
+REPRODUCTION = Reproduction(
+    "A needle in a context longer than those trained on",
+    claim="A short training on long contexts extends a model trained on short ones.",
+    source="arXiv 2407.21783 and 2412.19437",
+    make=make,
+)

@@ -3,7 +3,8 @@
 The measured optimum stands beside the exact one, R(l) (D-1)/(D-l-1) minimised over the grid.
 """
 
-from paper_reproduction.reproduction import Reproduction, Scale
+from paper_reproduction.reproduction import Scale
+from paper_reproduction.study_report import study_reproduction
 from simulator import Study
 from simulator.learners import LeastSquares
 from simulator.tasks import GaussianLookBack
@@ -15,10 +16,10 @@ def study(scale: Scale) -> Study:
         return Study(
             task=GaussianLookBack.designed(C0=1.0, C=1.0, gamma=1.0, b=1.0, max_context_length=32),
             learner=LeastSquares(),
-            context_lengths=(1, 2, 3, 4, 6, 8, 11, 16, 23, 32),
-            dataset_sizes=(32, 64, 128, 256, 512, 1024),
-            seeds=8,
-            test_size=2048,
+            context_lengths=(1, 2, 4, 8, 16, 32),
+            dataset_sizes=(64, 128, 256, 512),
+            seeds=4,
+            test_size=1024,
         )
     long = scale == "paper"
     return Study(
@@ -40,4 +41,10 @@ def exact_optimum(of: Study, dataset_size: int) -> int:
     return min(known, key=lambda length: learner.expected_risk(task, length, dataset_size))
 
 
-REPRODUCTION = Reproduction("Least squares on a designed Gaussian look-back process", study, exact_optimum)
+REPRODUCTION = study_reproduction(
+    "Least squares on a designed Gaussian look-back process",
+    claim="The optimal look-back horizon grows with the number of samples.",
+    source="arXiv 2405.15124",
+    study=study,
+    exact_optimum=exact_optimum,
+)

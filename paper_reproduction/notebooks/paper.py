@@ -74,22 +74,21 @@ print(f"{'devices':16}{', '.join(str(device.device_kind) for device in jax.devic
 
 # %%
 import figures
-from paper_reproduction.bayes_risks import make as bayes_risks
-from paper_reproduction.transformer_v4 import make as transformer_v4
-from paper_reproduction.two_branch import make as two_branch
+from paper_reproduction.reproduction import load
 from simulator.machine.workers import best_workers
 
 
-def measured(experiment, name):
-    """The tables of an experiment, from finished parts where there are."""
-    return experiment.EXPERIMENT.measure(SCALE, STORE / SCALE / name, 1 if SCALE == "smoke" else best_workers())
+def measured(name):
+    """The tables of a reproduction; parts that are finished are read."""
+    workers = 1 if SCALE == "smoke" else best_workers()
+    return load(name).make(SCALE, STORE / SCALE / name, workers).tables
 
 
-risks = measured(bayes_risks, "bayes_risks")
-figures.curves(risks["bayes_risk_of_v4"], "60 bits, 100 questions")[0]
+risks = measured("bayes_risks")
+figures.draw_curves(risks["bayes_risk_of_v4"], "60 bits, 100 questions")[0]
 
 # %%
-figures.curves(risks["bayes_risk_of_v1"], "the 50 published pairs")[0]
+figures.draw_curves(risks["bayes_risk_of_v1"], "the 50 published pairs")[0]
 
 # %% [markdown]
 # ## One Transformer for all context lengths (Table 1)
@@ -97,11 +96,11 @@ figures.curves(risks["bayes_risk_of_v1"], "the 50 published pairs")[0]
 # How far above the Bayes risk it is, in nats, at each length that it is shown.
 
 # %%
-transformer = measured(transformer_v4, "transformer_v4")
-figures.curves(transformer["table_1"], "Table 1, as a distance from the Bayes risk")[0]
+transformer = measured("transformer_v4")
+figures.draw_curves(transformer["table_1"], "Table 1, as a distance from the Bayes risk")[0]
 
 # %%
-figures.curves(transformer["decomposition"], "the loss and its two terms")[0]
+figures.draw_curves(transformer["decomposition"], "the loss and its two terms")[0]
 
 # %% [markdown]
 # ## Its features
@@ -109,10 +108,10 @@ figures.curves(transformer["decomposition"], "the loss and its two terms")[0]
 # Eigenvalues of the covariance, by context length, and the loss against entropies read off them.
 
 # %%
-figures.curves(transformer["eigenvalues"], "features of the Transformer")[0]
+figures.draw_curves(transformer["eigenvalues"], "features of the Transformer")[0]
 
 # %%
-figures.curves(transformer["loss_against_entropy"], "features of the Transformer")[0]
+figures.draw_curves(transformer["loss_against_entropy"], "features of the Transformer")[0]
 
 # %% [markdown]
 # ## Dimension, where it is known
@@ -121,11 +120,11 @@ figures.curves(transformer["loss_against_entropy"], "features of the Transformer
 # can be asked for. Exactly, the loss falls by ln 2 / 50 with each.
 
 # %%
-branches = measured(two_branch, "two_branch")
-figures.curves(branches["dimension_against_parities"], "features of the two-branch network")[0]
+branches = measured("two_branch")
+figures.draw_curves(branches["dimension_against_parities"], "features of the two-branch network")[0]
 
 # %%
-figures.curves(branches["slope_on_dimension"], "features of the two-branch network")[0]
+figures.draw_curves(branches["slope_on_dimension"], "features of the two-branch network")[0]
 
 # %%
-figures.curves(branches["dimension_at_thresholds"], "features of the two-branch network")[0]
+figures.draw_curves(branches["dimension_at_thresholds"], "features of the two-branch network")[0]

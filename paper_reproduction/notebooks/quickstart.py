@@ -84,7 +84,7 @@ from simulator.tasks.worked_example import truth_of_task, worked_example
 
 study = parity_study(SCALE)
 print(worked_example(study.task, 0))
-figures.task_gallery([truth_of_task(study.task, 0)])[0]
+figures.draw_gallery([truth_of_task(study.task, 0)])[0]
 
 # %% [markdown]
 # ## A study
@@ -100,7 +100,7 @@ print(plan(study, runs))
 
 # %%
 results = run(study, store=runs)
-figures.loss_against_context_length(results, "MLP on position-weighted sparse parity")[0]
+figures.draw_losses(results, "MLP on position-weighted sparse parity")[0]
 
 # %% [markdown]
 # Each curve has its lowest point further right than the one above it: more data, longer context.
@@ -111,11 +111,11 @@ figures.loss_against_context_length(results, "MLP on position-weighted sparse pa
 # changes. A law earns its place by beating it.
 
 # %%
-from paper_reproduction.reproduction import LAWS
+from paper_reproduction.study_report import LAWS
 from theory import compare, comparison_as_text, optimal_context_length
 
 comparison = compare(results, LAWS)
-figures.optimal_context_length(comparison, "the best context grows with the data")[0]
+figures.draw_optima(comparison, "the best context grows with the data")[0]
 
 # %%
 print(optimal_context_length(results).to_dataframe().to_string(float_format="{:.4g}".format))

@@ -15,8 +15,8 @@ import pandas as pd
 import xarray as xr
 
 import figures
-from paper_reproduction.reproduction import Scale
-from simulator import Study, run, save_results
+from paper_reproduction.reproduction import Reproduction, Result, Scale
+from simulator import Study, run
 from simulator.learners import (
     ContextTable,
     CorrelationScreening,
@@ -55,7 +55,7 @@ from theory.laws import (
 
 TITLE = "Optimal context length under each mechanism, and the law the measurements speak for"
 
-_SMOKE = ("least squares", "posterior over parities", "ridge on pairs of bits")
+_SMOKE = ("least squares", "ridge on pairs of bits")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Entrant:
 
 
 def entrants(scale: Scale) -> dict[str, Entrant]:
-    """Every study by its name; at scale ``smoke`` a corner of three."""
+    """Every study by its name; at scale ``smoke`` a corner of two."""
     chain, parities = _slow_chain(10), SparseParity.pareto(32, 128, 2, 0.6)
     arfima = GaussianLookBack.arfima(0.4, 128)
     quanta = ZipfQuanta(60, 128, 1.0, distance_exponent=1.0, nearest=2, bits_per_task=2, distances="coupled")
@@ -180,11 +180,11 @@ def exact_optimum(study: Study, dataset_size: int) -> int | None:
     return int(study.context_lengths[int(np.nanargmin(risks))])
 
 
-def play(entrant: Entrant, store: pathlib.Path, workers: int) -> tuple[xr.Dataset, xr.Dataset]:
+def play(entrant: Entrant, store: pathlib.Path, workers: int, n_bootstrap: int = 100) -> tuple[xr.Dataset, xr.Dataset]:
     """The results, and their comparison with the seven laws, with ``exact`` l* and its ``exact_regret`` where known."""
     study = entrant.study
     results = run(study, store, workers=workers)
-    comparison = compare(results, laws(study))
+    comparison = compare(results, laws(study), n_bootstrap=n_bootstrap)
     sizes = comparison["dataset_size"].values
     exact = np.array([np.nan if (l := exact_optimum(study, int(D))) is None else l for D in sizes])
     mean = results["loss"].mean("seed").sel(dataset_size=sizes).transpose("context_length", "dataset_size")
@@ -220,24 +220,20 @@ def verdicts(comparisons: dict[str, xr.Dataset], players: dict[str, Entrant], fr
     return pd.DataFrame(rows)
 
 
-def tournament(scale: Scale, folder: pathlib.Path, workers: int) -> None:
-    """Run every study, compare each with all laws, and write tables, one figure and one report below the folder."""
-    print(f"\n== {TITLE} ==")
+def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
+    """Run every study, and compare each with all laws."""
     players = entrants(scale)
-    comparisons, freer, texts = {}, {}, []
+    tables, comparisons, freer, texts, studies = {}, {}, {}, [], {}
     for name, entrant in players.items():
-        place = folder / name.replace(", ", "-").replace(" ", "_")
+        place = name.replace(", ", "-").replace(" ", "_")
         print(f"\n-- {name} --")
-        results, comparisons[name] = play(entrant, place / "runs", workers)
-        save_results(results, place / "results.nc")
-        (place / "study.json").write_text(entrant.study.to_json())
+        results, comparisons[name] = play(entrant, folder / place / "runs", workers, 5 if scale == "smoke" else 100)
+        tables[f"{place}/results"], studies[f"{place}/study.json"] = results, entrant.study.to_json()
         freer[name] = float(compare(results, [SaturatingLaw()], n_bootstrap=0)["score"][0])
         unit = entrant.study.task.unit
         texts.append(f"== {name} ==\n\n{comparison_as_text(comparisons[name], f'({unit})')}")
     table = verdicts(comparisons, players, freer)
-    table.to_csv(folder / "verdicts.csv", index=False)
     own = {name: entrant.law.name for name, entrant in players.items() if entrant.law}
-    written = figures.save(*figures.tournament(comparisons, own, TITLE), folder / "optimal_context_laws")
     first = list(own)[:7]
     right = sum(table.set_index("entrant").loc[name, "picked"] == own[name] for name in first)
     summary = (
@@ -245,5 +241,18 @@ def tournament(scale: Scale, folder: pathlib.Path, workers: int) -> None:
         f"score of that law, fitted to the same cells; it is no regime.\n\n{table.to_string(index=False)}\n\n"
         f"the law of its own mechanism was picked for {right} of {len(first)} regimes"
     )
-    (folder / "report.txt").write_text("\n\n\n".join([summary, *texts]) + "\n")
-    print(f"\n{summary}\n\nwritten:", *(f"  {path}" for path in [*written, folder / "report.txt"]), sep="\n")
+    return Result(
+        tables,
+        {"optimal_context_laws": figures.draw_tournament(comparisons, own, TITLE)},
+        "\n\n\n".join([summary, *texts]),
+        summary,
+        {"verdicts.csv": table.to_csv(index=False), **studies},
+    )
+
+
+REPRODUCTION = Reproduction(
+    TITLE,
+    claim="Every theory has its own l*(D); which of them do measurements support?",
+    source="the sources of the seven laws, see theory/laws",
+    make=make,
+)

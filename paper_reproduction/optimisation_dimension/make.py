@@ -14,8 +14,9 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from paper_reproduction.kept_parts import ENDLESS, Experiment, labelled
-from paper_reproduction.reproduction import Scale
+from paper_reproduction.kept_parts import ENDLESS
+from paper_reproduction.report_tables import labelled
+from paper_reproduction.reproduction import Reproduction, Result, Scale
 from simulator import Study, run
 from simulator.learners import GradientDescent, NetworkPredictor
 from simulator.learners.evaluation import evaluate
@@ -107,7 +108,7 @@ def dimensions_needed(
     return jackknife_interval(d_90, np.stack(losses))
 
 
-def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
+def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
     """d_90 against context length, for every setting, and the line of linear regression."""
     n_seeds, of = {"smoke": 2, "laptop": 3, "paper": 16}[scale], settings(scale)
     rows = {
@@ -127,7 +128,12 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
         "context_length": "context length $l$ (tokens)",
         "network": "what is trained",
     }
-    return {"dimensions_needed": labelled(table, labels, scale="log2")}
+    return Result({"dimensions_needed": labelled(table, labels, scale="log2")})
 
 
-EXPERIMENT = Experiment("Dimensions that a training needs", measure)
+REPRODUCTION = Reproduction(
+    "Dimensions that a training needs",
+    claim="Training needs few dimensions of a random subspace; does their number grow with the context?",
+    source="arXiv 2012.13255, for the method",
+    make=make,
+)

@@ -4,8 +4,9 @@ import pathlib
 
 import xarray as xr
 
-from paper_reproduction.kept_parts import ENDLESS, Experiment, labelled, mean_and_interval
-from paper_reproduction.reproduction import Scale
+from paper_reproduction.kept_parts import ENDLESS
+from paper_reproduction.report_tables import labelled, mean_and_interval
+from paper_reproduction.reproduction import Reproduction, Result, Scale
 from simulator import Study, run
 from simulator.learners import GradientDescent
 from simulator.models import GRU, Model, Transformer
@@ -33,19 +34,19 @@ def study(scale: Scale, model: Model, n_pairs: int) -> Study:
     """Trained and tested on the whole context."""
     learner = GradientDescent(
         model,
-        steps={"smoke": 50, "laptop": 4000, "paper": 50_000}[scale],
+        steps={"smoke": 20, "laptop": 4000, "paper": 50_000}[scale],
         batch_size=128,
         learning_rate=1e-2 if isinstance(model, GRU) else 3e-3,
         schedule="cosine",
         warmup=0.05,
-        evaluation_every=50 if scale == "smoke" else 250,
+        evaluation_every=20 if scale == "smoke" else 250,
         patience=None,
         validation_size=1024,
     )
     return Study(recall(n_pairs), learner, (2 * n_pairs,), (ENDLESS,), seeds=2, test_size=4096)
 
 
-def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
+def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
     """Loss of each model for each number of pairs, and the bits that it has to hold for each number of its state."""
     losses, bits = {}, {}
     for name, model in models(scale).items():
@@ -62,7 +63,12 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
     table["bits_per_number"] = (("model", "pairs"), [[bits[name, n] for n in numbers] for name in names])
     guess = "loss above R = 0 (nats); 1.386 is a guess"
     labels = {"value": guess, "pairs": "pairs to be held, of two bits each", "model": "model"}
-    return {"loss_against_pairs": labelled(table, labels)}
+    return Result({"loss_against_pairs": labelled(table, labels)})
 
 
-EXPERIMENT = Experiment("Associative recall with states of fixed size", measure)
+REPRODUCTION = Reproduction(
+    "Associative recall with states of fixed size",
+    claim="A state of fixed size holds a fixed number of bits.",
+    source="a question of this project",
+    make=make,
+)

@@ -16,8 +16,9 @@ import numpy as np
 import xarray as xr
 
 from paper_reproduction.all_questions import TransformerTraining, with_blocks_underneath
-from paper_reproduction.kept_parts import Experiment, kept_parts, labelled, part_spec
-from paper_reproduction.reproduction import Scale
+from paper_reproduction.kept_parts import kept_parts, part_spec
+from paper_reproduction.report_tables import labelled
+from paper_reproduction.reproduction import Reproduction, Result, Scale
 from paper_reproduction.spectra import READING, of_features, tables
 from simulator.learners import NetworkPredictor
 from simulator.learners.evaluation import divergence_of_queries
@@ -91,9 +92,7 @@ class Setting:
 def setting(scale: Scale) -> Setting:
     """Sizes at a scale."""
     if scale == "smoke":
-        return Setting(
-            {"3 layers, width 16": (Recipe(16, 10, depth=3, more_steps=5), 1)}, 8, 300, (10, 25, 60), (10, 25, 60)
-        )
+        return Setting({"1 layer, width 16": (Recipe(16, 10), 1)}, 8, 100, (10, 60), (10, 60))
     long = 1 if scale == "laptop" else 4
     return Setting(
         {
@@ -156,7 +155,7 @@ def measured(trainings: list[TransformerTraining], sizes: Setting, with_features
     return found
 
 
-def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
+def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
     """Table 1 as KL(P_l || Q), the decomposition of the first network's loss, and what its features say."""
     sizes, task = setting(scale), SparseParity.paper_v4()
     first, *_ = sizes.networks
@@ -189,13 +188,22 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
         context_length=list(sizes.of_features)
     )
     found["cross_entropy"] = found["cross_entropy"].expand_dims("seed")
-    return {
-        "table_1": labelled(
-            table_1, {**length, "value": "KL$(P_l, Q)$: loss above $R(l)$ (nats)", "network": "network"}, scale="log"
-        ),
-        "decomposition": labelled(decomposition, {**length, "value": "loss (nats)", "part": "what"}),
-        **tables(found),
-    }
+    return Result(
+        {
+            "table_1": labelled(
+                table_1,
+                {**length, "value": "KL$(P_l, Q)$: loss above $R(l)$ (nats)", "network": "network"},
+                scale="log",
+            ),
+            "decomposition": labelled(decomposition, {**length, "value": "loss (nats)", "part": "what"}),
+            **tables(found),
+        }
+    )
 
 
-EXPERIMENT = Experiment("One Transformer for all context lengths", measure)
+REPRODUCTION = Reproduction(
+    "One Transformer for all context lengths",
+    claim="Trained on all context lengths, the loss is above R(l) by 0.0005 nats at l = 17 and by 0.0001 at l = 50.",
+    source="arXiv 2502.01481 v4, Table 1",
+    make=make,
+)

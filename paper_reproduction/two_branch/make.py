@@ -13,8 +13,9 @@ import numpy as np
 import xarray as xr
 
 from paper_reproduction.all_questions import TwoBranchTraining
-from paper_reproduction.kept_parts import Experiment, kept_parts, labelled, part_spec
-from paper_reproduction.reproduction import Scale
+from paper_reproduction.kept_parts import kept_parts, part_spec
+from paper_reproduction.report_tables import labelled
+from paper_reproduction.reproduction import Reproduction, Result, Scale
 from paper_reproduction.spectra import READING, exact_lines, of_features, tables
 from simulator.learners import NetworkPredictor
 from simulator.learners.evaluation import evaluate
@@ -55,7 +56,7 @@ class Setting:
 
 STEPS = {**dict.fromkeys((27, 32, 36, 43, 63), 6000), 94: 12_000}
 SETTINGS: dict[Scale, Setting] = {
-    "smoke": Setting({27: 20, 43: 20}, 64, 400, 1),
+    "smoke": Setting({27: 10, 43: 10}, 16, 200, 1),
     "laptop": Setting(STEPS),
     "paper": Setting(STEPS, contexts=1024, seeds=8),
 }
@@ -71,7 +72,7 @@ def measured(training: TwoBranchTraining, n_samples: int, seed: int) -> xr.Datas
     return found.assign(cross_entropy=divergence + task.bayes_risk(length))
 
 
-def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Dataset]:
+def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
     """Dimensions against the number of solvable parities, and what :func:`spectra.tables` draws."""
     setting, task = SETTINGS[scale], SparseParity.paper_v1()
     lengths, seeds = sorted(setting.steps, reverse=True), range(setting.seeds)  # longest trainings first
@@ -96,7 +97,12 @@ def measure(scale: Scale, folder: pathlib.Path, workers: int) -> dict[str, xr.Da
     drawn = tables(found)
     for name, slope in (("slope_on_dimension", -math.log(2) / 50), ("slope_on_entropy", -1 / 50)):
         drawn[name] = exact_lines(drawn[name], slope)
-    return {"dimension_against_parities": labelled(both, labels), **drawn}
+    return Result({"dimension_against_parities": labelled(both, labels), **drawn})
 
 
-EXPERIMENT = Experiment("Two-branch network on the 50 published pairs", measure)
+REPRODUCTION = Reproduction(
+    "Two-branch network on the 50 published pairs",
+    claim="The dimension of the features equals the number of parities that the context answers.",
+    source="arXiv 2502.01481 v4, Figure 18",
+    make=make,
+)

@@ -16,7 +16,7 @@ COMPARISON = compare(RESULTS, [IntrinsicDimensionLaw(), PowerLaw(), SaturatingLa
 
 
 def test_loss_curves_show_every_cell_and_the_bayes_risk():
-    figure, numbers = figures.loss_against_context_length(RESULTS, "title")
+    figure, numbers = figures.draw_losses(RESULTS, "title")
     (axes,) = figure.axes
     lines = {line.get_label(): line for line in axes.get_lines()}
     np.testing.assert_allclose(lines["Bayes risk $R(l)$"].get_ydata(), RESULTS["bayes_risk_curve"][1:33])
@@ -32,7 +32,7 @@ def test_loss_curves_show_every_cell_and_the_bayes_risk():
 
 
 def test_optima_and_predictions_are_drawn_with_the_held_out_part_told_apart():
-    figure, numbers = figures.optimal_context_length(COMPARISON)
+    figure, numbers = figures.draw_optima(COMPARISON)
     (axes,) = figure.axes
     labels = [line.get_label() for line in axes.get_lines()]
     for law in COMPARISON["law"].values:
@@ -43,9 +43,9 @@ def test_optima_and_predictions_are_drawn_with_the_held_out_part_told_apart():
     assert len(numbers) == COMPARISON["predicted"].size
 
 
-@pytest.mark.parametrize("draw", [figures.loss_against_context_length, figures.optimal_context_length])
+@pytest.mark.parametrize("draw", [figures.draw_losses, figures.draw_optima])
 def test_axes_are_labelled_with_units(draw):
-    figure, _ = draw(RESULTS if draw is figures.loss_against_context_length else COMPARISON)
+    figure, _ = draw(RESULTS if draw is figures.draw_losses else COMPARISON)
     (axes,) = figure.axes
     assert axes.get_xlabel().endswith(("(tokens)", "(samples)"))
     assert axes.get_ylabel().endswith(("(nats)", "(tokens)"))
@@ -53,7 +53,7 @@ def test_axes_are_labelled_with_units(draw):
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path):
-    for draw, table in ((figures.loss_against_context_length, RESULTS), (figures.optimal_context_length, COMPARISON)):
+    for draw, table in ((figures.draw_losses, RESULTS), (figures.draw_optima, COMPARISON)):
         first, second = (figures.save(*draw(table), tmp_path / name / "figure") for name in "ab")
         for a, b in zip(first, second, strict=True):
             assert a.read_bytes() == b.read_bytes()
@@ -63,21 +63,34 @@ def test_the_same_table_gives_the_same_bytes(tmp_path):
 
 def test_a_diverged_cell_is_shown_as_missing_not_as_a_number():
     hurt = RESULTS.assign(loss=RESULTS["loss"].where((RESULTS["context_length"] != 32) | (RESULTS["seed"] != 1)))
-    _, numbers = figures.loss_against_context_length(hurt)
+    _, numbers = figures.draw_losses(hurt)
     assert numbers[numbers["context_length"] == 32]["mean_loss"].isna().all()
     assert numbers[numbers["context_length"] != 32]["mean_loss"].notna().all()
 
 
 def test_the_numbers_do_not_depend_on_the_order_of_the_table():
-    _, numbers = figures.loss_against_context_length(RESULTS)
-    _, turned = figures.loss_against_context_length(RESULTS.isel(dataset_size=slice(None, None, -1)))
+    _, numbers = figures.draw_losses(RESULTS)
+    _, turned = figures.draw_losses(RESULTS.isel(dataset_size=slice(None, None, -1)))
     pd.testing.assert_frame_equal(turned, numbers)
 
 
 def test_a_grid_that_begins_at_zero_and_a_single_seed_can_be_drawn(tmp_path):
+    """Zero stands on a linear piece of the axis, and one seed has no error."""
     zero = RESULTS.assign_coords(context_length=[0, *RESULTS["context_length"].values[1:]]).isel(seed=[0])
-    figures.save(*figures.loss_against_context_length(zero), tmp_path / "zero")
-    assert (tmp_path / "zero.png").stat().st_size > 10_000
+    figure, numbers = figures.draw_losses(zero)
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "symlog"
+    assert axes.containers[0].lines[0].get_xdata()[0] == 0
+    np.testing.assert_array_equal(numbers["standard_error"], 0)
+    png, *_ = figures.save(figure, numbers, tmp_path / "zero")
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_optima_that_are_known_are_not_measured_again(monkeypatch):
+    """The bootstrap of compare serves the figure of the losses too."""
+    expected = figures.draw_losses(RESULTS)[1]
+    monkeypatch.setattr(figures.loss_against_context_length, "optimal_context_length", None)
+    pd.testing.assert_frame_equal(figures.draw_losses(RESULTS, optima=COMPARISON)[1], expected)
 
 
 def truth(name, risk, exponent, entropy=None):
@@ -100,7 +113,7 @@ def test_a_gallery_has_a_row_per_task_and_its_power_law():
     lengths = np.arange(200.0)
     exact = 0.2 + 3 * np.maximum(lengths, 0.5) ** -0.7
     truths = [truth("Power", exact, 0.7), truth("Flat", np.full(200, 0.3), np.nan, entropy=np.log1p(lengths))]
-    figure, numbers = figures.task_gallery(truths, "title")
+    figure, numbers = figures.draw_gallery(truths, "title")
     assert len(figure.axes) == 8
     np.testing.assert_allclose(figures.tasks.power_law(truths[0]), (0.2, 3.0, 0.7), rtol=1e-9)
     assert figures.tasks.power_law(truths[1]) is None
@@ -118,7 +131,7 @@ def test_a_gallery_has_a_row_per_task_and_its_power_law():
 
 def test_an_empty_gallery_is_refused():
     with pytest.raises(ValueError, match="no task to draw"):
-        figures.task_gallery([])
+        figures.draw_gallery([])
 
 
 @pytest.mark.parametrize("panels", [False, True])
@@ -135,7 +148,7 @@ def test_curves_show_every_point_with_its_interval(panels):
     table["at_edge"] = table["value"] > 1.5
     table["value"].attrs = {"long_name": "loss (nats)"}
     table["length"].attrs["long_name"] = "length (tokens)"
-    figure, numbers = figures.curves(table, "title")
+    figure, numbers = figures.draw_curves(table, "title")
     assert len(figure.axes) == (3 if panels else 1)
     assert len(numbers) == value.size
     for i, axes in enumerate(figure.axes):
@@ -158,7 +171,7 @@ def test_refusals_are_crosses_along_the_lower_edge():
     over = ("estimator", "samples")
     coordinates = {"estimator": ["a", "b", "c"], "samples": [1, 2, 4]}
     table = xr.Dataset(dict.fromkeys(("value", "lower", "upper"), (over, value)), coordinates)
-    figure, _ = figures.curves(table.assign(refused=table["value"].isnull()))
+    figure, _ = figures.draw_curves(table.assign(refused=table["value"].isnull()))
     crosses = [line for line in figure.axes[0].get_lines() if line.get_marker() == "x"]
     assert [np.asarray(line.get_xdata()).tolist() for line in crosses] == [[2, 4], [1]]
     heights = [set(line.get_ydata()) for line in crosses]
@@ -171,7 +184,7 @@ def test_points_may_stand_where_another_quantity_says():
     value, at = np.arange(6.0).reshape(2, 3), np.array([[-0.5, 3, 7], [2, 2.5, 9]])
     table = xr.Dataset(dict.fromkeys(("value", "lower", "upper"), (over, value)), coordinates).assign(at=(over, at))
     table["at"].attrs["long_name"] = "entropy (nats)"
-    figure, numbers = figures.curves(table)
+    figure, numbers = figures.draw_curves(table)
     (axes,) = figure.axes
     for container, expected in zip(axes.containers, at, strict=True):
         np.testing.assert_allclose(np.asarray(container.lines[0].get_xdata(), float), expected)
@@ -184,7 +197,7 @@ def test_many_points_do_not_each_have_a_tick_and_fractions_are_not_rounded():
         table = xr.Dataset(
             dict.fromkeys(("value", "lower", "upper"), (("a", "x"), [np.ones(len(x))])), {"a": ["b"], "x": x}
         )
-        (axes,) = figures.curves(table)[0].axes
+        (axes,) = figures.draw_curves(table)[0].axes
         return [axes.xaxis.get_major_formatter()(tick) for tick in axes.get_xticks()]
 
     assert drawn([1, 3, 5]) == ["1", "3", "5"]

@@ -21,6 +21,7 @@ def pictures(notebook):
     return sum("image/png" in output.get("data", {}) for cell in code(notebook) for output in cell.outputs)
 
 
+@pytest.mark.slow
 @each_notebook
 def test_a_notebook_runs_from_top_to_bottom(name, tmp_path):
     command = [sys.executable, "-m", "paper_reproduction.notebooks", name, "--out", str(tmp_path)]
@@ -29,7 +30,7 @@ def test_a_notebook_runs_from_top_to_bottom(name, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     made = nbformat.read(tmp_path / f"{name}.ipynb", as_version=4)
     nbformat.validate(made)
-    assert pictures(made) == sum(".curves(" in cell.source or ")[0]" in cell.source for cell in code(made)) >= 3
+    assert pictures(made) == sum(")[0]" in cell.source for cell in code(made)) >= 3
     assert any((tmp_path / "store" / "smoke").iterdir()), "finished runs are kept where STORE says"
 
 

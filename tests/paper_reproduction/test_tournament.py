@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from paper_reproduction import __main__ as reproductions
 from paper_reproduction.optimal_context_laws.make import entrants, exact_optimum, laws
+from paper_reproduction.reproduction import reproduce
 from simulator import Study, load_results
 from theory import compare, verdict
 
@@ -64,16 +64,15 @@ def test_the_exact_optimum_is_known_where_the_expected_risk_is():
     assert exact_optimum(LAPTOP["MLP, parities"].study, 1000) is None
 
 
-def test_it_leaves_a_figure_a_table_of_verdicts_and_a_report(tmp_path, capsys):
-    words = ["optimal_context_laws", "--scale", "smoke", "--out", str(tmp_path)]
-    assert reproductions.main(words) == 0
+@pytest.mark.slow
+def test_it_leaves_the_studies_a_table_of_verdicts_and_a_report(tmp_path, capsys):
+    result = reproduce("optimal_context_laws", "smoke", tmp_path, 1)
     folder, players = tmp_path / "smoke" / "optimal_context_laws", entrants("smoke")
     table = pd.read_csv(folder / "verdicts.csv").set_index("entrant")
     assert list(table.index) == list(players)
     assert (table["score"] >= table["its score"]).all()
-    assert (folder / "optimal_context_laws.png").stat().st_size > 20_000
-    assert (folder / "optimal_context_laws.pdf").read_bytes().startswith(b"%PDF")
     numbers = pd.read_csv(folder / "optimal_context_laws.csv")
+    assert (folder / "optimal_context_laws.pdf").is_file()
     for name, entrant in players.items():
         place = folder / name.replace(", ", "-").replace(" ", "_")
         assert Study.from_json((place / "study.json").read_text()) == entrant.study
@@ -82,5 +81,5 @@ def test_it_leaves_a_figure_a_table_of_verdicts_and_a_report(tmp_path, capsys):
         assert set(rows["law"]) == {*(law.name for law in laws(entrant.study)), "l* stays"}
         assert rows["exact"].notna().all() == (name != "ridge on pairs of bits")
     text = (folder / "report.txt").read_text()
-    assert "the law of its own mechanism was picked for" in text
-    assert text.split("\n\n\n")[0] in capsys.readouterr().out
+    assert text.split("\n\n\n")[0] == result.summary
+    assert result.summary in capsys.readouterr().out
