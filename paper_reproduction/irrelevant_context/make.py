@@ -109,7 +109,7 @@ def optimum_against_fraction(scale: Scale, folder: pathlib.Path, workers: int) -
             spread = task if rho == 1 else IrrelevantTokens(task, rho, seed=placement)
             longest = spread.max_context_length
             best = 1 + int(np.argmin([learner.expected_risk(spread, x, size) for x in range(1, longest + 1)]))
-            grid = sorted({round(2 ** (i / 8)) for i in range(8, 88)})
+            grid = sorted({round(2 ** (i / 8)) for i in range(8, 88, 8 if smoke else 1)})
             lengths = [x for x in grid if best / 2.5 <= x <= min(best * 2.5, longest)]
             study = Study(spread, learner, lengths, (size,), 2 if smoke else 16, 512 if smoke else 4096)
             results = run(study, folder / "runs" / "fractions", workers=workers)

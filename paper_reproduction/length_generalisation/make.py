@@ -59,7 +59,7 @@ class Setting:
 
 
 SETTINGS: dict[Scale, Setting] = {
-    "smoke": Setting(2, 10, 5, 16, 1, 128, 8, rules=("YaRN",)),
+    "smoke": Setting(1, 10, 5, 16, 1, 128, 8, rules=("YaRN",)),
     "laptop": Setting(32, 900, 100, 64, 2, 1024, 32),
     "paper": Setting(512, 20_000, 2_000, 64, 4, 8192, 128),
 }

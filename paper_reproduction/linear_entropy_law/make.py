@@ -60,7 +60,7 @@ class Setting:
 
 
 SETTINGS: dict[Scale, Setting] = {
-    "smoke": Setting((2, 3, 4), 20, 200, 1, left_out=("parities, asked equally often",)),
+    "smoke": Setting((2, 3, 4), 20, 200, 1, ("parities, asked equally often", "renewal process, a = 1.5")),
     "laptop": Setting((2, 3, 4, 6, 8, 12, 16, 24), 4000, 4096, 2),
     "paper": Setting((2, 3, 4, 6, 8, 12, 16, 24, 32), 20_000, 8192, 8),
 }
