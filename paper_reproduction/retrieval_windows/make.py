@@ -75,12 +75,12 @@ def trained(task: Retrieval, setting: Setting, context_length: int, seed: int) -
     return predictor
 
 
-def of_gammas(setting: Setting, seed: int) -> xr.Dataset:
+def of_gammas(setting: Setting, gammas: tuple[float, ...], seed: int) -> xr.Dataset:
     """Accuracy, and entropy of the readout's features, of one network, for each law of distances."""
     base = trained(Retrieval(1, 4, setting.L), setting, setting.trained_on, seed)
-    shape = (len(GAMMAS), len(setting.lengths))
+    shape = (len(gammas), len(setting.lengths))
     accuracy, entropy = np.zeros(shape), np.zeros(shape)
-    for i, gamma in enumerate(GAMMAS):
+    for i, gamma in enumerate(gammas):
         task = Retrieval(1, 4, setting.L, "position_weighted", gamma)
         predictor = dataclasses.replace(base, task=task)
         examples = task.sample(stream_key(seed, "test"), range(setting.test_size))
@@ -94,7 +94,7 @@ def of_gammas(setting: Setting, seed: int) -> xr.Dataset:
     over = ("gamma", "context_length")
     return xr.Dataset(
         {"accuracy": (over, accuracy), "entropy": (over, entropy)},
-        {"gamma": list(GAMMAS), "context_length": list(setting.lengths)},
+        {"gamma": list(gammas), "context_length": list(setting.lengths)},
     )
 
 
@@ -131,16 +131,17 @@ def answered(predictor: Any, examples: Examples) -> Float[Array, "B classes"]:
 
 def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
     """Accuracy and entropy against visible context for each gamma, and the loss as needles leave the window."""
-    setting = SETTINGS[scale]
-    parts = {}
-    for what in (of_gammas, of_needles):
-        for seed in range(setting.seeds):
-            parts[part_spec(what.__name__, setting, setting.learner(), GAMMAS, seed)] = functools.partial(
-                what, setting, seed
-            )
+    setting, gammas = SETTINGS[scale], (1.0,) if scale == "smoke" else GAMMAS
+    parts = {
+        part_spec(measure.func.__name__, setting, setting.learner(), gammas, seed): functools.partial(
+            measure, seed=seed
+        )
+        for measure in (functools.partial(of_gammas, setting, gammas), functools.partial(of_needles, setting))
+        for seed in range(setting.seeds)
+    }
     made = [table.drop_attrs() for table in kept_parts(folder, parts, "networks", workers)]
-    gammas, needles = (xr.concat(some, "seed") for some in (made[: setting.seeds], made[setting.seeds :]))
-    exact = {gamma: Retrieval(1, 4, setting.L, "position_weighted", gamma) for gamma in GAMMAS}
+    found, needles = (xr.concat(some, "seed") for some in (made[: setting.seeds], made[setting.seeds :]))
+    exact = {gamma: Retrieval(1, 4, setting.L, "position_weighted", gamma) for gamma in gammas}
     best = xr.DataArray(
         [[task.bayes_accuracy(l) for l in setting.lengths] for task in exact.values()], dims=("gamma", "context_length")
     )
@@ -150,7 +151,7 @@ def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
     )
     labels = {"context_length": "visible context $l$ (tokens)", "of": "what"}
     entropies = "entropy, of features up to a constant (nats)"
-    panels = [f"$\\gamma$ = {gamma:g}" for gamma in GAMMAS]
+    panels = [f"$\\gamma$ = {gamma:g}" for gamma in gammas]
 
     def beside(measured: xr.DataArray, truth: xr.DataArray, names: list[str], value: str) -> xr.Dataset:
         found = mean_and_interval(measured)
@@ -162,9 +163,9 @@ def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
         return table.assign_coords(gamma=panels).transpose("gamma", "of", "context_length")
 
     return Result({
-        "accuracy": over_gammas(beside(gammas["accuracy"], best, ["Transformer", "Bayes"], "accuracy (no unit)")),
+        "accuracy": over_gammas(beside(found["accuracy"], best, ["Transformer", "Bayes"], "accuracy (no unit)")),
         "entropy": over_gammas(
-            beside(gammas["entropy"], known, ["features, kernel density", "exact"], entropies)
+            beside(found["entropy"], known, ["features, kernel density", "exact"], entropies)
         ),
         "needles": beside(
             needles["loss"], needles["exact"].mean("seed"), ["Transformer", "Bayes"],
