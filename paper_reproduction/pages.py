@@ -14,7 +14,6 @@ the table in ``paper_reproduction/README.md``.
 """
 
 import csv
-import dataclasses
 import fnmatch
 import functools
 import pathlib
@@ -30,30 +29,16 @@ _CELL = re.compile(r"(?<!\S)(?:(\S+) \[(\S+), (\S+)\](?: at (\S+))?|-)(?!\S)")
 _FINDING = re.compile(
     r"\*\*Claim\*\* \((.*?)\):\s(.*?)\n\n\*\*Found\*\*:\s(.*?)\n\n\*\*Verdict\*\*:\s(.*?)\n\n", re.DOTALL
 )
-_ENDS = {"value": 0, "lower": 1, "upper": 2, "at": 3}
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """One table of a report: for each row and column the value, the ends of its interval, and its place, or None."""
-
-    cells: dict[tuple[str, str], tuple[float | None, ...]]
-
-    def select(self, rows: str, columns: str) -> dict[tuple[str, str], tuple[float | None, ...]]:
-        """The cells whose row and column match the patterns."""
-        found = {
-            key: cell
-            for key, cell in self.cells.items()
-            if fnmatch.fnmatchcase(key[0], rows) and fnmatch.fnmatchcase(key[1], columns)
-        }
-        if not found:
-            raise ValueError(f"no cell {rows!r}, {columns!r}; there are rows {sorted({row for row, _ in self.cells})}")
-        return found
+_ENDS = {"lower": 1, "upper": 2, "at": 3}
 
 
 @functools.cache
-def read_table(text: str) -> Table:
-    """The table that :func:`paper_reproduction.report_tables.report` wrote."""
+def read_table(text: str) -> dict[tuple[str, str], tuple[float | None, ...]]:
+    """The table that :func:`paper_reproduction.report_tables.report` wrote.
+
+    For each row and column it holds the value, the ends of its interval, and its place along x; None where there is no
+    number.
+    """
     _, _, header, levels, *lines = text.strip("\n").splitlines()
     starts = [match.start() for match in re.finditer(r"\S+(?: \S+)*", levels)]
     columns = re.split(r"\s{2,}", header.strip())[1:]
@@ -64,32 +49,39 @@ def read_table(text: str) -> Table:
         words = [label[a:b].strip() for a, b in zip(starts, [*starts[1:], None], strict=True)]
         row = [new or old for new, old in zip(words, row, strict=True)]
         for column, match in zip(columns, matches, strict=True):
-            values = tuple(None if part is None else float(part) for part in match.groups())
-            cells[" / ".join(row), column] = values
-    return Table(cells)
+            numbers = tuple(None if part is None else float(part) for part in match.groups())
+            cells[" / ".join(row), column] = numbers
+    return cells
 
 
-def number(report: str, spec: str, shown: str) -> str:
-    """The number that a link's title names, with as many decimals as are shown now."""
-    words, rows, columns = (" ".join(part.split()) for part in spec.split("|"))
+def _selected(report: str, spec: str) -> tuple[list[str], dict[tuple[str, str], tuple[float | None, ...]]]:
+    """The words before the table's number, and the cells whose row and column match the patterns."""
+    words, rows, columns = (part.strip() for part in spec.split("|"))
     *how, index = words.split()
+    table = read_table(report.split("\n\n\n")[int(index) - 1])
+    cells = {k: v for k, v in table.items() if fnmatch.fnmatchcase(k[0], rows) and fnmatch.fnmatchcase(k[1], columns)}
+    if not cells:
+        raise ValueError(f"no cell {rows!r}, {columns!r}; there are rows {sorted({row for row, _ in table})}")
+    return how, cells
+
+
+def _number(report: str, spec: str, shown: str) -> str:
     decimals = len(shown.partition(".")[2])
-    if how == ["field"]:
-        lines = [line.strip() for line in report.split("\n\n")[int(index) - 1].splitlines()]
-        line = next(line for line in lines if line.startswith(rows + " "))
-        return f"{float(re.split(r'  +', line)[int(columns) - 1]):.{decimals}f}"
-    cells = read_table(report.split("\n\n\n")[int(index) - 1]).select(rows, columns)
-    end = next((word for word in how if word in _ENDS), "value")
-    values = [value for cell in cells.values() if (value := cell[_ENDS[end]]) is not None]
-    extreme = {"max": max, "min": min}.get(how[0] if how else "")
-    if extreme is None and len(values) != 1:
+    if spec.startswith("field"):
+        where, start, field = spec.removeprefix("field").split("|")
+        lines = [line.strip() for line in report.split("\n\n")[int(where) - 1].splitlines()]
+        line = next(line for line in lines if line.startswith(start.strip() + " "))
+        return f"{float(re.split('  +', line)[int(field) - 1]):.{decimals}f}"
+    how, cells = _selected(report, spec)
+    end = next((_ENDS[word] for word in how if word in _ENDS), 0)
+    values = [value for cell in cells.values() if (value := cell[end]) is not None]
+    if not {"max", "min"} & {*how} and len(values) != 1:
         raise ValueError(f"{spec!r} names {len(values)} cells: name one, or begin with max or min")
-    return f"{extreme(values) if extreme else values[0]:.{decimals}f}"
+    return f"{min(values) if 'min' in how else max(values):.{decimals}f}"
 
 
 def _table(report: str, spec: str) -> str:
-    index, rows, columns = (" ".join(part.split()) for part in spec.split("|"))
-    cells = read_table(report.split("\n\n\n")[int(index) - 1]).select(rows, columns)
+    _, cells = _selected(report, spec)
     heads = list(dict.fromkeys(column for _, column in cells))
     lines = [f"| | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
     for row in dict.fromkeys(row for row, _ in cells):
@@ -102,7 +94,7 @@ def _trials(folder: pathlib.Path) -> str:
     with (folder / "expected" / "trials.csv").open() as file:
         head, *rows = csv.reader(file)
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-    return "Noted when it was tried; no report of these trials was kept.\n\n" + "\n".join(lines)
+    return "\n".join(["Noted when it was tried; no report of these trials was kept.", "", *lines])
 
 
 def filled(text: str, folder: pathlib.Path) -> str:
@@ -110,21 +102,21 @@ def filled(text: str, folder: pathlib.Path) -> str:
     path = folder / "expected" / "report.txt"
     report = path.read_text() if path.is_file() else ""
 
+    def number(match: re.Match[str]) -> str:
+        spec = " ".join(match[2].split())
+        return f'[{_number(report, spec, match[1])}](expected/report.txt "{spec}")'
+
     def block(match: re.Match[str]) -> str:
-        kind, spec = match[1], match[2].strip()
+        kind, spec = match[1], match[2]
         if kind == "table":
             made = _table(report, spec)
-        elif kind == "excerpt":
-            paragraph = report.split("\n\n")[int(spec) - 1].strip("\n")
-            made = f"```\n{paragraph}\n```"
-        else:
+        elif kind == "trials":
             made = _trials(folder)
-        return f"<!-- {kind}{match[2]} -->\n\n{made}\n\n<!-- end -->"
+        else:
+            made = "\n".join(["```", report.split("\n\n")[int(spec) - 1].strip("\n"), "```"])
+        return f"<!-- {kind}{spec} -->\n\n{made}\n\n<!-- end -->"
 
-    text = _NUMBER.sub(
-        lambda m: f'[{number(report, m[2], m[1])}](expected/report.txt "{" ".join(m[2].split())}")', text
-    )
-    return _BLOCK.sub(block, text)
+    return _BLOCK.sub(block, _NUMBER.sub(number, text))
 
 
 def page(name: str) -> str:

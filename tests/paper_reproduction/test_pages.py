@@ -52,7 +52,7 @@ def test_a_report_is_read_back(panels, n_points, rng):
     value = xr.DataArray(rng.normal(size=shape), coordinates, dims)
     table = xr.Dataset({"value": value, "lower": value - 1, "upper": value + 1, "at": 2 * value})
     table = labelled(table.where(table["x"] != 1), {"value": "height (tokens)"})
-    cells = read_table(report(table)).cells
+    cells = read_table(report(table))
     assert len(cells) == value.size
     for place, cell in table.stack(place=dims).groupby("place"):
         *row, x = map(str, place)
