@@ -1,4 +1,4 @@
-"""Parts of a reproduction that are made once: each is kept in a file, and the next call reads it."""
+"""Parts of a reproduction. Each part is made once and kept in a file, which the next call reads."""
 
 import contextlib
 import itertools
@@ -25,18 +25,19 @@ def part_spec(*values: Any) -> str:
 def kept_parts(
     folder: pathlib.Path, parts: dict[str, Callable[[], xr.Dataset]], what: str, workers: int
 ) -> list[xr.Dataset]:
-    """The table of each part, in order: read if it was made before, else made and kept.
+    """Return the table of each part, in order; read it if it was made before, else make it and keep it.
 
     Args:
-        folder: where they are kept.
-        parts: from a spec, as text, to what makes the part; what takes longest first, for all workers to end together.
-        what: what the progress bar calls them.
-        workers: processes that make parts, a core each; 1 makes them here, on all cores. Sums over large arrays are
-            then taken in another order: a network that an experiment trains by itself, unlike those of studies, is the
-            same to the bit only for as many threads.
+        folder: the parts are kept in its subfolder ``parts``.
+        parts: a function that makes the part, for each spec as text. Put the longest first, so that all workers end
+            at about the same time.
+        what: name of the parts on the progress bar.
+        workers: number of processes that make parts, one core each; 1 makes them in this process, on all cores. The
+            number of threads changes the order of sums over large arrays. So a network that is trained here, unlike one
+            of a study, is the same to the bit only for the same number of threads.
 
     Raises:
-        ValueError: a file that was kept is damaged, or there cannot be so many workers.
+        ValueError: a kept file is damaged, or the number of workers is out of range.
         WorkerError: a worker process failed or was killed.
     """
     paths = {spec: folder / "parts" / f"{digest(spec)[:20]}.nc" for spec in parts}
@@ -62,6 +63,6 @@ def _kept(path: pathlib.Path) -> xr.Dataset:
 def _made(
     groups: Iterable[Sequence[tuple[str, Callable[[], xr.Dataset]]]],
 ) -> Generator[tuple[str, xr.Dataset], None, None]:
-    """Each part as it is made, here or in a worker process."""
+    """Yield each part when it is made, here or in a worker process."""
     for spec, make in itertools.chain.from_iterable(groups):
         yield spec, make()

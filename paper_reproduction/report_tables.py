@@ -11,8 +11,11 @@ _COLUMNS = 16
 
 
 def report(table: xr.Dataset) -> str:
-    """A row for each curve, or a column where it has many points, with the interval of each point beside it; a dash
-    where there is no value. What was drawn against another quantity is shown with where it stands."""
+    """The table as text: one row for each curve, with the interval of each point beside its value.
+
+    A table of many points is turned. A dash stands where there is no value. Points that are drawn against another
+    quantity are shown with their place.
+    """
     value, names = table["value"], ["value", "lower", "upper", *(["at"] if "at" in table else [])]
     columns = [table[name].stack(row=value.dims[:-1]).transpose("row", value.dims[-1]) for name in names]
 
@@ -29,14 +32,14 @@ def report(table: xr.Dataset) -> str:
 
 
 def mean_and_interval(samples: xr.DataArray) -> xr.Dataset:
-    """Mean over ``seed``, and the interval of one standard error on either side."""
+    """Mean over ``seed``, with an interval of one standard error on either side."""
     mean = samples.mean("seed")
     error = samples.std("seed", ddof=1) / np.sqrt(samples.sizes["seed"]) if samples.sizes["seed"] > 1 else 0 * mean
     return xr.Dataset({"value": mean, "lower": mean - error, "upper": mean + error})
 
 
 def labelled(table: xr.Dataset, names: dict[str, str], **value_attributes: Any) -> xr.Dataset:
-    """The table with names of its coordinates and variables for the axes, and attributes of its value."""
+    """A copy of the table with names for the axes and with attributes of its value."""
     table = table.copy()
     for variable, name in names.items():
         table[variable].attrs["long_name"] = name

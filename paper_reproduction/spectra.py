@@ -15,19 +15,19 @@ from simulator.measurement import (
 
 KERNELS = "kernel density"
 LEADING = (3, 5, 10, 15, 25, 40, 60, 80, 128, 200)
-"""N of the sums of log eigenvalues; those beyond the features' rank are left out. The paper goes on to 2000."""
+"""Values of N for the sums of N log eigenvalues; those above the rank of the features are left out."""
 BANDWIDTH, KERNEL_SHAPE = "scott", "isotropic"
 READING = (PAPER_THRESHOLDS, LEADING, BANDWIDTH, KERNEL_SHAPE)
-"""How features are read: part of the spec of what is kept."""
+"""Settings by which features are read. They are part of the spec of a kept part."""
 
 
 def of_features(features: Float[np.ndarray, "n p"]) -> xr.Dataset:
-    """Everything that is read off the features of one context length.
+    """Eigenvalues, entropies and dimensions of the features of one context length.
 
-    ``eigenvalue`` over ``index``, relative to the largest; ``entropy`` over ``estimate``, nats up to a constant, of
-    features in units of the standard deviation along their longest principal axis: a kernel density, each sample left
-    out of its own, with isotropic kernels of Scott's bandwidth, and half the sums of log eigenvalues;
-    ``dimension`` over ``threshold``.
+    ``eigenvalue`` over ``index`` is relative to the largest. ``entropy`` over ``estimate`` is in nats up to a constant,
+    with features in units of the standard deviation along their longest principal axis. One estimate is a kernel
+    density with isotropic kernels of Scott's bandwidth, which leaves each sample out of its own density. The others are
+    half the sums of N log eigenvalues. ``dimension`` is over ``threshold``.
     """
     features = features.astype(np.float64)
     eigenvalues = covariance_eigenvalues(features)
@@ -118,14 +118,14 @@ def straight_line(y: xr.DataArray, x: xr.DataArray) -> xr.Dataset:
 
 
 def against(y: xr.DataArray, x: xr.DataArray) -> xr.Dataset:
-    """One against the other, a point for each context length, means over seeds with the interval of y."""
+    """y against x: one point for each context length, means over seeds with the interval of y."""
     (series,) = set(x.dims) - set(y.dims)
     table = mean_and_interval(y).expand_dims({series: x[series]})
     return table.assign(at=x.mean("seed")).transpose(series, "context_length")
 
 
 def exact_lines(table: xr.Dataset, slope: float) -> xr.Dataset:
-    """The table of slopes with the exact one beside the others."""
+    """The table of slopes, with the exact slope as one more series."""
     series = table["value"].dims[0]
     exact = table.isel({series: [0]}).assign_coords({series: ["exact"]})
     exact = exact.assign({name: xr.full_like(exact[name], slope) for name in ("value", "lower", "upper")})

@@ -1,4 +1,4 @@
-"""RazorAttention in small: what a compressed cache of keys and values costs, by which heads are left whole.
+"""RazorAttention at small scale: the cost of a compressed cache of keys and values, by the heads that stay whole.
 
 Tang et al. 2024, arXiv 2407.15891. The exact divergence from the Bayes prediction stands for the benchmarks there.
 """
@@ -25,7 +25,7 @@ from simulator.random.streams import stream_key
 from simulator.tasks import AssociativeRecall, Examples, Retrieval, SparseParity, Task
 
 COMPRESSIONS = (1, 2, 4, 8, 16)
-"""Entries of the whole cache over those kept, as wanted."""
+"""Wanted ratio of the entries of the whole cache to the kept ones."""
 KINDS = ("retrieval heads whole", "random heads whole", "window only")
 
 
@@ -45,15 +45,34 @@ class Setting:
 def setting(scale: Scale) -> Setting:
     """A needle, pairs of keys and values, parities of two bits, near and far."""
     if scale == "smoke":
-        return Setting((Retrieval(1, 4, 16),), Transformer(depth=1, width=16, heads=8), 10, 1, 128, (4, 8, 16), (1, 4))
+        return Setting(
+            tasks=(Retrieval(n_needles=1, n_answers=4, max_context_length=16),),
+            model=Transformer(depth=1, width=16, heads=8),
+            steps=10,
+            seeds=1,
+            test_size=128,
+            distances=(4, 8, 16),
+            compressions=(1, 4),
+        )
     L, n, steps, seeds = (64, 8, 1500, 3) if scale == "laptop" else (512, 64, 20_000, 4)
-    tasks = (Retrieval(1, 4, L), AssociativeRecall(n, n, 4), SparseParity(((2, 1), (9, 2)), 16))
+    tasks = (
+        Retrieval(n_needles=1, n_answers=4, max_context_length=L),
+        AssociativeRecall(n_pairs=n, n_keys=n, n_values=4),
+        SparseParity(pairs=((2, 1), (9, 2)), max_context_length=16),
+    )
     model = Transformer(depth=2, width=64, heads=16)
-    return Setting(tasks, model, steps, seeds, 2048, tuple(L // 2**i for i in range(4, -1, -1)))
+    return Setting(
+        tasks=tasks,
+        model=model,
+        steps=steps,
+        seeds=seeds,
+        test_size=2048,
+        distances=tuple(L // 2**i for i in range(4, -1, -1)),
+    )
 
 
 def split(compression: int, n_heads: int, n_tokens: int) -> tuple[int, CacheCompression]:
-    """Half of what may be kept goes to whole heads, at least one; the others share the rest, at least two tokens."""
+    """Give half of the kept entries to whole heads, at least one; the others share the rest, at least two tokens."""
     whole = max(1, round(n_heads / (2 * compression)))
     left = (n_heads / compression - whole) / (n_heads - whole)
     entries = max(2, round(left * n_tokens))
@@ -62,14 +81,14 @@ def split(compression: int, n_heads: int, n_tokens: int) -> tuple[int, CacheComp
 
 
 def window_only(compression: int, n_tokens: int) -> CacheCompression:
-    """The same number of tokens for every head, and no entry for the others."""
+    """The same number of tokens for every head, without a compensation token."""
     entries = max(1, round(n_tokens / compression))
     sinks = min(4, entries // 3)
     return CacheCompression(window=entries - sinks, sinks=sinks, compensate=False)
 
 
 def chosen_heads(kind: str, whole: int, predictor: NetworkPredictor, seed: int) -> Bool[np.ndarray, "layers H"]:
-    """So many heads, by their scores (one by echo where there are several, as 1 to 14 in the paper) or at random."""
+    """Choose ``whole`` heads at random, or by their scores: one by echo if several, as 1 to 14 in the paper."""
     spec = predictor.model
     assert isinstance(spec, Transformer)
     n_heads = spec.depth * spec.heads

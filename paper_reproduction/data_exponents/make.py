@@ -1,4 +1,4 @@
-"""The exponent of learning against dimension: alpha(l) dim(l) = constant for nearest neighbours; and for an MLP?
+"""The exponent of learning against dimension, for nearest neighbours (alpha d = 2) and for an MLP.
 
 G = KL of the prediction to the Bayes predictor of a teacher on l latents (:class:`simulator.tasks.ManifoldTeacher`),
 and alpha = -d ln G / d ln D by least squares over the dataset sizes. Nearest neighbours resolve the manifold: 2/d. A
@@ -21,7 +21,7 @@ from theory.measured.intervals import jackknife_interval
 
 
 def studies(scale: Scale) -> dict[str, Study]:
-    """Noise-free labels for the neighbours, whose copies would repeat the noise; answers for the network."""
+    """Nearest neighbours get noise-free labels, because a copied label repeats its noise. The network gets answers."""
     task, dimensions, smoke = ManifoldTeacher(8, n_frequencies=1), range(2, 9), scale == "smoke"
     network = GradientDescent(
         MLP((64, 64)), steps=3000, learning_rate=3e-3, batch_size=128, weight_decay=0.01, validation_size=1024
@@ -32,8 +32,10 @@ def studies(scale: Scale) -> dict[str, Study]:
     sizes = [4**i for i in range(6, 10)], [2**i for i in range(9, 15)]
     seeds = 4 if scale == "laptop" else 16
     return {
-        "nearest neighbour": Study(task, NearestNeighbour(labels="bayes"), dimensions, sizes[0], seeds, 2048),
-        "MLP": Study(task, network, dimensions, sizes[1], seeds, 4096),
+        "nearest neighbour": Study(
+            task, NearestNeighbour(labels="bayes"), dimensions, sizes[0], seeds=seeds, test_size=2048
+        ),
+        "MLP": Study(task, network, dimensions, sizes[1], seeds=seeds, test_size=4096),
     }
 
 

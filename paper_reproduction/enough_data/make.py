@@ -1,4 +1,4 @@
-"""Every sequence model on tasks that it can solve: how near it comes to the Bayes risk, with little data and much."""
+"""The approximation loss of every sequence model on tasks that it can solve, with little data and with much."""
 
 import pathlib
 
@@ -13,7 +13,7 @@ from simulator.tasks import AssociativeRecall, LagCopy, Retrieval, Task
 
 
 def one_of_each(depth: int, width: int) -> dict[str, SequenceModel]:
-    """Every sequence model by its name, with two heads where it has any."""
+    """Every sequence model by its name; models with heads have two."""
     headed: list[SequenceModel] = [kind(depth, width, heads=2) for kind in (Transformer, LinearAttention, RetNet)]
     others: list[SequenceModel] = [kind(depth, width) for kind in (RWKV4, Mamba, MinGRU, GRU, LSTM)]
     return {type(model).__name__: model for model in (*headed, *others)}
@@ -22,18 +22,18 @@ def one_of_each(depth: int, width: int) -> dict[str, SequenceModel]:
 def models(scale: Scale) -> dict[str, SequenceModel]:
     """One of each, of two blocks."""
     if scale == "smoke":
-        return {"GRU": GRU(2, 8)}
+        return {"GRU": GRU(depth=2, width=8)}
     return one_of_each(2, 32 if scale == "laptop" else 128)
 
 
 def tasks(scale: Scale) -> dict[str, Task]:
-    """A needle to be found, a power law of lags to be copied from, pairs to be remembered."""
+    """Three tasks: find a needle, copy from a lag of power law, remember pairs."""
     if scale == "smoke":
-        return {"retrieval": Retrieval(1, 4, 4)}
+        return {"retrieval": Retrieval(n_needles=1, n_answers=4, max_context_length=4)}
     return {
-        "retrieval": Retrieval(1, 4, 16),
-        "lag copy": LagCopy(3, 1.0, 0.35, 8),
-        "associative recall": AssociativeRecall(3, 3, 4),
+        "retrieval": Retrieval(n_needles=1, n_answers=4, max_context_length=16),
+        "lag copy": LagCopy(vocabulary_size=3, beta=1.0, first_probability=0.35, max_context_length=8),
+        "associative recall": AssociativeRecall(n_pairs=3, n_keys=3, n_values=4),
     }
 
 

@@ -1,8 +1,8 @@
 """What estimators of dimension and entropy find where the truth is known.
 
 Dimensions: samples of manifolds of 1 to 64 dimensions. Entropies: two changes of a distribution in p dimensions whose
-effect on the entropy is known, one of the covariance and one of the shape at equal covariance. An estimate that follows
-the first and not the second is a logarithm of a determinant, whatever it is called.
+effect on the entropy is known, one of the covariance and one of the shape at equal covariance. An estimate that
+follows the first and not the second is the logarithm of a determinant.
 """
 
 import functools
@@ -22,13 +22,13 @@ from simulator.measurement import gaussian_entropy, kernel_density_entropy, near
 from simulator.measurement.intrinsic_dimension import EXAMPLES as ESTIMATORS
 
 Sampler = Callable[[np.random.Generator, int, int], Float[np.ndarray, "n p"]]
-"""Samples, n of them, of a manifold of d dimensions."""
+"""Draws n samples of a manifold of d dimensions."""
 
 _CLUSTER_WIDTH = 0.1
 
 
 def torus(rng: np.random.Generator, n: int, d: int) -> Float[np.ndarray, "n 2d"]:
-    """A circle for each dimension."""
+    """A torus: one circle for each dimension."""
     angles = rng.uniform(0, 2 * np.pi, (n, d))
     return np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
 
@@ -45,14 +45,14 @@ def normal(rng: np.random.Generator, n: int, d: int) -> Float[np.ndarray, "n d+1
 
 
 def swiss_rolls(rng: np.random.Generator, n: int, d: int) -> Float[np.ndarray, "n p"]:
-    """A roll for every two dimensions, uniform along the angle and across; of an odd one a spiral."""
+    """One roll for every two dimensions, uniform along the angle and across, and a spiral for an odd dimension."""
     angles = rng.uniform(1.5 * np.pi, 4.5 * np.pi, (n, (d + 1) // 2))
     across = rng.uniform(0, 21, (n, d // 2))
     return np.concatenate([angles * np.cos(angles), angles * np.sin(angles), across], axis=1)
 
 
 def parities(rng: np.random.Generator, n: int, d: int) -> Float[np.ndarray, "n 80"]:
-    """d parities, fair bits -1 and 1, in random directions of 80 features: what a network that solves them holds."""
+    """d parities, fair bits -1 and 1, in random directions of 80 features, as in a network that solves them."""
     directions = np.linalg.qr(rng.standard_normal((80, d)))[0]
     return (2.0 * rng.integers(2, size=(n, d)) - 1) @ directions.T
 
@@ -68,7 +68,7 @@ DIMENSIONS = (1, 2, 4, 8, 16, 32, 64)
 
 
 def found_dimensions(manifold: str, dimension: int, n_samples: int, seeds: int) -> xr.Dataset:
-    """What each estimator finds, over the true dimension; NaN where it refuses."""
+    """The dimension that each estimator finds over the true one; NaN where the estimator refuses."""
     found = np.full((len(ESTIMATORS), seeds), np.nan)
     for seed in range(seeds):
         x = MANIFOLDS[manifold](np.random.default_rng((seed, dimension, n_samples)), n_samples, dimension)
@@ -84,7 +84,7 @@ def found_dimensions(manifold: str, dimension: int, n_samples: int, seeds: int) 
 def dimension_table(
     folder: pathlib.Path, dimensions: tuple[int, ...], sizes: tuple[int, ...], seeds: int, workers: int
 ) -> xr.Dataset:
-    """Estimate over truth on every manifold; a cell of which one seed is refused counts as refused."""
+    """Estimate over truth on every manifold. A cell is refused if one of its seeds is refused."""
     cells = [(m, d, n) for n in sizes for m in MANIFOLDS for d in dimensions]
     parts = {
         f"{ESTIMATORS} on {m}, {d}, {n}, {seeds}": functools.partial(found_dimensions, m, d, n, seeds)
@@ -115,7 +115,7 @@ def clusters(rng: np.random.Generator, n: int, p: int) -> Float[np.ndarray, "n p
 
 
 def cluster_entropy() -> float:
-    """Of one coordinate of :func:`clusters`, nats, by quadrature."""
+    """Entropy of one coordinate of :func:`clusters` in nats, by quadrature."""
     centre, w = math.sqrt(1 - _CLUSTER_WIDTH**2), _CLUSTER_WIDTH
 
     def integrand(x: float) -> float:
@@ -166,7 +166,7 @@ def seen_changes(p: int, n_samples: int, seeds: int) -> xr.Dataset:
 def entropy_table(
     folder: pathlib.Path, features: tuple[int, ...], n_samples: int, seeds: int, workers: int
 ) -> xr.Dataset:
-    """Share of a change of entropy that each estimator sees, against the number of features."""
+    """The share of a change of entropy that each estimator sees, against the number of features."""
     parts = {f"{p}, {n_samples}, {seeds}": functools.partial(seen_changes, p, n_samples, seeds) for p in features}
     tables = [table.drop_attrs() for table in kept_parts(folder, parts, "numbers of features", workers)]
     seen = xr.concat(tables, "features").assign_coords(features=list(features))["seen"]

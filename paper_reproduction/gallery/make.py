@@ -46,7 +46,7 @@ LONG: tuple[Task, ...] = (
     ManifoldTeacher(max_context_length=64, gamma=0.5, ambient_dimension=3),
     Mixture(
         (
-            Retrieval(1, 2, 512, "pareto", 1.0),
+            Retrieval(n_needles=1, n_answers=2, max_context_length=512, distance_law="pareto", exponent=1.0),
             SparseParity.pareto(n_tasks=200, max_context_length=512, nearest=4, exponent=0.5),
         ),
         (0.5, 0.5),

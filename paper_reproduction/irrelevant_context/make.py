@@ -1,8 +1,8 @@
-"""Irrelevant tokens: which learner pays for all that it sees, and which for what is relevant alone?
+"""Which learner pays for all tokens that it sees, and which for the relevant ones alone?
 
-The relevant tokens stay the same, others come between them until they are a fraction rho of what is seen. R(l) is that
-of the relevant ones; what rises is the approximation loss G, shown as a share of that of no context at all, Gmax. And
-the best length: where G grows linearly in l and R falls as (rho l)^-gamma, l* ~ rho^(-gamma/(1+gamma)).
+The relevant tokens stay the same. Others come between them, until the relevant ones are a fraction rho of what is seen.
+R(l) does not change. The approximation loss G rises. It is shown as a share of Gmax, the G of no context at all. Where
+G grows linearly in l and R falls as (rho l)^-gamma, the best length is l* ~ rho^(-gamma/(1+gamma)).
 """
 
 import pathlib
@@ -27,21 +27,23 @@ from simulator.models import MLP, Transformer
 from simulator.tasks import GaussianLookBack, IrrelevantTokens, LagCopy, ManifoldTeacher, SparseParity, Task
 
 RELEVANT = 8
-"""Relevant tokens in sight."""
+"""Number of visible relevant tokens."""
 
 
 def players(scale: Scale) -> dict[str, tuple[Learner, Task, int]]:
     """Each learner with a task of eight relevant tokens and a dataset size at which some of Gmax is left."""
-    series = GaussianLookBack.independent(0.5, 1.0, 1.0, 1.0, RELEVANT)
-    parities = SparseParity(tuple((far, 1 + far // 3) for far in (2, 3, 4, 5, 6, 7, 8, 9)), RELEVANT)
+    series = GaussianLookBack.independent(C0=0.5, C=1.0, gamma=1.0, b=1.0, max_context_length=RELEVANT)
+    parities = SparseParity(
+        pairs=tuple((far, 1 + far // 3) for far in (2, 3, 4, 5, 6, 7, 8, 9)), max_context_length=RELEVANT
+    )
     manifold = ManifoldTeacher(RELEVANT, n_frequencies=1, dimension_profile=(1, 1, 1, 1, 2, 2, 2, 2))
-    copies = LagCopy(3, 1.0, 0.35, RELEVANT)
+    copies = LagCopy(vocabulary_size=3, beta=1.0, first_probability=0.35, max_context_length=RELEVANT)
     exact: dict[str, tuple[Learner, Task, int]] = {
         "least squares": (LeastSquares(), series, 512),
         "ridge": (Ridge(0.1), series, 512),
         "correlation screening": (CorrelationScreening(), series, 512),
         "nearest neighbour": (NearestNeighbour(labels="bayes"), manifold, 2048),
-        "ridge on pairs of bits": (PolynomialRidge(2, 0.1), parities, 8 * 512),
+        "ridge on pairs of bits": (PolynomialRidge(degree=2, penalty=0.1), parities, 8 * 512),
         "posterior over parities": (ParityPosterior(noise_prior=0.9), parities, 8 * 9),
     }
     if scale == "smoke":
@@ -52,21 +54,21 @@ def players(scale: Scale) -> dict[str, tuple[Learner, Task, int]]:
 
     return exact | {
         "MLP on parities": (trained(MLP((64, 64)), 5e-3), parities, 2048),
-        "Transformer on copies": (trained(Transformer(2, 32, heads=2), 3e-3), copies, 2048),
+        "Transformer on copies": (trained(Transformer(depth=2, width=32, heads=2), 3e-3), copies, 2048),
     }
 
 
 def padded(task: Task, factor: int) -> Task:
-    """The task with its tokens among others, ``factor`` times as many in all, at places that are a rule to be learned.
+    """The task with irrelevant tokens among its own: ``factor`` times as many in all. The places are to be learned.
 
-    Parities have bits of their own to spare: theirs move apart, so that learners of parities still know the task.
+    The bits of parities move apart instead, so that learners of parities still know the task.
     """
     if factor == 1:
         return task
     if isinstance(task, SparseParity):
         pairs = tuple((far * factor, near * factor) for far, near in task.pairs)
-        return SparseParity(pairs, task.max_context_length * factor)
-    return IrrelevantTokens(task, 1 / factor)
+        return SparseParity(pairs=pairs, max_context_length=task.max_context_length * factor)
+    return IrrelevantTokens(task, relevant_fraction=1 / factor)
 
 
 def share_of_gmax(scale: Scale, folder: pathlib.Path, workers: int) -> xr.Dataset:
@@ -78,7 +80,7 @@ def share_of_gmax(scale: Scale, folder: pathlib.Path, workers: int) -> xr.Datase
         row = []
         for factor in factors:
             wide = padded(task, factor)
-            study = Study(wide, learner, (wide.max_context_length,), (size,), seeds, test)
+            study = Study(wide, learner, (wide.max_context_length,), (size,), seeds=seeds, test_size=test)
             results = run(study, folder / "runs" / name.replace(" ", "_"), workers=workers)
             gap = results["approximation_loss"].isel(context_length=0, dataset_size=0, drop=True)
             row.append(gap / (wide.bayes_risk(0) - wide.bayes_risk(wide.max_context_length)))
@@ -100,18 +102,18 @@ def optimum_against_fraction(scale: Scale, folder: pathlib.Path, workers: int) -
     """
     gamma, smoke = 1.0, scale == "smoke"
     fractions, placements = ((1.0, 0.5), 2) if smoke else ((1.0, 0.5, 0.25, 0.125), 8)
-    task = GaussianLookBack.independent(1.0, 1.0, gamma, 0.5, 32 if smoke else 160)
+    task = GaussianLookBack.independent(C0=1.0, C=1.0, gamma=gamma, b=0.5, max_context_length=32 if smoke else 160)
     size, learner = 512 if smoke else 8192, LeastSquares()
     measured, exact = [], []
     for rho in fractions:
         log_best = []
         for placement in range(placements):
-            spread = task if rho == 1 else IrrelevantTokens(task, rho, seed=placement)
+            spread = task if rho == 1 else IrrelevantTokens(task, relevant_fraction=rho, seed=placement)
             longest = spread.max_context_length
             best = 1 + int(np.argmin([learner.expected_risk(spread, x, size) for x in range(1, longest + 1)]))
             grid = sorted({round(2 ** (i / 8)) for i in range(8, 88, 8 if smoke else 1)})
             lengths = [x for x in grid if best / 2.5 <= x <= min(best * 2.5, longest)]
-            study = Study(spread, learner, lengths, (size,), 2 if smoke else 16, 512 if smoke else 4096)
+            study = Study(spread, learner, lengths, (size,), seeds=2 if smoke else 16, test_size=512 if smoke else 4096)
             results = run(study, folder / "runs" / "fractions", workers=workers)
             mean = results["loss"].mean("seed").isel(dataset_size=0)
             log_best.append(np.log2([lengths[int(np.argmin(mean.values))], best]))

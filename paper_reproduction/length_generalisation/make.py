@@ -1,5 +1,8 @@
-"""Trained on short contexts, tested on long ones: the position rules, before and after a short training on contexts up
-to the long length with the rule in place (short-then-long, as in arXiv 2407.21783 and 2412.19437, in small)."""
+"""Position rules of a Transformer that is trained on short contexts and tested on long ones.
+
+A short training on long contexts follows, with the rule in place: short-then-long, as in arXiv 2407.21783 and
+2412.19437, at small scale.
+"""
 
 import dataclasses
 import functools
@@ -36,10 +39,10 @@ WHEN = ("trained on the short context", "then trained shortly on long ones")
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """Sizes at a scale, the share of whole contexts in the long training, and the rules that are shown; none for all.
+    """Sizes at a scale, the share of whole contexts in the long training, and the rules to show (empty: all).
 
-    With ``whole`` = 1 the long training shows long contexts alone, where the needle is always in sight: a network then
-    unlearns to doubt, and loses on short contexts what it gains on long ones.
+    With ``whole`` = 1 the long training shows whole contexts alone, in which the needle is always visible. The network
+    then loses on short contexts what it gains on long ones.
     """
 
     short: int
@@ -59,17 +62,17 @@ class Setting:
 
 
 SETTINGS: dict[Scale, Setting] = {
-    "smoke": Setting(1, 10, 5, 16, 1, 128, 8, rules=("YaRN",)),
-    "laptop": Setting(32, 900, 100, 64, 2, 1024, 32),
-    "paper": Setting(512, 20_000, 2_000, 64, 4, 8192, 128),
+    "smoke": Setting(short=1, steps=10, long_steps=5, batch_size=16, seeds=1, test_size=128, width=8, rules=("YaRN",)),
+    "laptop": Setting(short=32, steps=900, long_steps=100, batch_size=64, seeds=2, test_size=1024, width=32),
+    "paper": Setting(short=512, steps=20_000, long_steps=2_000, batch_size=64, seeds=4, test_size=8192, width=128),
 }
 
 
 def rules(setting: Setting) -> dict[str, tuple[Positions, Positions]]:
-    """For each name the rule of the short training, and that of the long test and training."""
+    """The rule of the short training and the rule of the long test and training, by name."""
     # A context of l tokens has l + 1 positions: the last is the start, or the question.
     trained = setting.short + 1
-    rope, learned = RoPE(), LearnedPositions(setting.long + 1)
+    rope, learned = RoPE(), LearnedPositions(max_length=setting.long + 1)
     chosen = {
         "RoPE": (rope, rope),
         "position interpolation": (rope, PositionInterpolation(scale=STRETCH)),
@@ -121,8 +124,8 @@ def _of_rule(setting: Setting, short: Positions, long: Positions, seed: int) -> 
             curriculum=curriculum,
         )
 
-    first = ShortContext(setting.steps / total, context_length=setting.short)
-    then = RandomContext(setting.long_steps / total, positions=long, whole=setting.whole)
+    first = ShortContext(share=setting.steps / total, context_length=setting.short)
+    then = RandomContext(share=setting.long_steps / total, positions=long, whole=setting.whole)
     before = learner(setting.steps, (Stage(),)).fit(task, setting.short, ENDLESS, seed)
     after = learner(total, (first, then)).fit(task, setting.long, ENDLESS, seed)
     assert isinstance(before, NetworkPredictor)

@@ -1,9 +1,8 @@
-"""Is the loss linear in the entropy of what was seen (Assumption 3 of arXiv 2502.01481 v4)? Three generators, one
-network, one estimator.
+"""Is the loss linear in the entropy of what was seen (Assumption 3 of arXiv 2502.01481 v4)?
 
-Exactly: for parities asked equally often R(l) = ln 2 - S(P_l)/T; asked unequally, each adds ln 2 to S and takes its own
-frequency off R; of a renewal process the entropy of the age grows on where R has long been flat. The figure shows the
-slope -dR/dS from one context length to the next over the slope from first to last: a linear law is 1 throughout.
+For parities asked equally often R(l) = ln 2 - S(P_l)/T holds exactly. Asked unequally, each parity adds ln 2 to S and
+takes its own frequency off R. For a renewal process the entropy of the age grows on where R is flat. The figure shows
+the slope -dR/dS between neighbouring context lengths over the slope from first to last. For a linear law it is 1.
 """
 
 import dataclasses
@@ -31,14 +30,14 @@ from simulator.models import TwoBranchMLP
 from simulator.tasks import Renewal, SparseParity, Task
 
 BANDWIDTH = 0.1
-"""Of the kernels, over the standard deviation along the longest principal axis."""
+"""Bandwidth of the kernels over the standard deviation along the longest principal axis."""
 THRESHOLD = 0.01
-"""Of an eigenvalue over the largest, for it to count as a dimension."""
+"""An eigenvalue counts as a dimension if its ratio to the largest is above this."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is measured at a scale; ``steps`` are those of each training, ``left_out`` names tasks."""
+    """Sizes at a scale. ``steps`` is the number of steps of each training; ``left_out`` names tasks to leave out."""
 
     context_lengths: tuple[int, ...]
     steps: int
@@ -47,22 +46,28 @@ class Setting:
     left_out: tuple[str, ...] = ()
 
     def tasks(self) -> dict[str, Task]:
-        """Every context length has a parity that it is the first to answer."""
+        """Tasks by name. Every context length is the first to answer one parity."""
         lengths = self.context_lengths
         pairs, L = tuple((far, 1) for far in lengths), lengths[-1]
         falling = tuple(k**-1.15 for k in range(1, len(pairs) + 1))
         tasks = {
-            "parities, asked equally often": SparseParity(pairs, L),
-            "parities, frequency k^-1.15": SparseParity(pairs, L, falling),
-            "renewal process, a = 1.5": Renewal(1.5, L),
+            "parities, asked equally often": SparseParity(pairs=pairs, max_context_length=L),
+            "parities, frequency k^-1.15": SparseParity(pairs=pairs, max_context_length=L, frequencies=falling),
+            "renewal process, a = 1.5": Renewal(exponent=1.5, max_context_length=L),
         }
         return {name: task for name, task in tasks.items() if name not in self.left_out}
 
 
 SETTINGS: dict[Scale, Setting] = {
-    "smoke": Setting((2, 3, 4), 20, 200, 1, ("parities, asked equally often", "renewal process, a = 1.5")),
-    "laptop": Setting((2, 3, 4, 6, 8, 12, 16, 24), 4000, 4096, 2),
-    "paper": Setting((2, 3, 4, 6, 8, 12, 16, 24, 32), 20_000, 8192, 8),
+    "smoke": Setting(
+        context_lengths=(2, 3, 4),
+        steps=20,
+        n_samples=200,
+        seeds=1,
+        left_out=("parities, asked equally often", "renewal process, a = 1.5"),
+    ),
+    "laptop": Setting(context_lengths=(2, 3, 4, 6, 8, 12, 16, 24), steps=4000, n_samples=4096, seeds=2),
+    "paper": Setting(context_lengths=(2, 3, 4, 6, 8, 12, 16, 24, 32), steps=20_000, n_samples=8192, seeds=8),
 }
 
 
@@ -98,7 +103,7 @@ def measured(task: Task, setting: Setting, length: int, seed: int) -> xr.Dataset
 
 
 def exact(task: Task, length: int) -> xr.Dataset:
-    """What :func:`measured` estimates."""
+    """The exact values of what :func:`measured` estimates."""
     found = {
         "loss": task.bayes_risk(length),
         "entropy": task.intrinsic_entropy(length),

@@ -1,4 +1,4 @@
-"""l*(D) of one task for the models of the field: a study for each, and their optima side by side."""
+"""l*(D) of one task for each model: one study per model, and their optima side by side."""
 
 import pathlib
 
@@ -22,7 +22,7 @@ def models(scale: Scale) -> dict[str, Model]:
 
 
 def study(scale: Scale, model: Model) -> Study:
-    """Copying from a lag of power law 1/n among 8 symbols: every further token tells something, and ever less."""
+    """Copying from a lag of power law 1/n among 8 symbols, where each further token tells less than the one before."""
     smoke = scale == "smoke"
     learner = GradientDescent(
         model,
@@ -35,9 +35,23 @@ def study(scale: Scale, model: Model) -> Study:
         side_by_side=4,
     )
     if smoke:
-        return Study(LagCopy(4, 1.0, 0.4, 4), learner, (1, 2, 4), (256, 2048), seeds=2, test_size=256)
+        return Study(
+            LagCopy(vocabulary_size=4, beta=1.0, first_probability=0.4, max_context_length=4),
+            learner,
+            (1, 2, 4),
+            (256, 2048),
+            seeds=2,
+            test_size=256,
+        )
     sizes = (512, 1024, 2048, 4096, 8192, *((16384, 32768) if scale == "paper" else ()))
-    return Study(LagCopy(8, 1.0, 0.24, 32), learner, (1, 2, 4, 8, 16, 32), sizes, seeds=4, test_size=4096)
+    return Study(
+        LagCopy(vocabulary_size=8, beta=1.0, first_probability=0.24, max_context_length=32),
+        learner,
+        (1, 2, 4, 8, 16, 32),
+        sizes,
+        seeds=4,
+        test_size=4096,
+    )
 
 
 def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:

@@ -1,8 +1,8 @@
-"""The tournament of growth laws: what l*(D) looks like under each mechanism, and which law the measurements speak for.
+"""The tournament of growth laws: l*(D) under each mechanism, and the law that the measurements support.
 
-Seven learners realise the seven regimes of :mod:`theory.laws` on tasks whose Bayes risk is exact; the laws do not
-know which is theirs. Networks, whose law nobody knows, play after them. Where the expected risk of a learner is known,
-its exact l*(D) stands beside the measured one.
+Seven learners realise one mechanism of growth each, on tasks whose Bayes risk is exact. Every law is fitted to every
+study. Networks follow, whose law is not known. Where the expected risk of a learner is known, its exact l*(D) stands
+beside the measured one.
 """
 
 import dataclasses
@@ -64,7 +64,7 @@ class Entrant:
 
     Attributes:
         study: what is measured.
-        law: the law of its mechanism; None where nobody knows.
+        law: the law of its mechanism; None where it is not known.
     """
 
     study: Study
@@ -72,10 +72,18 @@ class Entrant:
 
 
 def entrants(scale: Scale) -> dict[str, Entrant]:
-    """Every study by its name; at scale ``smoke`` a corner of two."""
-    chain, parities = _slow_chain(10), SparseParity.pareto(32, 128, 2, 0.6)
-    arfima = GaussianLookBack.arfima(0.4, 128)
-    quanta = ZipfQuanta(60, 128, 1.0, distance_exponent=1.0, nearest=2, bits_per_task=2, distances="coupled")
+    """Every study by its name; at scale ``smoke`` small versions of two."""
+    chain, parities = _slow_chain(10), SparseParity.pareto(n_tasks=32, max_context_length=128, nearest=2, exponent=0.6)
+    arfima = GaussianLookBack.arfima(d=0.4, max_context_length=128)
+    quanta = ZipfQuanta(
+        n_tasks=60,
+        max_context_length=128,
+        alpha=1.0,
+        distance_exponent=1.0,
+        nearest=2,
+        bits_per_task=2,
+        distances="coupled",
+    )
     some, more = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128), (181, 256, 362, 512)
     clouds, doubling = range(1, 9), [256 * 2**i for i in range(8)]
     per_task = [round(16 * 64 * 2 ** (i / 2)) for i in range(9)]
@@ -89,12 +97,24 @@ def entrants(scale: Scale) -> dict[str, Entrant]:
     neighbours = NearestNeighbour(labels="bayes")
     smooth, steep = (ManifoldTeacher(8, n_frequencies=1, equal_slopes=equal) for equal in (False, True))
     decades = [2**i for i in range(5, 17)]
-    designed = GaussianLookBack.designed(1.0, 1.0, 1.0, 1.0, 256)
+    designed = GaussianLookBack.designed(C0=1.0, C=1.0, gamma=1.0, b=1.0, max_context_length=256)
     least_squares = study(designed, LeastSquares(), some + more[:2], doubling, 64, 4096)
     screening = study(
-        GaussianLookBack.independent(0.5, 1.0, 1.0, 1.0, 512), CorrelationScreening(), some + more, doubling, 16, 4096
+        GaussianLookBack.independent(C0=0.5, C=1.0, gamma=1.0, b=1.0, max_context_length=512),
+        CorrelationScreening(),
+        some + more,
+        doubling,
+        16,
+        4096,
     )
-    kernel = study(SparseParity.pareto(16, 48, 2, 0.8), PolynomialRidge(2, 0.1), near, per_task, 4, 4096)
+    kernel = study(
+        SparseParity.pareto(n_tasks=16, max_context_length=48, nearest=2, exponent=0.8),
+        PolynomialRidge(degree=2, penalty=0.1),
+        near,
+        per_task,
+        4,
+        4096,
+    )
     bayes = study(parities, ParityPosterior(noise_prior=0.9), some, [32 * n for n in range(4, 18)], 16, 4096)
     table = study(chain, ContextTable(), range(1, 11), [2**i for i in range(5, 18)], 16, 4096)
     known = {
@@ -114,7 +134,9 @@ def entrants(scale: Scale) -> dict[str, Entrant]:
         ),
         "ridge, long memory": Entrant(study(arfima, Ridge(0.02), some, doubling, 64, 4096)),
         "least squares, one in four relevant": Entrant(
-            study(IrrelevantTokens(designed, 0.25), LeastSquares(), some + more[:2], doubling, 64, 4096)
+            study(
+                IrrelevantTokens(designed, relevant_fraction=0.25), LeastSquares(), some + more[:2], doubling, 64, 4096
+            )
         ),
         "posterior over quanta": Entrant(study(quanta, ParityPosterior(noise_prior=0.9), some, decades[:10], 16, 4096)),
     }
@@ -123,18 +145,18 @@ def entrants(scale: Scale) -> dict[str, Entrant]:
 
 
 def _slow_chain(order: int) -> MarkovChain:
-    """Two tokens; older tokens bear on the next one ever less, as distance^-0.75, and each of them linearly."""
+    """A chain of two tokens. The influence of a token on the next one is linear and falls as distance^-0.75."""
     newest_first = (np.arange(2**order)[:, None] >> np.arange(order)) % 2
     weights = np.arange(1.0, order + 1) ** -0.75
     one = 0.5 + (newest_first - 0.5) @ (0.4 * weights / weights.sum())
-    return MarkovChain(np.stack([1 - one, one], axis=1).tolist(), order)
+    return MarkovChain(transition=np.stack([1 - one, one], axis=1).tolist(), max_context_length=order)
 
 
 def _networks(scale: Scale) -> dict[str, Study]:
-    """An MLP and a Transformer on parities, which pair two tokens out of many, and on copies of a single one."""
+    """An MLP and a Transformer, on parities of two tokens and on copies of one token."""
     smoke = scale == "smoke"
-    parities = SparseParity.pareto(12, 32, 2, 0.7)
-    copies = LagCopy(3, 1.0, 0.24, 32)
+    parities = SparseParity.pareto(n_tasks=12, max_context_length=32, nearest=2, exponent=0.7)
+    copies = LagCopy(vocabulary_size=3, beta=1.0, first_probability=0.24, max_context_length=32)
     lengths = (2, 3, 4, 6, 8, 11, 16, 23, 32)
     sizes = {"MLP": (512, 724, 1024, 1448, 2048, 2896, 4096, 5793), "Transformer": (512, 1024, 2048, 4096, 8192, 16384)}
 
@@ -144,7 +166,10 @@ def _networks(scale: Scale) -> dict[str, Study]:
             model, steps=steps, learning_rate=learning_rate, weight_decay=0.3, validation_size=1024, precision="mixed"
         )
 
-    models = {"MLP": learner(MLP((64, 64)), 1e-3), "Transformer": learner(Transformer(2, 32, heads=2), 3e-3)}
+    models = {
+        "MLP": learner(MLP((64, 64)), 1e-3),
+        "Transformer": learner(Transformer(depth=2, width=32, heads=2), 3e-3),
+    }
     return {
         f"{model}, {what}": Study(task, how, lengths[::4], sizes[model][:4], seeds=2, test_size=512)
         if smoke
@@ -155,8 +180,11 @@ def _networks(scale: Scale) -> dict[str, Study]:
 
 
 def laws(study: Study) -> list[Law]:
-    """One for each regime, told how many tasks there are, how many bits each has, and the prior of a Bayesian learner;
-    a law in nats for losses in nats alone."""
+    """One law for each mechanism.
+
+    The number of tasks, the bits of each task and the prior of a Bayesian learner are given to the laws. The law of
+    tables is in nats, so it is left out where the loss is a squared error.
+    """
     task = study.task
     parity = isinstance(task, MultitaskParity)
     degree, n_tasks = (len(task.subsets()[0]), task.n_queries) if parity else (2, 1)
@@ -181,7 +209,7 @@ def exact_optimum(study: Study, dataset_size: int) -> int | None:
 
 
 def play(entrant: Entrant, store: pathlib.Path, workers: int, n_bootstrap: int = 100) -> tuple[xr.Dataset, xr.Dataset]:
-    """The results, and their comparison with the seven laws, with ``exact`` l* and its ``exact_regret`` where known."""
+    """The results, and their comparison with the laws. The exact l* and its regret are added where they are known."""
     study = entrant.study
     results = run(study, store, workers=workers)
     comparison = compare(results, laws(study), n_bootstrap=n_bootstrap)
@@ -195,7 +223,7 @@ def play(entrant: Entrant, store: pathlib.Path, workers: int, n_bootstrap: int =
 
 
 def verdicts(comparisons: dict[str, xr.Dataset], players: dict[str, Entrant], freer: dict[str, float]) -> pd.DataFrame:
-    """A row for each entrant: its mechanism, the law with the highest score, the runner-up, and how exact l* did."""
+    """One row for each entrant: its mechanism, the best law, the runner-up, and the worst regret of the exact l*."""
     rows = []
     for name, comparison in comparisons.items():
         row = comparison.sel(law=comparison["score"].notnull()).sortby("score", ascending=False)

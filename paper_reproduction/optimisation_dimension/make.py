@@ -1,4 +1,4 @@
-"""How many dimensions a training needs, against context length: d_90 in random subspaces.
+"""The number of dimensions that training needs, against context length: d_90 in random subspaces.
 
 Linear regression needs 0.9 of the weights in sight, exactly
 (:func:`theory.learning_curves.random_subspace.remaining_loss`): with l
@@ -27,8 +27,8 @@ from simulator.tasks import GaussianLookBack, SparseParity, Task
 from theory.learning_curves.random_subspace import sufficient_dimension
 from theory.measured.intervals import jackknife_interval
 
-SERIES = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 32)
-PARITIES = SparseParity(tuple((far, 1) for far in (2, 3, 4, 6, 8, 12, 16, 24)), 24)
+SERIES = GaussianLookBack.independent(C0=0.5, C=1.0, gamma=0.5, b=1.0, max_context_length=32)
+PARITIES = SparseParity(pairs=tuple((far, 1) for far in (2, 3, 4, 6, 8, 12, 16, 24)), max_context_length=24)
 TEST_SIZE = 2048
 
 
@@ -37,13 +37,13 @@ class Setting:
     """A network on a task, and the subspaces it is trained in.
 
     Attributes:
-        task: what is learned, of endless data.
+        task: what is learned, from endless data.
         model: the network whose parameters a subspace holds.
-        steps: of a training.
-        learning_rate: of coordinates and of parameters alike; at its peak, it falls along a cosine.
-        context_lengths: all of them in one figure.
-        dimensions: d.
-        subspace: projection and layer scales.
+        steps: number of steps of a training.
+        learning_rate: peak learning rate of coordinates and of parameters; it falls along a cosine.
+        context_lengths: lengths of the figure.
+        dimensions: numbers of dimensions d of the subspaces.
+        subspace: the projection, and whether each layer has a scale of its own.
     """
 
     task: Task
@@ -55,7 +55,7 @@ class Setting:
     subspace: tuple[Projection, bool]
 
     def learner(self, dimension: int | None) -> GradientDescent:
-        """For so many dimensions, or None for all parameters."""
+        """The learner in a subspace of the given dimension, or on all parameters for None."""
         model = self.model if dimension is None else RandomSubspace(self.model, dimension, *self.subspace)
         return GradientDescent(
             model, steps=self.steps, learning_rate=self.learning_rate, schedule="cosine", weight_decay=0.0,
@@ -67,22 +67,66 @@ def settings(scale: Scale) -> dict[str, Setting]:
     """Linear regression, whose answer is known; and a network on parities, by both ways of taking a subspace."""
     linear, network = MLP(hidden_sizes=()), MLP(hidden_sizes=(64, 64))
     if scale == "smoke":
-        return {"linear regression": Setting(SERIES, linear, 200, 0.05, (2,), (2, 3), ("dense", False))}
+        return {
+            "linear regression": Setting(
+                task=SERIES,
+                model=linear,
+                steps=200,
+                learning_rate=0.05,
+                context_lengths=(2,),
+                dimensions=(2, 3),
+                subspace=("dense", False),
+            )
+        }
     lengths = (2, 4, 8, 16, 24)
     # The curve of linear regression has its kink at l + 1.
     few, many = (1, 2, 3, 4, 5, 7, 9, 13, 17, 21, 25), tuple(2**i for i in range(5, 13))
     return {
-        "linear regression": Setting(SERIES, linear, 2000, 0.05, lengths, few, ("dense", False)),
-        "linear regression, Fastfood": Setting(SERIES, linear, 2000, 0.05, lengths, few, ("fastfood", False)),
-        "network on parities, DID": Setting(PARITIES, network, 3000, 5e-3, lengths, many, ("fastfood", False)),
-        "network on parities, SAID": Setting(PARITIES, network, 3000, 5e-3, lengths, many, ("fastfood", True)),
+        "linear regression": Setting(
+            task=SERIES,
+            model=linear,
+            steps=2000,
+            learning_rate=0.05,
+            context_lengths=lengths,
+            dimensions=few,
+            subspace=("dense", False),
+        ),
+        "linear regression, Fastfood": Setting(
+            task=SERIES,
+            model=linear,
+            steps=2000,
+            learning_rate=0.05,
+            context_lengths=lengths,
+            dimensions=few,
+            subspace=("fastfood", False),
+        ),
+        "network on parities, DID": Setting(
+            task=PARITIES,
+            model=network,
+            steps=3000,
+            learning_rate=5e-3,
+            context_lengths=lengths,
+            dimensions=many,
+            subspace=("fastfood", False),
+        ),
+        "network on parities, SAID": Setting(
+            task=PARITIES,
+            model=network,
+            steps=3000,
+            learning_rate=5e-3,
+            context_lengths=lengths,
+            dimensions=many,
+            subspace=("fastfood", True),
+        ),
     }
 
 
 def untrained_loss(setting: Setting, context_length: int, seed: int) -> float:
-    """The loss at theta_0 of a seed, where its trainings in subspaces start too."""
+    """The loss at the initial parameters of a seed, where its trainings in subspaces start too."""
     parameters = setting.model.init(setting.task, stream_key(seed, "initialisation"), context_length)
-    predictor = NetworkPredictor(setting.task, setting.model, parameters, np.int32(context_length))
+    predictor = NetworkPredictor(
+        task=setting.task, model=setting.model, parameters=parameters, context_length=np.int32(context_length)
+    )
     gap = evaluate(setting.task, predictor, seed, TEST_SIZE).approximation_loss
     return gap + setting.task.bayes_risk(context_length)
 
@@ -94,7 +138,7 @@ def dimensions_needed(
     lengths = setting.context_lengths
     losses = [np.array([[untrained_loss(setting, length, seed) for seed in range(n_seeds)] for length in lengths])]
     for d in (None, *setting.dimensions):
-        study = Study(setting.task, setting.learner(d), lengths, (ENDLESS,), n_seeds, TEST_SIZE)
+        study = Study(setting.task, setting.learner(d), lengths, (ENDLESS,), seeds=n_seeds, test_size=TEST_SIZE)
         results = run(study, folder, workers=workers)
         losses.append(results["loss"].isel(dataset_size=0).transpose("context_length", "seed").values)
 

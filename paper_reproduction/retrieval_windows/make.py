@@ -34,10 +34,10 @@ class Setting:
     """Sizes at a scale.
 
     Attributes:
-        L: bits of the context.
-        trained_on: the most that training shows of them where needles have laws of distance.
-        lengths: visible contexts.
-        near, far: bands of the distances of two needles.
+        L: number of tokens of the context.
+        trained_on: largest number of tokens that training shows, where needles have laws of distance.
+        lengths: visible context lengths.
+        near, far: bands of the distances of the two needles.
     """
 
     L: int
@@ -51,7 +51,7 @@ class Setting:
     width: int = 64
 
     def learner(self) -> GradientDescent:
-        """All context lengths up to the run's, in one network."""
+        """The learner of one network for all context lengths up to that of the run."""
         return GradientDescent(
             Transformer(depth=2, width=self.width, heads=4), steps=self.steps, batch_size=64, learning_rate=2e-3,
             schedule="cosine", warmup=0.05, weight_decay=0.01, validation_size=512, evaluation_every=self.steps,
@@ -60,16 +60,35 @@ class Setting:
 
 
 SETTINGS: dict[Scale, Setting] = {
-    "smoke": Setting(8, 4, (4, 8), (1, 3), (5, 8), 10, 1, 200, 8),
-    "laptop": Setting(32, 16, (1, 2, 4, 6, 8, 12, 16, 20, 24, 28, 32), (7, 9), (23, 25), 2000, 2, 4096, 32),
+    "smoke": Setting(
+        L=8, trained_on=4, lengths=(4, 8), near=(1, 3), far=(5, 8), steps=10, seeds=1, test_size=200, width=8
+    ),
+    "laptop": Setting(
+        L=32,
+        trained_on=16,
+        lengths=(1, 2, 4, 6, 8, 12, 16, 20, 24, 28, 32),
+        near=(7, 9),
+        far=(23, 25),
+        steps=2000,
+        seeds=2,
+        test_size=4096,
+        width=32,
+    ),
     "paper": Setting(
-        512, 256, (8, 16, 32, 64, 128, 192, 256, 320, 384, 448, 512), (120, 136), (376, 392), 30_000, 4, 8192
+        L=512,
+        trained_on=256,
+        lengths=(8, 16, 32, 64, 128, 192, 256, 320, 384, 448, 512),
+        near=(120, 136),
+        far=(376, 392),
+        steps=30_000,
+        seeds=4,
+        test_size=8192,
     ),
 }
 
 
 def trained(task: Retrieval, setting: Setting, context_length: int, seed: int) -> NetworkPredictor:
-    """A network for all lengths up to this one."""
+    """Train a network for all context lengths up to the given one."""
     predictor = setting.learner().fit(task, context_length, ENDLESS, seed)
     assert isinstance(predictor, NetworkPredictor)
     return predictor
@@ -77,11 +96,13 @@ def trained(task: Retrieval, setting: Setting, context_length: int, seed: int) -
 
 def of_gammas(setting: Setting, gammas: tuple[float, ...], seed: int) -> xr.Dataset:
     """Accuracy, and entropy of the readout's features, of one network, for each law of distances."""
-    base = trained(Retrieval(1, 4, setting.L), setting, setting.trained_on, seed)
+    base = trained(Retrieval(n_needles=1, n_answers=4, max_context_length=setting.L), setting, setting.trained_on, seed)
     shape = (len(gammas), len(setting.lengths))
     accuracy, entropy = np.zeros(shape), np.zeros(shape)
     for i, gamma in enumerate(gammas):
-        task = Retrieval(1, 4, setting.L, "position_weighted", gamma)
+        task = Retrieval(
+            n_needles=1, n_answers=4, max_context_length=setting.L, distance_law="position_weighted", exponent=gamma
+        )
         predictor = dataclasses.replace(base, task=task)
         examples = task.sample(stream_key(seed, "test"), range(setting.test_size))
         for j, l in enumerate(setting.lengths):
@@ -99,8 +120,8 @@ def of_gammas(setting: Setting, gammas: tuple[float, ...], seed: int) -> xr.Data
 
 
 def of_needles(setting: Setting, seed: int) -> xr.Dataset:
-    """Loss of one network where one needle is near and one far, both of them needed."""
-    task = Retrieval(2, 4, setting.L)
+    """Loss of one network where one needle is near, one is far, and both are needed."""
+    task = Retrieval(n_needles=2, n_answers=4, max_context_length=setting.L)
     predictor = trained(task, setting, setting.L, seed)
     examples = task.sample(stream_key(seed, "test"), range(40 * setting.test_size))
     relevant = np.asarray(task.relevant_tokens(examples))
@@ -141,7 +162,12 @@ def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
     }
     made = [table.drop_attrs() for table in kept_parts(folder, parts, "networks", workers)]
     found, needles = (xr.concat(some, "seed") for some in (made[: setting.seeds], made[setting.seeds :]))
-    exact = {gamma: Retrieval(1, 4, setting.L, "position_weighted", gamma) for gamma in gammas}
+    exact = {
+        gamma: Retrieval(
+            n_needles=1, n_answers=4, max_context_length=setting.L, distance_law="position_weighted", exponent=gamma
+        )
+        for gamma in gammas
+    }
     best = xr.DataArray(
         [[task.bayes_accuracy(l) for l in setting.lengths] for task in exact.values()], dims=("gamma", "context_length")
     )

@@ -1,8 +1,7 @@
-"""What can be learned of the paper's 50 pairs, and what is: Bayes' rule, a kernel of pairs, and a network.
+"""What can be learned of the 50 published pairs, and what a network learns of them.
 
-Bayes' rule over all pairs (:class:`simulator.learners.ParityPosterior`) needs some log2 C(l, 2) samples a task, ridge
-regression on all products of two bits some C(l, 2); the gap between them is computational. The network stands on one
-side of it or the other.
+Bayes' rule over all pairs (:class:`simulator.learners.ParityPosterior`) needs some log2 C(l, 2) samples a task. Ridge
+regression on all products of two bits needs some C(l, 2). The gap between them is computational.
 """
 
 import dataclasses
@@ -21,19 +20,22 @@ from simulator.tasks import SparseParity
 def learners(scale: Scale) -> dict[str, tuple[Learner, tuple[int, ...], int]]:
     """Each with its dataset sizes and number of seeds.
 
-    The network and its settings are the paper's, at scale ``laptop`` in mixed precision, with a smaller validation set
-    and one seed: shorter or more impatient trainings learn nothing.
+    The network and its settings are the published ones. Scale ``laptop`` has mixed precision, a smaller validation set
+    and one seed. Shorter or more impatient trainings learn nothing.
     """
     few = ParityPosterior(noise_prior=0.9)
     if scale == "smoke":
-        return {"Bayes' rule": (few, (250, 1000), 1), "ridge on pairs": (PolynomialRidge(2, 0.1), (250, 1000), 1)}
+        return {
+            "Bayes' rule": (few, (250, 1000), 1),
+            "ridge on pairs": (PolynomialRidge(degree=2, penalty=0.1), (250, 1000), 1),
+        }
     paper = GradientDescent.paper_v1()
     smaller = dataclasses.replace(paper, precision="mixed", validation_size=8192, selection="validation")
     sizes = (*(250 * 2**i for i in range(10)), 200_000, 400_000)
     seeds = 2 if scale == "laptop" else 8
     return {
         "Bayes' rule": (few, sizes, seeds),
-        "ridge on pairs": (PolynomialRidge(2, 0.1), sizes, seeds),
+        "ridge on pairs": (PolynomialRidge(degree=2, penalty=0.1), sizes, seeds),
         "MLP": (paper, sizes, seeds) if scale == "paper" else (smaller, sizes, 1),
     }
 
@@ -43,7 +45,7 @@ def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
     task, lengths = SparseParity.paper_v1(), (21, 27, 36, 43, 63, 94)[: 2 if scale == "smoke" else None]
     losses, best = {}, {}
     for name, (learner, sizes, seeds) in learners(scale).items():
-        study = Study(task, learner, lengths, sizes, seeds, 1024 if scale == "smoke" else 8192)
+        study = Study(task, learner, lengths, sizes, seeds=seeds, test_size=1024 if scale == "smoke" else 8192)
         results = run(study, folder / "runs" / name.replace(" ", "_").replace("'", ""), workers=workers)
         loss = results["loss"].mean("seed")
         losses[name] = results["loss"].isel(context_length=loss.argmin("context_length")).drop_vars("context_length")
