@@ -61,11 +61,6 @@ def test_arfima_closed_form_equals_durbin_levinson(d, length):
     np.testing.assert_allclose(found.partial_autocorrelations, d / (k - d), rtol=1e-8, atol=1e-12)
 
 
-def test_arfima_tail_is_d_squared_over_l():
-    """V(l) - 1 ~ d^2/l; at l = 2000, d = 0.3 the product l (V-1) is 0.08999."""
-    assert 2000 * (gp.arfima_prediction_error(0.3, 2000) - 1) == pytest.approx(0.08999, abs=5e-6)
-
-
 @given(
     st.floats(0.01, 5),
     st.floats(0.1, 5),

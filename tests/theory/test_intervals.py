@@ -78,18 +78,6 @@ def test_a_profile_ends_where_the_squares_have_grown_by_fisher_s_quantile():
         assert ratio == pytest.approx(1 + fisher.ppf(0.8, 1, n - 3) / (n - 3), rel=1e-4)
 
 
-def test_a_profile_agrees_with_the_curvature_where_the_fit_is_nearly_linear():
-    """Independent noise: the profile's ends are the least-squares standard error times Fisher's quantile."""
-    law = PowerLaw(2.0, 1.0, 0.8)
-    noisy = table_of_law(law, noise=0.01, n_seeds=1)
-    lower, upper = profile_interval(law, noisy, "rate")
-    best = fit(law, noisy).law.rate
-    assert lower < 0.8 < upper
-    assert upper - best == pytest.approx(best - lower, rel=0.05)
-    wider = profile_interval(law, noisy, "rate", level=0.99)
-    assert (wider[1] - best) / (upper - best) == pytest.approx(2.642 / 1.665, rel=0.02)  # Student's, 77 cells
-
-
 def test_a_profile_is_open_where_the_table_says_nothing():
     """A single dataset size: more amplitude and a higher rate are the same."""
     law = PowerLaw(2.0, 1.0, 0.8)
