@@ -21,7 +21,7 @@ class Off(PowerLaw):
     name = "off"
 
 
-QUICK = ("nearest neighbour", "fine-tuning dimension")
+QUICK = ("fine-tuning dimension", "power")
 
 
 @pytest.mark.parametrize(
