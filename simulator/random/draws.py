@@ -1,4 +1,4 @@
-"""Discrete draws from random words, in integer arithmetic: the same to the bit on any device and in any batch."""
+"""Discrete draws from random words, in integer arithmetic. They are the same bits on any device and in any batch."""
 
 import jax
 import jax.numpy as jnp
@@ -6,17 +6,17 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 _FEW = 64
-"""Up to this many outcomes are told apart by comparing with every edge, more by bisection."""
+"""Up to this many outcomes, a word is compared with every edge; for more, the edges are bisected."""
 
 
 _FEW_RANKS = 256
-"""Up to this many words are ranked by comparing them all, more by sorting, which starts slowly on a CPU."""
+"""Up to this many words are ranked by comparing them all. More are sorted, which has a high fixed cost on a CPU."""
 
 
 def thresholds(probabilities: Float[np.ndarray, "... K"]) -> UInt32[np.ndarray, "... edges"]:
     """Edges in [0, 2^31] between the K outcomes of a law, for :func:`choose`.
 
-    Probabilities are kept to 2^-31; those of 0 and 1 exactly, for no word reaches 2^31.
+    Probabilities are rounded to multiples of 2^-31. Those of 0 and 1 are exact, because no word reaches 2^31.
     """
     probabilities = np.asarray(probabilities, np.float64)
     edges = np.cumsum(probabilities, axis=-1)[..., :-1] / probabilities.sum(axis=-1, keepdims=True)
@@ -24,7 +24,7 @@ def thresholds(probabilities: Float[np.ndarray, "... K"]) -> UInt32[np.ndarray, 
 
 
 def choose(words: UInt32[Array, "*B"], edges: UInt32[Array | np.ndarray, "..."]) -> Int[Array, "*B"]:
-    """Outcome drawn by each word: from one law, edges (K-1,), or from a law of its own, edges (*B, K-1)."""
+    """Outcome that each word draws. Edges (K-1,) are one law for all words; edges (*B, K-1) are a law for each."""
     edges, words = jnp.asarray(edges), words >> jnp.uint32(1)
     if edges.ndim == 1 and edges.shape[0] > _FEW:
         return jnp.searchsorted(edges, words, side="right").astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""Named random streams: what belongs to a run's seed is drawn from here, and each purpose has its own stream."""
+"""Named random streams: each purpose of a run's seed has a stream of its own."""
 
 from typing import Literal, TypeAlias
 
@@ -12,5 +12,5 @@ _NUMBERS: dict[Stream, int] = {"train": 1, "validation": 2, "test": 3, "initiali
 
 
 def stream_key(seed: int | Integer[Array, ""], stream: Stream) -> Key:
-    """Key of one purpose of a run's seed. Independent of context length and dataset size: data sets are nested."""
+    """Key of one purpose of a run's seed. No length or size enters it, so datasets are nested."""
     return fold_in(jax.random.key(seed), _NUMBERS[stream])

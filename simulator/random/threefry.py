@@ -1,8 +1,8 @@
-"""Random words and keys, to the bit those of JAX, drawn faster.
+"""Random words and keys that equal those of JAX to the bit and are drawn faster.
 
 JAX's default generator is Threefry-2x32 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011). On a CPU
-the library runs its rounds in a loop, each a pass over memory, and every call takes a third of a second to compile.
-Here they are written out, and become one pass. Keys of other generators are left to the library.
+the library runs its rounds in a loop. Each round is a pass over memory, and every call takes a third of a second to
+compile. Here the rounds are written out and become one pass. Keys of other generators are left to the library.
 """
 
 from typing import Any, TypeAlias

@@ -34,9 +34,9 @@ class AssociativeRecall(ClassificationTask):
 
         context    c 7  b 4  a 4      4, known from l = 4 on; at l = 3 a value 4 without key is in sight
 
-    ``intrinsic_dimension(l)`` is the number of pairs in sight, the number of facts to be held; ``intrinsic_entropy(l)``
-    the entropy of the values in sight, given their keys. :meth:`state_bits` counts what a recurrent state must hold at
-    the end, keys included.
+    ``intrinsic_dimension(l)`` is the number of pairs in sight, the number of facts to be held. ``intrinsic_entropy(l)``
+    is the entropy of the values in sight, given their keys. :meth:`state_bits` counts the bits, keys included, that a
+    recurrent state must hold at the end.
 
     Attributes:
         n_pairs: n; the context has L = 2n tokens.

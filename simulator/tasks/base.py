@@ -131,9 +131,10 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def intrinsic_entropy(self, context_length: Integer) -> float | None:
-        """S(P_l) in nats: entropy of what of the visible context bears on the answers. None where it does not exist.
+        """S(P_l) in nats: the entropy of that part of the visible context that bears on the answers.
 
-        Where the context holds facts to be asked for, it is the entropy of those facts, given which of them are held.
+        Where the context holds facts that the query may ask for, it is the entropy of those facts, given which facts
+        they are. It is None where it does not exist.
         """
 
     @abc.abstractmethod
@@ -158,9 +159,9 @@ class Task(abc.ABC):
         return None
 
     def relevant_tokens(self, examples: Examples) -> Bool[Array, "B L"]:
-        """Which tokens bear on the answers, at any context length.
+        """Which tokens bear on the answer, at any context length.
 
-        Changing others, such that they stay irrelevant, changes no Bayes prediction.
+        The other tokens can be exchanged for any that are irrelevant, too, and no Bayes prediction changes.
         """
         return jnp.ones(examples.context.shape[:2], bool)
 

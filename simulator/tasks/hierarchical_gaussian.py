@@ -83,8 +83,8 @@ class HierarchicalGaussian(GaussianTask):
         k = n // 2 if cut is None else check_integer("cut", cut, 1, n - 1)
         covariance = _covariance(self.n_layers, self.n_copies)[:n, :n]
         parts = covariance[:k, :k], covariance[k:, k:], covariance
-        first, second, both = (np.linalg.slogdet(part)[1] for part in parts)
-        return float(0.5 * (first + second - both))
+        first, second, joint = (np.linalg.slogdet(part)[1] for part in parts)
+        return float(0.5 * (first + second - joint))
 
 
 @functools.lru_cache(maxsize=4)

@@ -37,7 +37,7 @@ class ManifoldTeacher(RegressionTask):
 
     With ``equal_slopes`` all v_ik are 0 and term i turns round(a_1/a_i) times as fast: a sum of functions of one latent
     each, all about equally steep. Then E|grad m_l|^2 grows as dim(l), where otherwise it grows as the variance of m_l
-    does, and soon no more.
+    does, and soon stops growing.
 
     ``dimension_profile`` gives dim(l) after l = 1..L tokens, rising by 0 or 1; where it does not rise, the token
     repeats the latent revealed last, through another embedding. A token is a vector of ``ambient_dimension`` numbers, a
@@ -59,11 +59,11 @@ class ManifoldTeacher(RegressionTask):
         amplitude: A, the variance of the noiseless answer.
         noise_variance: s2, 0 or above.
         n_frequencies: K.
-        smoothness: s, 0 or above; the answer has square-integrable derivatives below this order at any K.
-        equal_slopes: whether every latent bears alike on the slope of the answer.
+        smoothness: s, 0 or above. At any K, the answer has square-integrable derivatives below this order.
+        equal_slopes: whether every latent has about the same share in the slope of the answer.
         dimension_profile: dim(1), ..., dim(L), from 1 on; None for dim(l) = l.
         ambient_dimension: numbers in one token.
-        seed: of the teacher and the embeddings.
+        seed: seed of the teacher and the embeddings.
     """
 
     max_context_length: int

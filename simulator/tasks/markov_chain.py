@@ -1,4 +1,4 @@
-"""A Markov chain of order m: past the last m tokens, context is worth nothing."""
+"""A Markov chain of order m: context beyond the last m tokens does not lower the risk."""
 
 import dataclasses
 import functools
@@ -45,7 +45,7 @@ class MarkovChain(ClassificationTask):
 
     Attributes:
         transition: v^m rows of v probabilities; the row of a word is its m tokens read as a number to base v, the
-            oldest most significant. The order m is told by the number of rows; one row makes tokens independent.
+            oldest most significant. The number of rows sets the order m; with one row tokens are independent.
         max_context_length: L; it may be below m.
     """
 

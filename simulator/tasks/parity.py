@@ -21,7 +21,7 @@ from theory.types import Integer
 def subsets_in_sight(
     max_context_length: Integer, context_length: Integer, size: Integer
 ) -> Int[np.ndarray, "subsets size"]:
-    """Columns of the context, oldest first, of each set of so many of the last l bits."""
+    """Columns of the context, oldest first, of each set of ``size`` bits among the last l."""
     L, l, k = int(max_context_length), int(context_length), int(size)
     columns = itertools.chain.from_iterable(itertools.combinations(range(L - l, L), k))
     return np.fromiter(columns, np.int32, math.comb(l, k) * k).reshape(-1, k)
@@ -37,11 +37,11 @@ class MultitaskParity(ClassificationTask):
 
     @abc.abstractmethod
     def subsets(self) -> Sequence[tuple[int, ...]]:
-        """The bits of every task, far bit first, equally many for each; bits beyond L are never seen."""
+        """The bits of every task, far bit first. All tasks have equally many bits; bits beyond L are never seen."""
 
     @abc.abstractmethod
     def relative_frequencies(self) -> Sequence[float] | None:
-        """Weight of every task; None for equal ones, then sample i asks task i mod n exactly."""
+        """Weight of every task. With None, tasks are equally frequent: sample i asks task i mod n."""
 
     @property
     def form(self) -> TaskForm:
@@ -54,7 +54,7 @@ class MultitaskParity(ClassificationTask):
         return weights / weights.sum()
 
     def samples_in_turn(self, dataset_size: int) -> Int[np.ndarray, "tasks"]:
-        """How many of the first D samples ask each task, where tasks have no frequencies and are asked in turn."""
+        """How many of the first D samples ask each task, where tasks have no frequencies and take turns."""
         return dataset_size // self.n_queries + (np.arange(self.n_queries) < dataset_size % self.n_queries)
 
     def solvable_tasks(self, context_length: Integer) -> int:

@@ -35,8 +35,8 @@ class Retrieval(ClassificationTask):
 
         R(l) = sum_j C(k,j) F^j (1-F)^(k-j) 2^-j h(2^-(k-j)),     h the entropy of a coin.
 
-    Needles at the same distance share a token, which shows whose they are and their values combined. All other tokens
-    are distractors without meaning.
+    Needles at the same distance share a token. It shows which needles they are, and their values combined. All
+    other tokens are distractors without meaning.
 
     Worked example, two needles of a sum mod 2, context (oldest first)::
 
@@ -50,9 +50,9 @@ class Retrieval(ClassificationTask):
         n_needles: k.
         n_answers: m.
         max_context_length: L.
-        distance_law: one of the three above.
-        exponent: of the law of distances; ignored by ``"uniform"``.
-        nearest: of the Pareto law; ignored by the others.
+        distance_law: ``"uniform"``, ``"pareto"`` or ``"position_weighted"``.
+        exponent: exponent of the law of distances; ``"uniform"`` ignores it.
+        nearest: shortest distance under the Pareto law; the other laws ignore it.
         n_distractors: number of different distractors.
         rule: ``"sum"`` or ``"and"``.
     """

@@ -15,7 +15,7 @@ from simulator.tasks.base import Examples, Index
 
 
 def other_stream(key: Key, number: int) -> Key:
-    """A key for draws beside the samples' own: no sample index reaches 2^31, so no sample shares it."""
+    """A key for further draws. No sample shares it, because every sample index is below 2^31."""
     return fold_in(key, 2**31 + number)
 
 
@@ -27,9 +27,10 @@ _Sample = TypeVar("_Sample", bound=Callable[..., "Examples"])
 
 
 def in_whole_vectors(sample: _Sample) -> _Sample:
-    """A ``sample`` of real numbers that draws a multiple of 16 samples, and cuts off those nobody asked for.
+    """A ``sample`` of real numbers that draws a multiple of 16 samples and cuts off the surplus.
 
-    What is left over when a batch is cut into vectors may be rounded otherwise: so no sample is ever left over.
+    A CPU computes on vectors of numbers. Samples that do not fill a whole vector may be rounded differently, so every
+    batch is filled up to whole vectors.
     """
 
     @functools.wraps(sample)
@@ -45,7 +46,7 @@ def in_whole_vectors(sample: _Sample) -> _Sample:
 
 
 def sample_keys(key: Key, index: Index) -> tuple[Key, Int[Array, "B"]]:
-    """One key per sample, and the indices as an array: what makes sample i the same wherever it is drawn."""
+    """One key per sample, and the indices as an array. They make sample i the same wherever it is drawn."""
     index = sample_indices(index)
     return fold_in(key, index), index
 

@@ -35,15 +35,15 @@ class SantaFe(ClassificationTask):
         context    1:1  3:0  1:1  2:0  1:1      fact 2 is 0, known from l = 2 on
 
     ``intrinsic_dimension(l)`` is the expected number of distinct facts in sight, sum_k 1 - (1-p_k)^l, and
-    ``intrinsic_entropy(l)`` the entropy of their values, ln 2 times that; zero when facts are fixed, for then they
-    are no property of the context.
+    ``intrinsic_entropy(l)`` is the entropy of their values, ln 2 times that number. Both are zero when facts are fixed:
+    then the facts are no property of the context.
 
     Attributes:
         n_facts: n.
         b: exponent of the mutual information of past and future, between 0 and 1.
         max_context_length: L.
         facts: ``"redrawn"`` or ``"fixed"``.
-        seed: of the fixed facts.
+        seed: seed of the fixed facts.
     """
 
     n_facts: int

@@ -36,7 +36,7 @@ class SparseParity(MultitaskParity):
     r"""L fair bits; the query names a task k; the answer is the XOR of that task's two bits.
 
     Bits are numbered by distance: bit 1 is the newest, bit L the oldest. Task k has a far and a near bit and can be
-    answered once the far one is visible; until then (and for ever, if it lies beyond L) the answer is a fair coin:
+    answered once the far one is visible. Until then the answer is a fair coin; it stays one if that bit is beyond L:
 
         R(l) = ln 2 * sum over {k : far_k > l} of f_k,      f_k the frequency of task k.
 
@@ -51,14 +51,14 @@ class SparseParity(MultitaskParity):
     ``intrinsic_dimension(l)`` is the number of distinct visible parities: the linear dimension of the smallest feature
     of the context from which every answerable query can be read linearly (distinct parities are uncorrelated).
     ``intrinsic_entropy(l)`` is ln 2 times the rank over GF(2) of the visible pairs: pairs that close a cycle are
-    determined by the others and add nothing.
+    determined by the others and add no entropy.
 
     The public data of arXiv 2502.01481 v1-v3 is :meth:`paper_v1`, the Transformer data of its v4 :meth:`paper_v4`.
 
     Attributes:
         pairs: (far, near) of every task, 1 <= near < far; a far bit beyond L makes the task unanswerable.
         max_context_length: L.
-        frequencies: relative frequency of each task; None for equal ones, then sample i asks task i mod n exactly.
+        frequencies: relative frequency of each task. With None, tasks are equally frequent: sample i asks task i mod n.
     """
 
     pairs: Sequence[Sequence[int]]

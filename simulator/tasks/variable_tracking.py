@@ -29,8 +29,8 @@ class VariableTracking(ClassificationTask):
 
         context    a=3   c=5   b=a   d=c      d = c = 5, known from l = 3 on
 
-    ``intrinsic_dimension(l)`` is the expected number of chains wholly in sight and ``intrinsic_entropy(l)`` the entropy
-    of their values, ln m times that.
+    ``intrinsic_dimension(l)`` is the expected number of chains wholly in sight. ``intrinsic_entropy(l)`` is the entropy
+    of their values, ln m times that number.
 
     Attributes:
         n_chains: g; all but the one asked for are distractors.

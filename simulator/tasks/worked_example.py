@@ -1,4 +1,4 @@
-"""A task shown: its exact truth as a table, and one sequence as text, with what each context length can see of it."""
+"""Shows a task: its exact truth as a table, and one sequence as text with what each context length sees of it."""
 
 import functools
 import math
@@ -62,8 +62,8 @@ def shown_lengths(max_context_length: int, number: int) -> list[int]:
 def worked_example(task: Task, seed: Integer = 0, columns: int = 16) -> str:
     """One drawn sequence as text, and what is known of it at each context length.
 
-    Its tokens by distance, which of them are relevant, the question, and for context lengths from 0 to L the number of
-    relevant tokens in sight, R(l), dim(l), S(P_l) and what the Bayes predictor answers.
+    It shows the tokens by distance, which of them are relevant, and the question. For context lengths from 0 to L it
+    gives the number of relevant tokens in sight, R(l), dim(l), S(P_l) and the answer of the Bayes predictor.
 
     Args:
         task: what is shown.

@@ -45,10 +45,10 @@ class ZipfQuanta(MultitaskParity):
         max_context_length: L.
         alpha: exponent of the quanta; frequencies fall with 1 + alpha.
         distance_exponent: exponent of the law of far bits.
-        nearest: lower end of that law; at least ``bits_per_task`` - 1, so that the other bits fit nearer.
+        nearest: lower end of that law. It is at least ``bits_per_task`` - 1, so that there is room for the other bits.
         bits_per_task: bits of a subset, at least two.
         distances: ``"independent"`` or ``"coupled"``.
-        seed: of the subsets.
+        seed: seed of the subsets.
     """
 
     n_tasks: int
@@ -81,7 +81,7 @@ class ZipfQuanta(MultitaskParity):
 
     @property
     def risk_exponent(self) -> float | None:
-        """Until the farthest task is in sight, see above."""
+        """The exponent of R(l) above; it holds until the farthest task is in sight."""
         return self.distance_exponent * (self.alpha if self.distances == "coupled" else 1.0)
 
     def subsets(self) -> tuple[tuple[int, ...], ...]:

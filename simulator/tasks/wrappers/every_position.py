@@ -22,12 +22,12 @@ class EveryPosition(Task):
         R(l) = (R_task(0) + R_task(1) + ... + R_task(l)) / (l + 1),
 
     never below R_task(l). Samples are those of the bare task, to the bit. A prediction has an axis of L + 1 positions
-    before that of the outputs, (B, L+1, classes) or (B, L+1); position i is that of token i of the text, the target
-    being token L, and the first L - l, whose tokens are out of sight, count for nothing.
+    before that of the outputs: (B, L+1, classes) or (B, L+1). Position i predicts token i of the text; the target is
+    token L. The tokens of the first L - l positions are out of sight, and those positions are not counted.
 
     What was learned this way answers the bare task, too: ``dataclasses.replace(predictor, task=task.task)``.
 
-    ``intrinsic_dimension`` and ``intrinsic_entropy`` are the bare task's: those of the longest context.
+    ``intrinsic_dimension`` and ``intrinsic_entropy`` are those of the bare task at the longest context.
 
     Worked example, a Markov chain of order 1 with R = ln 2 at l = 0 and 0.5 from l = 1 on::
 
@@ -71,15 +71,15 @@ class EveryPosition(Task):
         self.check_examples(examples)
         seen = self._seen(context_length)
 
-        def at(position: Array) -> Array:
+        def predict(position: Array) -> Array:
             return self.task.bayes_prediction(_before(examples, position), seen[position])
 
-        return jnp.moveaxis(jax.lax.map(at, jnp.arange(self.max_context_length + 1)), 0, 1)
+        return jnp.moveaxis(jax.lax.map(predict, jnp.arange(self.max_context_length + 1)), 0, 1)
 
     def pointwise_loss(
         self, prediction: Float[Array, "B P *outputs"], examples: Examples, context_length: ContextLength
     ) -> Float[Array, "B"]:
-        """The mean over positions of the bare task's."""
+        """The mean over positions of what the bare task gives."""
         return self._mean(self.task.pointwise_loss, examples, context_length, prediction)
 
     def pointwise_divergence(
@@ -89,7 +89,7 @@ class EveryPosition(Task):
         examples: Examples,
         context_length: ContextLength,
     ) -> Float[Array, "B"]:
-        """The mean over positions of the bare task's."""
+        """The mean over positions of what the bare task gives."""
         return self._mean(self.task.pointwise_divergence, examples, context_length, bayes, prediction)
 
     def _seen(self, context_length: ContextLength) -> Int[Array, "P"]:
@@ -97,17 +97,19 @@ class EveryPosition(Task):
         first = self.max_context_length - jnp.asarray(context_length, jnp.int32)
         return jnp.maximum(jnp.arange(self.max_context_length + 1) - first, 0)
 
-    def _mean(self, of, examples: Examples, context_length: ContextLength, *predictions: Array) -> Float[Array, "B"]:
+    def _mean(
+        self, measure, examples: Examples, context_length: ContextLength, *predictions: Array
+    ) -> Float[Array, "B"]:
         positions = jnp.arange(self.max_context_length + 1)
         length = jnp.asarray(context_length, jnp.int32)
 
-        def at(position: Array, seen: Array, *parts: Array) -> Array:
-            return of(*parts, _before(examples, position), seen)
+        def measure_one(position: Array, seen: Array, *parts: Array) -> Array:
+            return measure(*parts, _before(examples, position), seen)
 
-        of_each = jax.vmap(at, in_axes=(0, 0, *[1] * len(predictions)), out_axes=1)
-        each = of_each(positions, self._seen(length), *predictions)
+        measure_each = jax.vmap(measure_one, in_axes=(0, 0, *[1] * len(predictions)), out_axes=1)
+        values = measure_each(positions, self._seen(length), *predictions)
         counted = positions >= self.max_context_length - length
-        return jnp.sum(jnp.where(counted[None, :], each, 0), axis=1) / (length + 1).astype(jnp.float32)
+        return jnp.sum(jnp.where(counted[None, :], values, 0), axis=1) / (length + 1).astype(jnp.float32)
 
     def token_name(self, token: int) -> str:
         return self.task.token_name(token)

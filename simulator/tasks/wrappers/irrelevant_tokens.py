@@ -1,4 +1,4 @@
-"""Padding any task with tokens that bear on nothing: relevant and irrelevant context length, told apart."""
+"""Padding any task with irrelevant tokens, so that relevant and irrelevant context length can be set apart."""
 
 import dataclasses
 import functools
@@ -34,12 +34,12 @@ class IrrelevantTokens(Task):
     certain; where they are redrawn, P is hypergeometric, C(n,k) C(L-n,l-k) / C(L,l). Padding never lowers R: any rise
     of a learner's loss beyond that of R(l) is approximation loss.
 
-    ``kind``: what the irrelevant tokens are. ``"noise"``: uniform on the vocabulary, or standard normal numbers.
-    ``"distractor"``: tokens of independent samples of the same task. ``"repeat"``: copies of the next newer relevant
-    token (of one noise token where there is none), so that what is out of sight is not repeated in sight.
+    ``kind`` says what the irrelevant tokens are. ``"noise"`` is uniform on the vocabulary, or standard normal numbers.
+    ``"distractor"`` takes the tokens of independent samples of the same task. ``"repeat"`` copies the next newer
+    relevant token, or one noise token where there is none. So no token out of sight is repeated in sight.
 
-    ``placement``: where the relevant ones stand. ``"first"``: the oldest; ``"last"``: the newest; ``"middle"``: in
-    between, the odd token out on the old side; ``"random"``.
+    ``placement`` says where the relevant tokens stand: ``"first"`` (the oldest places), ``"last"`` (the newest),
+    ``"middle"`` (in between, an odd token being on the old side) or ``"random"``.
 
     ``relevance="visible"``: every token shows whether it is relevant: an irrelevant token t appears as t + v, v the
     bare task's vocabulary, and vectors of numbers carry one more, 1 if relevant, else 0. Random positions are then
@@ -58,8 +58,10 @@ class IrrelevantTokens(Task):
     Attributes:
         task: the bare task.
         relevant_fraction: share of relevant tokens, above 0 and at most 1.
-        kind, placement, relevance: see above.
-        seed: of a hidden random placement.
+        kind: ``"noise"``, ``"distractor"`` or ``"repeat"``.
+        placement: ``"first"``, ``"last"``, ``"middle"`` or ``"random"``.
+        relevance: ``"visible"`` or ``"hidden"``.
+        seed: seed of a hidden random placement.
     """
 
     task: Task
@@ -121,11 +123,11 @@ class IrrelevantTokens(Task):
 
     @property
     def risk_exponent(self) -> float | None:
-        """The bare task's, where the relevant tokens are spread over the context or are its newest."""
+        """The bare task's exponent, where the relevant tokens are spread over the context or are its newest."""
         return self.task.risk_exponent if self.placement in ("random", "last") else None
 
     def relevant_in_sight(self, context_length: Integer) -> dict[int, float]:
-        """P(k; l): probabilities of the numbers of relevant tokens among the last l."""
+        """P(k; l): the probability of each number k of relevant tokens among the last l."""
         self.check_length(context_length)
         if not self._redrawn:
             return {int(_placed(self)[self.max_context_length - int(context_length) :].sum()): 1.0}
@@ -146,8 +148,10 @@ class IrrelevantTokens(Task):
             return None
         return self._mean(context_length, "intrinsic_entropy")
 
-    def _mean(self, context_length: Integer, of: str) -> float:
-        return math.fsum(p * _bare_value(self.task, of, k) for k, p in self.relevant_in_sight(context_length).items())
+    def _mean(self, context_length: Integer, quantity: str) -> float:
+        return math.fsum(
+            p * _bare_value(self.task, quantity, k) for k, p in self.relevant_in_sight(context_length).items()
+        )
 
     @in_whole_vectors
     def sample(self, key: Key, index: Index) -> Examples:
@@ -212,19 +216,19 @@ class IrrelevantTokens(Task):
         visible = jnp.arange(L) >= L - jnp.asarray(context_length, jnp.int32)
         return jnp.sum(relevant & visible[None, :], axis=1, dtype=jnp.int32)
 
-    def _asked(self, of: Callable, examples: Examples, context_length: ContextLength, *arrays: Array) -> Array:
+    def _asked(self, ask: Callable, examples: Examples, context_length: ContextLength, *arrays: Array) -> Array:
         """What the bare task says of the bare examples, each at its own context length."""
         bare, relevant = self._bare(examples)
         lengths = self._in_sight(relevant, context_length)
         if not self._redrawn:
             counts = np.append(0, np.cumsum(_placed(self)[::-1]))
-            return of(*arrays, bare, jnp.asarray(counts, jnp.int32)[context_length])
+            return ask(*arrays, bare, jnp.asarray(counts, jnp.int32)[context_length])
 
-        def of_one(length: Array, one: Examples, *parts: Array) -> Array:
+        def ask_one(length: Array, one: Examples, *parts: Array) -> Array:
             batch = jax.tree.map(lambda x: x[None], (parts, one))
-            return of(*batch[0], batch[1], length)[0]
+            return ask(*batch[0], batch[1], length)[0]
 
-        return jax.vmap(of_one)(lengths, bare, *arrays)
+        return jax.vmap(ask_one)(lengths, bare, *arrays)
 
     def bayes_prediction(self, examples: Examples, context_length: ContextLength) -> Float[Array, "B *outputs"]:
         self.check_length(context_length)
@@ -234,7 +238,7 @@ class IrrelevantTokens(Task):
     def pointwise_loss(
         self, prediction: Float[Array, "B *outputs"], examples: Examples, context_length: ContextLength
     ) -> Float[Array, "B"]:
-        """The bare task's."""
+        """The value that the bare task gives for the bare examples."""
         return self._asked(self.task.pointwise_loss, examples, context_length, prediction)
 
     def pointwise_divergence(
@@ -244,11 +248,11 @@ class IrrelevantTokens(Task):
         examples: Examples,
         context_length: ContextLength,
     ) -> Float[Array, "B"]:
-        """The bare task's."""
+        """The value that the bare task gives for the bare examples."""
         return self._asked(self.task.pointwise_divergence, examples, context_length, bayes, prediction)
 
     def relevant_tokens(self, examples: Examples) -> Bool[Array, "B L"]:
-        """The bare task's, in their places."""
+        """The bare task's relevant tokens, in their places."""
         bare, relevant = self._bare(examples)
         number = jnp.cumsum(relevant, axis=1, dtype=jnp.int32)
         return relevant & take_tokens(self.task.relevant_tokens(bare), jnp.maximum(number - 1, 0))
@@ -262,9 +266,9 @@ class IrrelevantTokens(Task):
 
 
 @functools.lru_cache(maxsize=65536)
-def _bare_value(task: Task, of: str, context_length: int) -> float:
+def _bare_value(task: Task, quantity: str, context_length: int) -> float:
     """R, dim or S of the bare task, kept: the mean at every l asks for nearly all of them."""
-    return getattr(task, of)(context_length)
+    return getattr(task, quantity)(context_length)
 
 
 @functools.lru_cache(maxsize=64)

@@ -18,19 +18,19 @@ from theory.types import Integer
 
 @dataclasses.dataclass(frozen=True)
 class Mixture(Task):
-    r"""Each sample is one of task j with probability w_j; the query shows which, beside what that task asks.
+    r"""Each sample comes from task j with probability w_j; the query shows which task it is and what that task asks.
 
         R(l) = sum_j w_j R_j(min(l, L_j)),
 
-    and likewise ``intrinsic_dimension`` and ``intrinsic_entropy``, the means over samples. Shorter contexts are padded
-    with zeros at their old end, vocabularies and answers are shared from 0 on.
+    and ``intrinsic_dimension`` and ``intrinsic_entropy`` are means over samples in the same way. Shorter contexts are
+    padded with zeros at their old end. All tasks number their tokens and their answers from 0 on.
 
     Worked example, a copy task (vocabulary of 3, one query) and a parity of two tasks: queries 0 | 1 2, three classes,
     of which a parity's third has probability zero.
 
     Attributes:
-        tasks: the tasks; all of one kind of loss, and with tokens and answers of one kind.
-        weights: w_j, relative: they need not sum to one.
+        tasks: the tasks. They have one loss, and tokens and answers of one kind.
+        weights: w_j up to a common factor; they need not sum to one.
     """
 
     tasks: Sequence[Task]
@@ -71,7 +71,7 @@ class Mixture(Task):
 
     @property
     def risk_exponent(self) -> float | None:
-        """The slowest of the tasks'; None if one is not known."""
+        """The smallest exponent of the tasks; None if one is not known."""
         exponents = [task.risk_exponent for task in self.tasks]
         return None if None in exponents else min(e for e in exponents if e is not None)
 
@@ -113,7 +113,7 @@ class Mixture(Task):
     def pointwise_loss(
         self, prediction: Float[Array, "B *outputs"], examples: Examples, context_length: ContextLength
     ) -> Float[Array, "B"]:
-        """That of the sample's own task."""
+        """The value that the sample's own task gives."""
         return self._by_task(
             examples, context_length, lambda task, own, length: task.pointwise_loss(prediction, own, length)
         )
@@ -125,7 +125,7 @@ class Mixture(Task):
         examples: Examples,
         context_length: ContextLength,
     ) -> Float[Array, "B"]:
-        """That of the sample's own task."""
+        """The value that the sample's own task gives."""
         return self._by_task(
             examples,
             context_length,
@@ -133,7 +133,7 @@ class Mixture(Task):
         )
 
     def relevant_tokens(self, examples: Examples) -> Bool[Array, "B L"]:
-        """Those of the sample's own task; padding is none."""
+        """The relevant tokens of the sample's own task; padding is irrelevant."""
         return self._by_task(
             examples, self.max_context_length, lambda task, own, length: self._padded(task.relevant_tokens(own))
         )
@@ -149,9 +149,9 @@ class Mixture(Task):
         """First query of every task."""
         return [0, *np.cumsum([task.n_queries for task in self.tasks[:-1]]).tolist()]
 
-    def _mean(self, context_length: Integer, of: Callable[[Task, int], float | None]) -> float:
+    def _mean(self, context_length: Integer, value: Callable[[Task, int], float | None]) -> float:
         self.check_length(context_length)
-        values = [of(task, min(int(context_length), task.max_context_length)) for task in self.tasks]
+        values = [value(task, min(int(context_length), task.max_context_length)) for task in self.tasks]
         return math.fsum(w * v for w, v in zip(self.probabilities(), values, strict=True) if v is not None)
 
     def _padded(self, context: Array) -> Array:
@@ -162,7 +162,7 @@ class Mixture(Task):
         self,
         examples: Examples,
         context_length: ContextLength,
-        of: Callable[[Task, Examples, ContextLength], Array],
+        ask: Callable[[Task, Examples, ContextLength], Array],
     ) -> Array:
         """Ask every task about all samples, those of others blanked, and keep each sample's own answer."""
         offsets = self._offsets()
@@ -176,7 +176,7 @@ class Mixture(Task):
                 _where(mine, examples.target),
             )
             length = jnp.minimum(jnp.asarray(context_length, jnp.int32), task.max_context_length)
-            answers.append(of(task, own, length))
+            answers.append(ask(task, own, length))
         return _selected(chosen, answers)
 
 
