@@ -1,4 +1,4 @@
-"""Networks, each a frozen description behind one adapter (``init``, ``apply``, ``features``)."""
+"""Networks. Each is a frozen description behind one adapter (``init``, ``apply``, ``features``)."""
 
 from simulator.models.attention import Transformer
 from simulator.models.base import Model
@@ -14,12 +14,12 @@ from simulator.models.positions import (
     NTKAware,
     PositionInterpolation,
     Positions,
+    RelativeRoPE,
     RoPE,
     YaRN,
 )
 from simulator.models.random_subspace import RandomSubspace
 from simulator.models.recurrent import GRU, LSTM, MinGRU
-from simulator.models.relative_positions import RelativeRoPE
 from simulator.models.rwkv import RWKV4
 from simulator.models.sequence import SequenceModel
 from simulator.models.two_branch_mlp import TwoBranchMLP

@@ -1,4 +1,4 @@
-"""Transformers: causal softmax attention with any rule of positions."""
+"""Transformers with causal softmax attention and any rule of positions."""
 
 import dataclasses
 from typing import NamedTuple, cast
@@ -17,11 +17,11 @@ from simulator.tasks.base import ContextLength, Examples, Key, Task
 from theory.checks import check_integer, set_fields
 
 _HIDDEN = -1e30
-"""Logit of a token that may not be seen: finite, so that a token that may see none has a softmax, not a NaN."""
+"""Logit of a hidden token. It is finite, because the softmax of a token that sees nothing must not be NaN."""
 
 
 class Cache(NamedTuple):
-    """Keys and values of the tokens so far; slots that are not filled yet have position -1."""
+    """Keys and values of the tokens so far. Empty slots have position -1."""
 
     keys: Float[Array, "B S G K"]
     values: Float[Array, "B S G K"]
@@ -29,7 +29,7 @@ class Cache(NamedTuple):
 
 
 def joined(first: Cache, second: Cache) -> Cache:
-    """The entries of both."""
+    """The entries of both caches."""
     return Cache(
         jnp.concatenate([first.keys, second.keys], axis=1),
         jnp.concatenate([first.values, second.values], axis=1),
@@ -42,14 +42,15 @@ class Transformer(HeadedModel):
     """Pre-norm causal Transformer.
 
     Attention of head h: softmax over j <= i of q_i . k_j / sqrt(K) - m_h (i - j), heads of width K = E/H. Queries and
-    keys are turned, products penalised or added to, or neither, as ``positions`` says.
+    keys may be turned, and logits changed, by the rule of ``positions``.
 
     Attributes:
-        kv_heads: heads that keys and values have, each shared by H/G query heads (grouped-query attention); None for H.
+        kv_heads: G, number of heads of keys and values. H/G query heads share each of them (grouped-query attention).
+            None gives H.
         positions: a rule of :mod:`simulator.models.positions`.
-        window: tokens that a token sees, itself included; None for all.
-        log_length: multiply logits by ln n, n the number of tokens in sight, but at least by 1: so attention stays as
-            sharp while the context grows.
+        window: number of tokens that a token sees, including itself. None shows all.
+        log_length: whether logits are multiplied by max(1, ln n), where n is the number of visible tokens. This keeps
+            attention sharp while the context grows.
     """
 
     kv_heads: int | None = None
@@ -78,7 +79,7 @@ class Transformer(HeadedModel):
 
     @property
     def n_kv_heads(self) -> int:
-        """G."""
+        """G, the number of heads of keys and values."""
         return self.heads if self.kv_heads is None else self.kv_heads
 
     @property
@@ -127,12 +128,12 @@ class Transformer(HeadedModel):
         return 2 * self.width**2 + (2 * self.width + self.positions.n_distances) * of_keys
 
     def mixer_flops(self, n_tokens: int) -> int:
-        """Projections, and the whole square of logits and of weighted values, masked or not."""
+        """Cost of the projections, and of all logits and weighted values, masked or not."""
         projections = 4 * n_tokens * self.width * (self.width + self.n_kv_heads * self.head_width)
         return projections + (4 + 2 * bool(self.positions.n_distances)) * n_tokens**2 * self.width
 
     def mixer_state_size(self, n_tokens: int) -> int:
-        """Keys and values of all tokens, or of those in the window."""
+        """Size of the keys and values of all tokens, or of the tokens in the window."""
         kept = n_tokens if self.window is None else min(n_tokens, self.window)
         return 2 * kept * self.n_kv_heads * self.head_width
 
@@ -140,8 +141,8 @@ class Transformer(HeadedModel):
 class Attention(Mixer):
     """The mixer of a :class:`Transformer`. Its state is a :class:`Cache`.
 
-    Causality: output i is a function of x_i and of keys and values at positions of at most its own; others enter with
-    weight exp(-1e30 - max) = 0, exactly, and so does their gradient.
+    Causality: output i depends on x_i, and on keys and values at positions up to its own. The weight of all others is
+    exp(-1e30 - max), which is exactly zero, and so is their gradient.
     """
 
     def __init__(self, spec: Transformer, gain: float):
@@ -190,7 +191,7 @@ class Attention(Mixer):
     def logits(
         self, queries: Float[Array, "B n H K"], asked_at: Int[Array, "t"], seen: Cache
     ) -> Float[Array, "B H n S"]:
-        """What the softmax is taken of, over the tokens of the cache; the queries are not turned yet.
+        """The logits over the tokens of the cache. The queries are not turned yet.
 
         Each query has a position of its own, or all have the same, t = 1.
         """
@@ -235,9 +236,10 @@ class Attention(Mixer):
         precision: Precision,
         log_counts: Float[Array, "b G S"] | None = None,
     ) -> Float[Array, "B H t S"]:
-        """What each head of the tokens x, at these positions, gives to each entry of the cache; they sum to one.
+        """Weights that each head of the tokens x, at these positions, gives to the entries of the cache.
 
-        An entry may stand for several tokens: its weight is multiplied by their number.
+        The weights of a token sum to one. An entry may stand for several tokens. Its weight is then multiplied by their
+        number.
         """
         queries = self.query(x, precision).reshape(*x.shape[:2], self.spec.heads, -1)
         logits = self.logits(queries, asked_at, seen)
@@ -252,7 +254,7 @@ class Attention(Mixer):
         values: Float[Array, "B S G K"],
         precision: Precision,
     ) -> Float[Array, "B t E"]:
-        """The layer's output, given the weights of the tokens."""
+        """The layer's output for given weights of the tokens."""
         return self.output(self._gathered(weights, values).reshape(x.shape), precision)
 
     def asked(
@@ -296,7 +298,7 @@ class Attention(Mixer):
         return self.mixed(x, self.weights(x, asked_at, seen, precision), seen.values, precision)
 
     def cache(self, x: Float[Array, "B T E"], positions: Int[Array, "T"], precision: Precision) -> Cache:
-        """Keys, turned, and values of these tokens."""
+        """The turned keys and the values of these tokens."""
         heads = (*x.shape[:2], self.spec.n_kv_heads, self.spec.head_width)
         keys, values = self.key(x, precision).reshape(heads), self.value(x, precision).reshape(heads)
         return Cache(self._turned(keys, positions), values, positions)

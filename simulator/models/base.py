@@ -18,26 +18,28 @@ Parameters: TypeAlias = Any
 
 
 class Model(abc.ABC):
-    """A network's description: a frozen dataclass of plain values. It becomes parameters for a task by ``init``.
+    """The description of a network: a frozen dataclass of plain values. ``init`` makes parameters for a task from it.
 
-    All context lengths share one shape: the network always receives L tokens, those out of sight masked. For the result
-    to equal that of a network built for l tokens, masked inputs must contribute nothing and the initial scale must
-    follow the visible fan-in; ``init`` is therefore told the context length.
+    All context lengths share one shape. The network always receives L tokens, and those that are not visible are
+    masked. The result must equal that of a network built for l tokens. So masked inputs must contribute nothing, and
+    the initial scale must follow the visible fan-in. ``init`` therefore needs the context length.
     """
 
     @abc.abstractmethod
     def network(self, task: Task, key: Key, context_length: ContextLength) -> nnx.Module:
-        """A freshly initialised module, called as ``module(examples, context_length, precision)``; ``module.features``
-        takes the same."""
+        """A freshly initialised module.
+
+        It is called as ``module(examples, context_length, precision)``, and ``module.features`` takes the same.
+        """
 
     @property
     @abc.abstractmethod
     def keeps_a_core_busy(self) -> bool:
-        """Whether a single run's products are large enough not to be batched with other runs'."""
+        """Whether the matrix products of one run are so large that batching runs does not make them faster."""
 
     @abc.abstractmethod
     def activations(self, task: Task, context_length: Integer) -> int:
-        """Numbers in one layer's output for a sample, about: how many samples fit a core's cache."""
+        """Approximate number of outputs of one layer for one sample. It decides how many samples fit a core's cache."""
 
     @abc.abstractmethod
     def check_task(self, task: Task) -> None:
@@ -48,11 +50,11 @@ class Model(abc.ABC):
         return nnx.split(self.network(task, key, context_length))[1]
 
     def trained(self, parameters: Parameters) -> Parameters:
-        """The part of the parameters that training changes: all of them, unless a model says otherwise."""
+        """The part of the parameters that training changes. By default training changes all of them."""
         return parameters
 
     def with_trained(self, parameters: Parameters, trained: Parameters) -> Parameters:
-        """The parameters, that part of them replaced."""
+        """The parameters with their trained part replaced."""
         return trained
 
     def apply(
@@ -113,16 +115,16 @@ class Model(abc.ABC):
         context_length: ContextLength,
         precision: Precision = "float32",
     ) -> dict[str, Float[Array, "B F"]]:
-        """What the hidden layers say of each example, by the names that the module's ``features`` gives them."""
+        """Outputs of the hidden layers for each example, under the names that the module gives them."""
         return self.merged(task, parameters).features(examples, context_length, precision)
 
     @abc.abstractmethod
     def flops(self, task: Task, context_length: Integer) -> int:
-        """Multiplications and additions of one prediction's products of matrices, by an exact formula."""
+        """Exact number of multiplications and additions in the matrix products of one prediction."""
 
     @abc.abstractmethod
     def state_size(self, context_length: Integer) -> int:
-        """Numbers that are carried from token to token after l of them, by an exact formula."""
+        """Exact number of values that the model carries from token to token after l tokens."""
 
     def parameter_count(self, task: Task) -> int:
         """Number of trained numbers."""

@@ -1,4 +1,4 @@
-"""What fully connected networks share: how tokens enter, and how weights start."""
+"""Code that fully connected networks share: how tokens enter, and how weights start."""
 
 import abc
 import dataclasses
@@ -24,12 +24,12 @@ _WIDE = 256
 
 @dataclasses.dataclass(frozen=True)
 class FullyConnected(Model):
-    """The description of a network of fully connected hidden layers, whatever stands between them."""
+    """The description of a network of fully connected hidden layers."""
 
     @property
     @abc.abstractmethod
     def widths(self) -> tuple[int, ...]:
-        """Of all hidden layers."""
+        """Width of each hidden layer."""
 
     @property
     def keeps_a_core_busy(self) -> bool:
@@ -46,14 +46,14 @@ class FullyConnected(Model):
         return max(self.widths, default=1)
 
     def state_size(self, context_length: Integer) -> int:
-        """The tokens themselves: nothing is summed up."""
+        """The number of visible tokens, because the network keeps the tokens themselves."""
         return int(context_length)
 
 
 class FullyConnectedNetwork(nnx.Module):
-    """A first layer on the visible tokens, weights for further layers, and features by the number of their layer.
+    """A first layer on the visible tokens, and weights for further layers. Features are numbered by layer.
 
-    Weights and biases start uniform on +-1/sqrt(fan-in), the fan-in of the first layer being that of what is in sight.
+    Weights and biases start uniform on +-1/sqrt(fan-in). The fan-in of the first layer counts visible inputs only.
     """
 
     def __init__(
@@ -66,8 +66,11 @@ class FullyConnectedNetwork(nnx.Module):
         bit_values: Sequence[float],
         n_others: int = 0,
     ):
-        """The first layer, of width ``first``, reads ``n_others`` inputs beside the tokens and feeds ``layers``, each
-        (inputs, outputs)."""
+        """Draw all weights.
+
+        The first layer has width ``first`` and reads ``n_others`` inputs beside the tokens. The further ``layers``
+        are pairs (inputs, outputs).
+        """
         context_key, other_key = jax.random.split(key)
         L, token = task.max_context_length, token_width(task)
         visible = jnp.asarray(context_length, jnp.float32) * token + n_others
@@ -93,7 +96,7 @@ class FullyConnectedNetwork(nnx.Module):
     def features(
         self, examples: Examples, context_length: ContextLength, precision: Precision
     ) -> dict[str, Float[Array, "B F"]]:
-        """``"layer 0"`` and so on: what leaves each hidden layer, its activation included."""
+        """Activations of each hidden layer, named ``"layer 0"`` and so on."""
         _, hidden = self.layers(examples, context_length, precision)
         return {f"layer {i}": values for i, values in enumerate(hidden)}
 
@@ -101,7 +104,7 @@ class FullyConnectedNetwork(nnx.Module):
     def layers(
         self, examples: Examples, context_length: ContextLength, precision: Precision
     ) -> tuple[Float[Array, "B outputs"], list[Float[Array, "B F"]]]:
-        """The outputs, and what leaves each hidden layer."""
+        """The outputs, and the activations of each hidden layer."""
 
     def first_layer(
         self,
@@ -110,9 +113,10 @@ class FullyConnectedNetwork(nnx.Module):
         precision: Precision,
         others: Float[Array, "B n"] | None = None,
     ) -> Float[Array, "B F"]:
-        """What the first layer makes of the visible tokens, and of the other inputs.
+        """The first layer's output for the visible tokens and the other inputs.
 
-        A length known when compiling leaves out what is out of sight; one that is not multiplies it by zero.
+        If the context length is known when compiling, tokens that are not visible are left out. Otherwise they are
+        multiplied by zero.
         """
         batch, L = examples.context.shape[:2]
         hidden = min(L - context_length, L - 1) if isinstance(context_length, int) else 0
@@ -128,7 +132,11 @@ class FullyConnectedNetwork(nnx.Module):
 
 
 def two_bit_values(values: Sequence[float]) -> tuple[float, ...]:
-    """Two different numbers, or an error."""
+    """The two values as numbers.
+
+    Raises:
+        ValueError: there are not exactly two values, or they are equal.
+    """
     bits = tuple(check_number("a bit value", value) for value in values)
     if len(bits) != 2 or bits[0] == bits[1]:
         raise ValueError(f"bit_values must be two different numbers; got {values!r}")
@@ -136,7 +144,7 @@ def two_bit_values(values: Sequence[float]) -> tuple[float, ...]:
 
 
 def token_width(task: Task) -> int:
-    """Numbers that a token enters as."""
+    """How many numbers encode one token."""
     if task.vocabulary_size is None:
         return task.n_channels
     return 1 if task.vocabulary_size == 2 else task.vocabulary_size

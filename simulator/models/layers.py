@@ -16,7 +16,7 @@ _Module = TypeVar("_Module", bound=nnx.Module)
 
 
 def started(shape: tuple[int, ...], start: Callable[[Float[Array, "..."]], Float[Array, "..."]]) -> nnx.Param:
-    """A parameter that starts as a function of numbers uniform on [-1, 1), once :func:`initialised` has drawn them."""
+    """A parameter that starts as a function of numbers uniform on [-1, 1). :func:`initialised` draws them."""
     return nnx.Param(jnp.zeros(shape, jnp.float32), start=start)
 
 
@@ -26,7 +26,7 @@ def uniform(shape: tuple[int, ...], scale: float) -> nnx.Param:
 
 
 def initialised(module: _Module, key: Key) -> _Module:
-    """The module with its parameters drawn, all from one stream: fewer draws, less to compile."""
+    """The module with all parameters drawn. They come from one draw, because each draw takes time to compile."""
     drawn = [p for _, p in nnx.iter_graph(module) if isinstance(p, nnx.Param) and p.get_metadata("start", None)]
     numbers = random_uniforms(key[None], sum(p[...].size for p in drawn))[0]
     begin = 0
@@ -39,12 +39,12 @@ def initialised(module: _Module, key: Key) -> _Module:
 
 
 def under(x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "..."]:
-    """y with leading axes of one, as many as x has more."""
+    """y with leading axes of length one, so that it has as many axes as x."""
     return y.reshape((1,) * (x.ndim - y.ndim) + y.shape)
 
 
 class Dense(nnx.Module):
-    """x W, or x W + b; W starts uniform with variance gain^2 / fan-in."""
+    """The layer x W, or x W + b with ``bias``. W starts uniform with variance gain^2 / fan-in."""
 
     def __init__(self, n_in: int, n_out: int, gain: float = 1.0, bias: bool = False):
         self.kernel = uniform((n_in, n_out), gain * (3 / n_in) ** 0.5)
@@ -57,7 +57,7 @@ class Dense(nnx.Module):
 
 
 class RMSNorm(nnx.Module):
-    """x / sqrt(mean(x^2) + 1e-6), times a learned gain."""
+    """The vector x / sqrt(mean(x^2) + 1e-6), times a learned gain."""
 
     def __init__(self, width: int):
         self.gain = nnx.Param(jnp.ones(width, jnp.float32))
@@ -68,7 +68,7 @@ class RMSNorm(nnx.Module):
 
 
 class FeedForward(nnx.Module):
-    """W_2 gelu(W_1 x)."""
+    """The two layers W_2 gelu(W_1 x)."""
 
     def __init__(self, width: int, hidden: int, gain: float):
         self.first, self.second = Dense(width, hidden), Dense(hidden, width, gain)

@@ -1,4 +1,4 @@
-"""Attention without softmax: the past is a matrix of fixed size per head."""
+"""Attention without softmax. Each head keeps the past in a matrix of fixed size."""
 
 import dataclasses
 from typing import ClassVar
@@ -17,9 +17,10 @@ from simulator.models.sequence import HeadedModel, Mixer
 
 @dataclasses.dataclass(frozen=True)
 class LinearAttention(HeadedModel):
-    """S_t = S_{t-1} + phi(k_t) v_t^T, z_t = z_{t-1} + phi(k_t), y_t = phi(q_t) S_t / phi(q_t) z_t; phi(x) = elu(x) + 1.
+    """Attention with phi(q) . phi(k) in place of exp(q . k), where phi(x) = elu(x) + 1.
 
-    Katharopoulos et al. 2020, arXiv 2006.16236. The state of a head is a matrix (K, K) and a vector (K).
+    S_t = S_{t-1} + phi(k_t) v_t^T, z_t = z_{t-1} + phi(k_t), y_t = phi(q_t) S_t / phi(q_t) z_t (Katharopoulos et al.
+    2020, arXiv 2006.16236). The state of a head is a matrix (K, K) and a vector (K).
     """
 
     def mixer(self, gain: float) -> "LinearAttentionMixer":
@@ -29,7 +30,7 @@ class LinearAttention(HeadedModel):
         return 4 * self.width**2
 
     def mixer_flops(self, n_tokens: int) -> int:
-        """Projections, and by the recurrence two products with the state a token."""
+        """Cost of the projections, and of two products of the recurrence with the state per token."""
         return 8 * n_tokens * self.width**2 + 4 * n_tokens * self.width * (self.head_width + 1)
 
     def mixer_state_size(self, n_tokens: int) -> int:
@@ -80,11 +81,10 @@ class LinearAttentionMixer(Mixer):
 
 @dataclasses.dataclass(frozen=True)
 class RetNet(HeadedModel):
-    """S_t = gamma_h S_{t-1} + k_t v_t^T, y_t = q_t S_t / sqrt(K); gamma_h = 1 - 2^(-5-h), h = 0..H-1.
+    """Retention: S_t = gamma_h S_{t-1} + k_t v_t^T, y_t = q_t S_t / sqrt(K), gamma_h = 1 - 2^(-5-h), h = 0..H-1.
 
-    Queries and keys are turned as in RoPE, each head's output is normalised and gated by swish(x W_g), as in Sun et al.
-    2023, arXiv 2307.08621. Keys and values have the same width here, and no
-    xPos scaling.
+    RoPE turns queries and keys. Each head's output is normalised and gated by swish(x W_g) (Sun et al. 2023, arXiv
+    2307.08621). Here keys and values have the same width, and there is no xPos scaling.
     """
 
     positions: ClassVar[RoPE] = RoPE()
@@ -100,7 +100,7 @@ class RetNet(HeadedModel):
         return 5 * self.width**2 + self.width
 
     def mixer_flops(self, n_tokens: int) -> int:
-        """Projections, and by the recurrence two products with the state a token."""
+        """Cost of the projections, and of two products of the recurrence with the state per token."""
         return 10 * n_tokens * self.width**2 + 4 * n_tokens * self.width * self.head_width
 
     def mixer_state_size(self, n_tokens: int) -> int:

@@ -1,4 +1,4 @@
-"""Mamba: a selective state space per channel."""
+"""Mamba, a selective state space for each channel."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ from theory.checks import check_integer, set_fields
 
 
 class MambaState(NamedTuple):
-    """The last inputs of the convolution, and the state of every channel."""
+    """The state: the last inputs of the convolution, and the hidden state of every channel."""
 
     inputs: Float[Array, "B taps I"]
     hidden: Float[Array, "B I N"]
@@ -26,15 +26,15 @@ class MambaState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Mamba(SequenceModel):
-    """h_t = exp(Delta_t A) h_{t-1} + Delta_t B_t x_t, y_t = C_t h_t + D x_t, for each of I = expand E channels.
+    """The recurrence h_t = exp(Delta_t A) h_{t-1} + Delta_t B_t x_t, y_t = C_t h_t + D x_t in each of I channels.
 
-    x passes a causal convolution and silu first; Delta = softplus of a layer of low rank, B and C (of size N) are
-    linear in x, A is diagonal and negative; y is gated by silu(z) (S6, Gu and Dao 2023, arXiv 2312.00752).
+    First x passes a causal convolution and silu. Delta is softplus of a layer of low rank. B and C have N components
+    and are linear in x. A is diagonal and negative. silu(z) gates y (S6, Gu and Dao 2023, arXiv 2312.00752).
 
     Attributes:
-        state_numbers: N, numbers of state a channel.
-        expand: I / E.
-        convolution: tokens that the convolution spans.
+        state_numbers: N, size of the state of one channel.
+        expand: ratio I / E.
+        convolution: number of tokens that the convolution spans.
     """
 
     state_numbers: int = 16
@@ -48,12 +48,12 @@ class Mamba(SequenceModel):
 
     @property
     def inner_width(self) -> int:
-        """I."""
+        """I, the number of channels."""
         return self.expand * self.width
 
     @property
     def rank(self) -> int:
-        """Of the layer that makes Delta."""
+        """Rank of the layer that gives Delta."""
         return math.ceil(self.width / 16)
 
     def mixer(self, gain: float) -> "MambaMixer":
@@ -64,7 +64,7 @@ class Mamba(SequenceModel):
         return 2 * E * I + (self.convolution + 1) * I + I * (r + 2 * N) + (r + 1) * I + I * N + I + I * E
 
     def mixer_flops(self, n_tokens: int) -> int:
-        """The layers, and reading the state."""
+        """Cost of the layers, and of reading the state."""
         E, I, N, r = self.width, self.inner_width, self.state_numbers, self.rank
         return 2 * n_tokens * (3 * E * I + I * (r + 2 * N) + r * I + I * N)
 
@@ -143,7 +143,7 @@ class MambaMixer(Mixer):
     def _discrete(
         self, u: Float[Array, "*batch I"], delta: Float[Array, "*batch I"], B: Float[Array, "*batch N"]
     ) -> tuple[Float[Array, "*batch I N"], Float[Array, "*batch I N"]]:
-        """exp(Delta A), and Delta B x."""
+        """The decay exp(Delta A), and the update Delta B x."""
         rates = jnp.exp(self.log_rates[...])
         decay = jnp.exp(-delta[..., None] * under(delta[..., None], rates))
         return decay, (delta * u)[..., None] * B[..., None, :]

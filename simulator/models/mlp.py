@@ -23,15 +23,15 @@ _LEAK_OF_IDENTITY = 1.0
 class MLP(FullyConnected):
     """Linear layers with leaky ReLU between them: [visible tokens, one-hot query] -> hidden layers -> outputs.
 
-    Binary tokens enter as ``bit_values``, tokens of larger vocabularies as one-hot vectors, real-valued ones as they
-    are; invisible tokens enter as zeros. Weights and biases start uniform on +-1/sqrt(fan-in), the fan-in of the first
-    layer being that of the visible inputs.
+    Binary tokens enter as ``bit_values``, tokens of larger vocabularies as one-hot vectors, and real-valued tokens as
+    they are. Invisible tokens enter as zeros. Weights and biases start uniform on +-1/sqrt(fan-in). The fan-in of the
+    first layer counts visible inputs only.
 
     Attributes:
-        hidden_sizes: width of every hidden layer; none at all for linear or logistic regression.
-        negative_slopes: slope of each hidden layer's activation below zero: 0 is ReLU, 1 no activation at all.
-            Empty for ReLU everywhere.
-        bit_values: what the bits 0 and 1 enter as.
+        hidden_sizes: width of each hidden layer. An empty tuple gives linear or logistic regression.
+        negative_slopes: slope below zero of each hidden layer's activation. 0 is ReLU, and 1 is no activation. An empty
+            tuple gives ReLU everywhere.
+        bit_values: numbers that encode the bits 0 and 1.
     """
 
     hidden_sizes: Sequence[int] = (64, 64)
@@ -60,7 +60,7 @@ class MLP(FullyConnected):
         return tuple(self.hidden_sizes)
 
     def flops(self, task: Task, context_length: Integer) -> int:
-        """Tokens that are not seen have no part in it; the one-hot question counts as inputs."""
+        """Invisible tokens do not count. The one-hot query counts as inputs."""
         inputs = int(context_length) * token_width(task) + (task.n_queries if task.n_queries > 1 else 0)
         return 2 * sum(i * o for i, o in itertools.pairwise((inputs, *self.hidden_sizes, n_outputs(task))))
 

@@ -1,7 +1,8 @@
-"""How a Transformer is told where a token stands; rules that stretch rotary positions beyond the trained length.
+"""Rules that tell a Transformer where a token stands. Some stretch rotary positions beyond the trained length.
 
-A rule is a frozen dataclass of plain values. Attention asks it for up to four things: frequencies to turn queries and
-keys by, slopes of a penalty on distance, and numbers of learned vectors, to add to the tokens or to compare queries to.
+A rule is a frozen dataclass of plain values. It has up to four parts: frequencies that turn queries and keys, slopes of
+a penalty on distance, a number of learned vectors to add to tokens, and a number of learned vectors to compare queries
+with.
 """
 
 import abc
@@ -16,51 +17,51 @@ from theory.checks import check_choice, check_integer, check_positive, set_field
 
 
 class Positions:
-    """A position rule; this one tells nothing, and others add to it."""
+    """The base class of position rules. Its own rule gives attention no positions; subclasses override parts of it."""
 
     def check(self, head_width: int, n_heads: int) -> None:
-        """Raise if heads of this width and number cannot be used."""
+        """Raise ValueError if the rule cannot serve this number of heads of this width."""
 
     def frequencies(self, head_width: int, length: Int[Array, ""]) -> Float[Array, "pairs"] | None:
-        """Radians a token by which the pairs of a head turn, in a context of so many tokens; None to turn nothing."""
+        """Radians per token by which each pair of a head turns in a context of this length. None turns nothing."""
         return None
 
     @property
     def magnitude(self) -> float:
-        """What cosines and sines are multiplied by, so that attention logits are multiplied by its square."""
+        """Factor of cosines and sines. It multiplies attention logits by its square."""
         return 1.0
 
     def slopes(self, n_heads: int) -> Float[np.ndarray, "H"] | None:
-        """What a token of distance takes off a logit of each head; None for nothing."""
+        """How much each token of distance reduces a logit of each head. None reduces nothing."""
         return None
 
     @property
     def n_learned(self) -> int:
-        """Positions that have a learned vector."""
+        """Number of positions that have a learned vector."""
         return 0
 
     @property
     def n_distances(self) -> int:
-        """Distances, from 0 on, that have a learned vector in each head of keys."""
+        """Number of distances, counted from 0, that have a learned vector in each head of keys."""
         return 0
 
 
 @dataclasses.dataclass(frozen=True)
 class NoPositions(Positions):
-    """NoPE: nothing is added, the causal mask alone tells order (Kazemnejad et al. 2023, arXiv 2305.19466)."""
+    """No positions (NoPE). Only the causal mask gives order (Kazemnejad et al. 2023, arXiv 2305.19466)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RoPE(Positions):
     """Rotary positions: pair i of query and key at position m turns by m theta_i, theta_i = base^(-2i/K).
 
-    Pair i of a head of width K are its components i and i + K/2. A logit depends on the difference of positions only
-    (Su et al. 2021, arXiv 2104.09864). With ``fraction`` p < 1 only the p K/2 fastest pairs turn (p-RoPE,
+    Pair i of a head of width K consists of its components i and i + K/2. A logit depends only on the difference of
+    positions (Su et al. 2021, arXiv 2104.09864). With ``fraction`` p < 1 only the p K/2 fastest pairs turn (p-RoPE,
     Barbero et al. 2024, arXiv 2410.06205).
 
     Attributes:
-        base: 10,000 in the original, 500,000 in Llama 3, 4,000 in arXiv 2502.01481 v4.
-        fraction: of the pairs that turn.
+        base: base of the frequencies: 10,000 in the original, 500,000 in Llama 3, 4,000 in arXiv 2502.01481 v4.
+        fraction: share of the pairs that turn.
     """
 
     base: float = 10_000.0
@@ -79,12 +80,12 @@ class RoPE(Positions):
             )
 
     def unstretched(self, head_width: int) -> Float[np.ndarray, "pairs"]:
-        """theta_i, and 0 for the pairs that do not turn."""
+        """The frequencies theta_i, with 0 for the pairs that do not turn."""
         theta = self.base ** (-2 * np.arange(head_width // 2) / head_width)
         return np.where(np.arange(head_width // 2) < round(self.fraction * (head_width // 2)), theta, 0.0)
 
     def divisors(self, head_width: int) -> Float[np.ndarray, "pairs"]:
-        """What the frequencies are divided by to reach further."""
+        """Divisors of the frequencies. Larger ones reach further."""
         return np.ones(head_width // 2)
 
     def frequencies(self, head_width: int, length: Int[Array, ""]) -> Float[Array, "pairs"]:
@@ -92,11 +93,34 @@ class RoPE(Positions):
 
 
 @dataclasses.dataclass(frozen=True)
+class RelativeRoPE(RoPE):
+    """Rotary positions, and a learned vector for each distance: q_i . a_(i-j) is added to q_i . k_j.
+
+    The vectors are those that Shaw et al. 2018 (arXiv 1803.02155, eq. 4) add to keys. Each head of keys has its own
+    set. The vectors do not turn: they are compared with the queries before these are turned.
+
+    Attributes:
+        max_length: number of distances that have a vector: the tokens of the context, and one for the query or the
+            start token.
+    """
+
+    max_length: int = 1024
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(self, max_length=check_integer("max_length", self.max_length, 1))
+
+    @property
+    def n_distances(self) -> int:
+        return self.max_length
+
+
+@dataclasses.dataclass(frozen=True)
 class _Stretched(RoPE):
     """Rotary positions stretched by a factor.
 
     Attributes:
-        scale: s, new length over trained length.
+        scale: s, the new length divided by the trained length.
     """
 
     scale: float = 1.0
@@ -110,7 +134,7 @@ class _Stretched(RoPE):
 
 @dataclasses.dataclass(frozen=True)
 class PositionInterpolation(_Stretched):
-    """Every frequency divided by s (Chen et al. 2023, arXiv 2306.15595)."""
+    """Position interpolation: every frequency is divided by s (Chen et al. 2023, arXiv 2306.15595)."""
 
     def divisors(self, head_width: int) -> Float[np.ndarray, "pairs"]:
         return np.full(head_width // 2, self.scale)
@@ -118,7 +142,10 @@ class PositionInterpolation(_Stretched):
 
 @dataclasses.dataclass(frozen=True)
 class NTKAware(_Stretched):
-    """base s^(K/(K-2)) for base: the fastest pair is left alone, the slowest divided by s (in arXiv 2309.00071)."""
+    """Rotary positions with base s^(K/(K-2)) in place of the base (described in arXiv 2309.00071).
+
+    The fastest pair keeps its frequency, and the slowest is divided by s.
+    """
 
     def check(self, head_width: int, n_heads: int) -> None:
         super().check(head_width, n_heads)
@@ -131,10 +158,10 @@ class NTKAware(_Stretched):
 
 @dataclasses.dataclass(frozen=True)
 class DynamicNTK(RoPE):
-    """NTK-aware with s = max(1, length / trained length) of the context at hand: needs no training.
+    """NTK-aware positions with s = max(1, length / trained length) of each context. They need no training.
 
     Attributes:
-        trained_length: positions that were trained, that of the question or start included.
+        trained_length: number of trained positions, including that of the query or the start token.
     """
 
     trained_length: int = 1
@@ -154,11 +181,11 @@ class DynamicNTK(RoPE):
 
 @dataclasses.dataclass(frozen=True)
 class _ByParts(_Stretched):
-    """Fast pairs left alone, slow ones divided by s, a ramp between.
+    """A rule that keeps fast pairs, divides slow pairs by s, and takes a ramp between them.
 
     Attributes:
-        trained_length: L, the positions that were trained, that of the question or start included: by it pairs are
-            told fast from slow, r_i = L theta_i / 2 pi turns.
+        trained_length: L, number of trained positions, including that of the query or the start token. A pair is fast
+            or slow by its number of turns in this length, r_i = L theta_i / 2 pi.
     """
 
     trained_length: int = 2048
@@ -169,10 +196,10 @@ class _ByParts(_Stretched):
 
     @abc.abstractmethod
     def kept(self, head_width: int) -> Float[np.ndarray, "pairs"]:
-        """Share of the frequency that stays: 1 for fast pairs, 0 for slow ones."""
+        """Share of each frequency that stays: 1 for fast pairs, and 0 for slow pairs."""
 
     def turns(self, head_width: int) -> Float[np.ndarray, "pairs"]:
-        """r_i: turns that a pair makes in the trained length."""
+        """Number of turns r_i that each pair makes in the trained length."""
         return self.trained_length * self.base ** (-2 * np.arange(head_width // 2) / head_width) / (2 * np.pi)
 
     def divisors(self, head_width: int) -> Float[np.ndarray, "pairs"]:
@@ -182,17 +209,17 @@ class _ByParts(_Stretched):
 
 @dataclasses.dataclass(frozen=True)
 class YaRN(_ByParts):
-    """NTK-by-parts with a temperature (Peng et al. 2023, arXiv 2309.00071).
+    """YaRN: NTK-by-parts with a temperature (Peng et al. 2023, arXiv 2309.00071).
 
-    theta_i' = (1 - g) theta_i / s + g theta_i with g(r_i) rising from 0 at r = alpha to 1 at r = beta. The paper lets
-    it rise linearly in r; the released code linearly in the pair's index, between floor(d(beta)) and ceil(d(alpha)),
+    theta_i' = (1 - g) theta_i / s + g theta_i, where g(r_i) rises from 0 at r = alpha to 1 at r = beta. In the paper g
+    is linear in r. In the released code g is linear in the pair's index between floor(d(beta)) and ceil(d(alpha)), with
     d(n) = K ln(L / 2 pi n) / (2 ln base). With ``temperature`` cosines and sines are multiplied by 0.1 ln s + 1.
 
     Attributes:
         alpha: turns below which a pair is slow.
         beta: turns above which a pair is fast.
-        ramp: ``"paper"`` or ``"code"``.
-        temperature: False for plain NTK-by-parts.
+        ramp: where g is linear, ``"paper"`` or ``"code"``.
+        temperature: whether the temperature is used. False gives plain NTK-by-parts.
     """
 
     alpha: float = 1.0
@@ -224,9 +251,9 @@ class YaRN(_ByParts):
 
 @dataclasses.dataclass(frozen=True)
 class Llama3Scaling(_ByParts):
-    """The rule of Llama 3.1: pairs of more than ``high`` turns are left alone, of less than ``low`` divided by s.
+    """The rule of Llama 3.1. Pairs of more than ``high`` turns stay, and pairs of less than ``low`` are divided by s.
 
-    Between, the share (r - low) / (high - low) of the frequency stays.
+    Between the two, the share (r - low) / (high - low) of the frequency stays.
 
     Attributes:
         low: turns below which a pair is slow.
@@ -248,9 +275,9 @@ class Llama3Scaling(_ByParts):
 
 @dataclasses.dataclass(frozen=True)
 class ALiBi(Positions):
-    """A penalty on distance: m_h (i - j) is taken off the logit of head h, m_h = 2^(-8h/H), h = 1..H.
+    """A penalty on distance: the logit of head h is reduced by m_h (i - j), with m_h = 2^(-8h/H) and h = 1..H.
 
-    Press, Smith and Lewis 2021, arXiv 2108.12409. H a power of two, for which the paper gives the slopes.
+    The paper gives these slopes for H a power of two (Press, Smith and Lewis 2021, arXiv 2108.12409).
     """
 
     def check(self, head_width: int, n_heads: int) -> None:
@@ -263,10 +290,11 @@ class ALiBi(Positions):
 
 @dataclasses.dataclass(frozen=True)
 class LearnedPositions(Positions):
-    """A learned vector for each position, added to the token's.
+    """A learned vector for each position, which is added to the token's vector.
 
     Attributes:
-        max_length: positions that there are vectors for: tokens of the context, and one for the query or the start.
+        max_length: number of positions that have a vector: the tokens of the context, and one for the query or the
+            start token.
     """
 
     max_length: int = 1024
@@ -285,7 +313,10 @@ def turned(
     frequencies: Float[Array, "pairs"],
     magnitude: float,
 ) -> Float[Array, "B n H K"]:
-    """Each pair (i, i + K/2) turned by position times frequency. All vectors may have the same position, t = 1."""
+    """The vectors with each pair (i, i + K/2) turned by position times frequency.
+
+    All vectors may have the same position, t = 1.
+    """
     angles = positions.astype(jnp.float32)[:, None] * frequencies[None, :]
     cosines, sines = (magnitude * f(angles)[None, :, None, :] for f in (jnp.cos, jnp.sin))
     first, second = jnp.split(vectors, 2, axis=-1)

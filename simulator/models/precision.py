@@ -1,4 +1,4 @@
-"""The products of a network's layers, in the precision a learner asks for."""
+"""The product of a layer, in the precision that the learner asks for."""
 
 import functools
 from typing import Literal, TypeAlias
@@ -8,18 +8,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 Precision: TypeAlias = Literal["float32", "mixed"]
-"""``"float32"``, or ``"mixed"``: factors rounded to bfloat16, exact products summed in float32."""
+"""``"float32"``, or ``"mixed"``: factors are rounded to bfloat16, and their products are summed in float32."""
 
 
 def linear(
     inputs: Float[Array, "B i"], kernel: Float[Array, "i o"], bias: Float[Array, "o"], precision: Precision
 ) -> Float[Array, "B o"]:
-    """inputs @ kernel + bias.
+    """The layer inputs @ kernel + bias.
 
-    In mixed precision the factors of all three products (of the layer and of its two gradients) are rounded to
-    bfloat16, 8 significant bits; each product of two such numbers is exact in float32, in which they are summed.
-    A rounded factor is off by at most 2^-9 of itself, a product by about 2^-8. Parameters, biases and the result stay
-    float32, and inputs that 8 bits hold exactly (bits, one-hot vectors) are not rounded at all.
+    Mixed precision rounds the factors of all three products (the layer and its two gradients) to bfloat16, which has
+    8 significant bits. The product of two such numbers is exact in float32, and float32 holds the sums. A rounded
+    factor is off by at most 2^-9 of itself, and a product by about 2^-8. Parameters, biases and the result stay
+    float32. Inputs that 8 bits hold exactly, such as bits and one-hot vectors, do not change.
     """
     return _linear(inputs, kernel, bias, precision)  # pyright: ignore[reportReturnType]
 

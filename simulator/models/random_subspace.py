@@ -1,4 +1,4 @@
-"""Models that are trained along a few random directions only."""
+"""Models that training moves along a few random directions only."""
 
 import dataclasses
 import math
@@ -21,7 +21,7 @@ Projection = Literal["dense", "fastfood"]
 
 
 class Fastfood(NamedTuple):
-    """The random part of H G Pi H B, for n = 2^k rows."""
+    """The random parts of the projection H G Pi H B with n = 2^k rows."""
 
     signs: Float[Array, "n"]
     permutation: Int[Array, "n"]
@@ -29,7 +29,7 @@ class Fastfood(NamedTuple):
 
 
 class SubspaceParameters(NamedTuple):
-    """Where a training in a subspace is. Coordinates and scales are trained; the rest stays as it was drawn."""
+    """Parameters of a model in a subspace. Training changes coordinates and scales; the rest stays as it was drawn."""
 
     coordinates: Float[Array, "d"]
     scales: Float[Array, "m"]
@@ -41,22 +41,22 @@ class SubspaceParameters(NamedTuple):
 class RandomSubspace(Model):
     """A model whose D parameters move along d random directions: theta = theta_0 + P z.
 
-    The smallest d at which it learns nearly as well as with all parameters is the intrinsic dimension of the
-    optimisation
-    (:func:`theory.learning_curves.random_subspace.sufficient_dimension`). Its theta_0, initial parameters of the model,
-    and P are drawn from a run's seed; z starts at zero. Weight decay draws z to zero, hence the model to theta_0.
+    The intrinsic dimension of the optimisation is the smallest d at which the model learns nearly as well as with all
+    parameters (:func:`theory.learning_curves.random_subspace.sufficient_dimension`). A run's seed draws theta_0, the
+    initial parameters of the model, and P. z starts at zero. Weight decay pulls z to zero, and so the model to theta_0.
 
-    Li, Farkhoor, Liu & Yosinski 2018 (arXiv 1804.08838); Aghajanyan, Zettlemoyer & Gupta 2021 (arXiv 2012.13255),
-    whose DID this is, and with ``layer_scales`` SAID: theta_i = theta_0i + lambda_i (P z)_i in each layer i of m, the
-    lambda_i being trained too and taken out of the d, so that z has d - m entries.
+    The method is that of Li, Farkhoor, Liu & Yosinski 2018 (arXiv 1804.08838), which Aghajanyan, Zettlemoyer & Gupta
+    2021 (arXiv 2012.13255) call DID. With ``layer_scales`` it is their SAID: theta_i = theta_0i + lambda_i (P z)_i in
+    each layer i of m. Training changes the lambda_i too. They count among the d numbers, so z has d - m entries.
 
     Attributes:
         model: the network.
         dimension: d, the number of trained numbers.
-        projection: ``"dense"``, a matrix of D x d Gaussian numbers with columns of length 1; or ``"fastfood"``, the
-            first D rows and d columns of H G Pi H B (Walsh-Hadamard, Gaussian diagonal, permutation, Walsh-Hadamard,
-            random signs; Le, Sarlos & Smola 2013), scaled likewise: D numbers to keep and D log D operations.
-        layer_scales: whether each array of parameters, which is what a layer is here, has a scale of its own.
+        projection: ``"dense"`` or ``"fastfood"``. ``"dense"`` is a D x d matrix of Gaussian numbers whose columns have
+            length 1. ``"fastfood"`` is the first D rows and d columns of H G Pi H B (Walsh-Hadamard, Gaussian diagonal,
+            permutation, Walsh-Hadamard, random signs; Le, Sarlos & Smola 2013) with the same scale. It stores about D
+            numbers and takes D log D operations.
+        layer_scales: whether each array of parameters has a scale of its own. A layer is one array here.
     """
 
     model: Model = MLP()
@@ -98,14 +98,14 @@ class RandomSubspace(Model):
             )
 
     def _n_layers(self, task: Task) -> int:
-        """Number of layers that have a scale of their own."""
+        """Number of arrays that have a scale of their own."""
         if not self.layer_scales:
             return 0
         shapes = jax.eval_shape(lambda key: self.model.init(task, key, 1), jax.random.key(0))
         return len(jax.tree.leaves(shapes))
 
     def init(self, task: Task, key: Key, context_length: ContextLength) -> SubspaceParameters:
-        """z = 0, theta_0 as the model has it from the key, and random directions."""
+        """Start parameters: z = 0, the model's own theta_0 for the key, and random directions."""
         start = self.model.init(task, key, context_length)
         size = sum(leaf.size for leaf in jax.tree.leaves(start))
         n_layers = self._n_layers(task)
@@ -121,7 +121,7 @@ class RandomSubspace(Model):
         return parameters._replace(coordinates=coordinates, scales=scales)
 
     def moved(self, parameters: SubspaceParameters) -> Parameters:
-        """theta, in the form of the model's own parameters."""
+        """The parameters theta in the form of the model's own."""
         start, unravel = ravel_pytree(parameters.start)
         step = _projected(parameters.directions, parameters.coordinates, start.size)
         if self.layer_scales:
@@ -133,14 +133,14 @@ class RandomSubspace(Model):
         return self.model.merged(task, self.moved(parameters))
 
     def flops(self, task: Task, context_length: Integer) -> int:
-        """Those of the model; the projection is made once for all predictions."""
+        """Operations of the model. The projection does not count, because it is computed once for all predictions."""
         return self.model.flops(task, context_length)
 
     def state_size(self, context_length: Integer) -> int:
         return self.model.state_size(context_length)
 
     def parameter_count(self, task: Task) -> int:
-        """d."""
+        """The dimension d."""
         return self.dimension
 
 
@@ -161,7 +161,7 @@ def _directions(key: Key, projection: Projection, size: int, dimension: int) -> 
 def _projected(
     directions: Float[Array, "D d"] | Fastfood, coordinates: Float[Array, "d"], size: int
 ) -> Float[Array, "D"]:
-    """P z."""
+    """The product P z."""
     if not isinstance(directions, Fastfood):
         return directions @ coordinates
     padded = jnp.pad(coordinates, (0, directions.signs.size - coordinates.size))
@@ -170,7 +170,7 @@ def _projected(
 
 
 def _walsh_hadamard(values: Float[Array, "n"]) -> Float[Array, "n"]:
-    """H v with entries +-1, n a power of 2, by sums and differences of halves."""
+    """The product H v by sums and differences of halves. H has entries +-1, and n is a power of 2."""
     n, half = values.size, 1
     while half < n:
         pairs = values.reshape(-1, 2, half)

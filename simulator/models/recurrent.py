@@ -1,4 +1,4 @@
-"""Recurrent networks: gates that read the token alone (MinGRU), or the state too (GRU, LSTM)."""
+"""Recurrent networks. Their gates read only the token (MinGRU), or also the state (GRU, LSTM)."""
 
 import abc
 import dataclasses
@@ -16,10 +16,10 @@ from simulator.models.sequence import Mixer, SequenceModel
 
 @dataclasses.dataclass(frozen=True)
 class MinGRU(SequenceModel):
-    """h_t = (1 - z_t) h_{t-1} + z_t g(W_h x_t), z_t = sigmoid(W_z x_t); g(a) = a + 1/2 for a >= 0, else sigmoid(a).
+    """The recurrence h_t = (1 - z_t) h_{t-1} + z_t g(W_h x_t), with z_t = sigmoid(W_z x_t).
 
-    Feng et al. 2024, arXiv 2410.01201: gates do not read the state, so that all states
-    come from one scan. The state is read by a linear layer.
+    g(a) is a + 1/2 for a >= 0, and sigmoid(a) otherwise (Feng et al. 2024, arXiv 2410.01201). Gates do not read the
+    state, so all states come from one scan. A linear layer reads the state.
     """
 
     def mixer(self, gain: float) -> "MinGRUMixer":
@@ -75,7 +75,7 @@ class MinGRUMixer(Mixer):
 
 @dataclasses.dataclass(frozen=True)
 class _Recurrent(SequenceModel):
-    """A network whose gates read the state: one token after another, in training too."""
+    """A network whose gates read the state. It takes one token after another, also in training."""
 
     n_gates: ClassVar[int]
     cell: ClassVar[type["_Cell"]]
@@ -105,11 +105,11 @@ class _Cell(Mixer):
 
     @abc.abstractmethod
     def next(self, of_token: Float[Array, "B gates"], state: Any, precision: Precision) -> Any:
-        """The state after a token of which the layer says so."""
+        """The next state, given the layer's output for the token and the state before."""
 
     @abc.abstractmethod
     def shown(self, state: Any) -> Float[Array, "*batch E"]:
-        """What is read of a state."""
+        """The part of a state that the output layer reads."""
 
     def __call__(
         self, x: Float[Array, "B T E"], positions: Int[Array, "T"], state: Any, precision: Precision, last: bool
@@ -139,7 +139,7 @@ class _Cell(Mixer):
 
 
 class GRUCell(_Cell):
-    """r, z = sigmoid(W x + U h); n = tanh(W_n x + r (U_n h)); h' = (1 - z) n + z h. The mixer of :class:`GRU`."""
+    """The mixer of :class:`GRU`: r, z = sigmoid(W x + U h); n = tanh(W_n x + r (U_n h)); h' = (1 - z) n + z h."""
 
     n_vectors: ClassVar[int] = 1
 
@@ -159,14 +159,17 @@ class GRUCell(_Cell):
 
 
 class LSTMState(NamedTuple):
-    """h and c."""
+    """The state of an LSTM: h and c."""
 
     hidden: Float[Array, "*batch E"]
     cell: Float[Array, "*batch E"]
 
 
 class LSTMCell(_Cell):
-    """i, f, o = sigmoid(W x + U h), g = tanh(W_g x + U_g h); c' = f c + i g, h' = o tanh(c'). The mixer of LSTM."""
+    """The mixer of :class:`LSTM`.
+
+    i, f, o = sigmoid(W x + U h); g = tanh(W_g x + U_g h); c' = f c + i g; h' = o tanh(c').
+    """
 
     n_vectors: ClassVar[int] = 2
 

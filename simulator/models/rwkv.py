@@ -1,4 +1,4 @@
-"""RWKV-4: a decaying average per channel, with a bonus for the present token."""
+"""RWKV-4, a decaying average in each channel with a bonus for the present token."""
 
 import dataclasses
 from typing import NamedTuple
@@ -15,11 +15,11 @@ from simulator.models.scans import in_sight, prefixes
 from simulator.models.sequence import Mixer, SequenceModel
 
 _NOTHING = -1e30
-"""Logarithm of the weight of nothing: finite, so that differences are."""
+"""Logarithm of a weight of zero. It is finite so that differences of logarithms are finite."""
 
 
 class _Average(NamedTuple):
-    """A weighted sum of values and of weights, both divided by e^peak; and by how much in all earlier ones decay."""
+    """Sums of weighted values and of weights, both divided by e^peak, and the total decay of what came before."""
 
     fading: Float[Array, "..."]
     peak: Float[Array, "..."]
@@ -28,7 +28,7 @@ class _Average(NamedTuple):
 
 
 class RWKVState(NamedTuple):
-    """The token before, and the average over all so far, both its sums divided by e^peak."""
+    """The state: the token before, and the two sums of the average so far, both divided by e^peak."""
 
     previous: Float[Array, "B E"]
     peak: Float[Array, "B E"]
@@ -38,11 +38,11 @@ class RWKVState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class RWKV4(SequenceModel):
-    """wkv_t = [sum_{i<t} e^{-(t-1-i) w + k_i} v_i + e^{u + k_t} v_t] / [the same without v], per channel, w > 0.
+    """The average wkv_t = [sum_{i<t} e^{-(t-1-i) w + k_i} v_i + e^{u + k_t} v_t] / [the same without v] per channel.
 
-    Time mixing of Peng et al. 2023, arXiv 2305.13048: each of r, k, v is a layer of a blend of the token
-    and the one before, the output a layer of sigmoid(r) wkv. The feed-forward layer is that of the other models here,
-    not RWKV's channel mixing.
+    This is the time mixing of Peng et al. 2023 (arXiv 2305.13048), with w > 0. Each of r, k and v is a layer of a blend
+    of the token and the one before. The output is a layer of sigmoid(r) wkv. The feed-forward layer is that of the
+    other models here, and not RWKV's channel mixing.
     """
 
     def mixer(self, gain: float) -> "RWKVMixer":
@@ -52,11 +52,11 @@ class RWKV4(SequenceModel):
         return 4 * self.width**2 + 5 * self.width
 
     def mixer_flops(self, n_tokens: int) -> int:
-        """The layers: all else is element by element."""
+        """Cost of the layers. Everything else acts element by element."""
         return 8 * n_tokens * self.width**2
 
     def mixer_state_size(self, n_tokens: int) -> int:
-        """The token before, two sums, and the logarithm that both are divided by."""
+        """Size of the token before, of two sums, and of their common logarithmic scale."""
         return 4 * self.width
 
 
@@ -123,7 +123,7 @@ class RWKVMixer(Mixer):
         earlier: tuple[Float[Array, "*batch E"], Float[Array, "*batch E"], Float[Array, "*batch E"]],
         precision: Precision,
     ) -> Float[Array, "*batch E"]:
-        """The average with the present token in it; of the earlier ones their peak, values and weights."""
+        """The output for the average of the present token and the earlier ones (their peak, values and weights)."""
         earlier_peak, values, weights = earlier
         present = under(k, self.bonus[...]) + k
         peak = jnp.maximum(earlier_peak, present)
@@ -133,7 +133,7 @@ class RWKVMixer(Mixer):
 
 
 def _after(first: _Average, second: _Average) -> _Average:
-    """The average over two stretches of tokens: the first fades while the second passes."""
+    """The average over two successive stretches of tokens. The first decays during the second."""
     faded = first.peak + second.fading
     peak = jnp.maximum(faded, second.peak)
     old, new = jnp.exp(faded - peak), jnp.exp(second.peak - peak)

@@ -1,4 +1,4 @@
-"""Recurrences over tokens: all states at once from an associative operation, or chunk by chunk from products."""
+"""Recurrences over tokens: all states at once by an associative operation, or by chunks with matrix products."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ _Element = TypeVar("_Element")
 def prefixes(
     combine: Callable[[_Element, _Element], _Element], elements: _Element, initial: _Element
 ) -> tuple[_Element, _Element]:
-    """initial * e_1 * ... * e_t for every t, of an associative operation; arrays are (B, T, ...).
+    """The prefix initial * e_1 * ... * e_t for every t, where * is an associative operation. Arrays are (B, T, ...).
 
     An accelerator takes a parallel scan of logarithmic depth. A CPU takes one token after another, because there each
     level of the scan costs time.
@@ -41,7 +41,7 @@ def prefixes(
 def linear_recurrence(
     decay: Float[Array, "B T *F"], update: Float[Array, "B T *F"], initial: Float[Array, "B *F"]
 ) -> tuple[Float[Array, "B T *F"], Float[Array, "B *F"]]:
-    """h_t = a_t h_{t-1} + b_t from h_0: every state, and the last. (a', b') after (a, b) is (a a', a' b + b')."""
+    """Every state of h_t = a_t h_{t-1} + b_t, and the last one. (a', b') after (a, b) is (a a', a' b + b')."""
 
     def combine(
         first: tuple[Float[Array, "..."], Float[Array, "..."]], second: tuple[Float[Array, "..."], Float[Array, "..."]]
@@ -53,7 +53,7 @@ def linear_recurrence(
 
 
 _CHUNK = 64
-"""Tokens of which all pairs are taken at once."""
+"""Number of tokens whose pairs are all computed at once."""
 
 
 def decayed_attention(
@@ -64,9 +64,10 @@ def decayed_attention(
     state: Float[Array, "B H K V"],
     last: bool,
 ) -> tuple[Float[Array, "B t H V"], Float[Array, "B H K V"]]:
-    """q_t S_t with S_t = gamma S_{t-1} + k_t v_t^T, chunk by chunk: pairs within a chunk, the state between chunks.
+    """The outputs q_t S_t of the recurrence S_t = gamma S_{t-1} + k_t v_t^T, and its last state.
 
-    Keys of tokens out of sight are zero.
+    Within a chunk all pairs of tokens are computed. The state carries the rest from chunk to chunk. The keys of
+    invisible tokens must be zero.
     """
     T = keys.shape[1]
     if last:
@@ -102,7 +103,7 @@ def decayed_attention(
 
 
 def in_sight(array: Float[Array, "B T *F"], seen: Bool[Array, "T"]) -> Float[Array, "B T *F"]:
-    """Zero for tokens that are not seen."""
+    """The array with zeros in place of the tokens that are not seen."""
     return jnp.where(seen.reshape(1, -1, *(1,) * (array.ndim - 2)), array, jnp.zeros_like(array))
 
 

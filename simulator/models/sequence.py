@@ -1,6 +1,6 @@
-"""What all sequence models share: tokens in, blocks of a mixer and a feed-forward layer, one prediction out.
+"""The frame that all sequence models share: token embedding, blocks of a mixer and a feed-forward layer, readout.
 
-A model of the family differs from another in its mixer only, the layer that lets tokens see earlier ones.
+Models of the family differ only in their mixer, the layer that lets a token see earlier ones.
 """
 
 import abc
@@ -19,7 +19,7 @@ from theory.checks import check_integer, set_fields
 from theory.types import Integer
 
 State: TypeAlias = Any
-"""What a mixer carries from token to token: a pytree of arrays, samples on the first axis."""
+"""The state that a mixer carries from token to token: a pytree of arrays with samples on the first axis."""
 
 
 class Mixer(nnx.Module):
@@ -33,36 +33,36 @@ class Mixer(nnx.Module):
 
         Args:
             x: normalised inputs of the block.
-            positions: of the tokens; those below zero are out of sight and must change nothing.
-            state: carried from the chunk before, or :meth:`initial_state`.
-            precision: of the layers.
-            last: return the last token's output only, t = 1, instead of all, t = T.
+            positions: positions of the tokens. A token with a position below zero is invisible and must change nothing.
+            state: the state after the chunk before, or :meth:`initial_state`.
+            precision: precision of the layers.
+            last: whether only the last token's output is returned, t = 1, or all outputs, t = T.
         """
 
     @abc.abstractmethod
     def initial_state(self, batch: int, length: int) -> State:
-        """The state before the first of at most so many tokens."""
+        """The state before the first token, with room for ``length`` tokens."""
 
     @abc.abstractmethod
     def step(
         self, x: Float[Array, "B E"], position: Int[Array, ""], state: State, precision: Precision
     ) -> tuple[Float[Array, "B E"], State]:
-        """One more token, as in inference: the recurrence itself."""
+        """The recurrence for one more token, as in inference."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SequenceModel(Model):
     """Token embedding, blocks x + mixer(norm(x)), x + feed_forward(norm(x)), a last norm, and a linear readout.
 
-    Norms are RMSNorm, feed-forward layers GELU. Tokens of a vocabulary are looked up, real-valued ones enter through a
-    linear layer. Where the task asks one of several things, the question is a token after the context; where it asks
-    for the next token, a start token stands before it. The prediction is read off the last token, or off each if the
-    task asks after each.
+    Norms are RMSNorm, and feed-forward layers use GELU. Tokens of a vocabulary have a learned vector, and real-valued
+    tokens enter through a linear layer. If the task has several queries, the query is a token after the context.
+    Otherwise a start token stands before the context. The last token gives the prediction, or each token gives one if
+    the task asks at every position.
 
     Attributes:
-        depth: blocks.
-        width: E.
-        feed_forward: width of the feed-forward layers; None for 4 E.
+        depth: number of blocks.
+        width: E, width of the residual stream.
+        feed_forward: width of the feed-forward layers. None gives 4 E.
     """
 
     depth: int = 2
@@ -81,7 +81,7 @@ class SequenceModel(Model):
 
     @property
     def keeps_a_core_busy(self) -> bool:
-        """Every token of a batch is a row of its products."""
+        """True, because every token of a batch is a row of the matrix products."""
         return True
 
     def activations(self, task: Task, context_length: Integer) -> int:
@@ -89,29 +89,29 @@ class SequenceModel(Model):
 
     @property
     def n_learned_positions(self) -> int:
-        """Positions with a learned vector."""
+        """Number of positions with a learned vector."""
         return 0
 
     @property
     def max_positions(self) -> int | None:
-        """Positions that the model can tell apart; None for any number."""
+        """Number of positions that the model can tell apart. None stands for any number."""
         return self.n_learned_positions or None
 
     @abc.abstractmethod
     def mixer(self, gain: float) -> Mixer:
-        """A block's mixer; ``gain`` is that of the layer whose output joins the residual stream."""
+        """A block's mixer. ``gain`` scales the layer whose output joins the residual stream."""
 
     @abc.abstractmethod
     def mixer_parameters(self) -> int:
-        """Trained numbers of one mixer."""
+        """Number of trained parameters of one mixer."""
 
     @abc.abstractmethod
     def mixer_flops(self, n_tokens: int) -> int:
-        """Multiplications and additions of one mixer's products of matrices over so many tokens."""
+        """Number of multiplications and additions in one mixer's matrix products over these tokens."""
 
     @abc.abstractmethod
     def mixer_state_size(self, n_tokens: int) -> int:
-        """Numbers that one mixer carries after so many tokens."""
+        """Number of values that one mixer carries after these tokens."""
 
     def check_task(self, task: Task) -> None:
         if self.max_positions is not None and self.max_positions < task.max_context_length + 1:
@@ -126,16 +126,16 @@ class SequenceModel(Model):
         return initialised(SequenceNetwork(self, task), key)
 
     def parameter_count(self, task: Task) -> int:
-        """Embedding, per block mixer, feed-forward layer and two norms, last norm, readout with bias."""
+        """Parameters of embedding, blocks (mixer, feed-forward layer, two norms), last norm, and readout with bias."""
         E, F = self.width, self.hidden_width
         tokens = task.n_channels if task.vocabulary_size is None else task.vocabulary_size
         inputs = (tokens + task.n_queries + self.n_learned_positions) * E
         return inputs + self.depth * (self.mixer_parameters() + 2 * E * F + 2 * E) + E + (E + 1) * n_outputs(task)
 
     def flops(self, task: Task, context_length: Integer) -> int:
-        """Multiplications and additions of one prediction's products of matrices, over l + 1 tokens.
+        """Number of multiplications and additions in the matrix products of one prediction over l + 1 tokens.
 
-        All tokens pass all blocks, as where all of them are predicted or kept for later.
+        All tokens are counted in all blocks.
         """
         T, E = int(context_length) + 1, self.width
         inputs = 0 if task.vocabulary_size is not None else 2 * int(context_length) * task.n_channels * E
@@ -143,7 +143,7 @@ class SequenceModel(Model):
         return inputs + blocks + 2 * (T if task.every_position else 1) * E * n_outputs(task)
 
     def state_size(self, context_length: Integer) -> int:
-        """Numbers carried from token to token after l + 1 tokens."""
+        """Number of values carried from token to token after l + 1 tokens."""
         return self.depth * self.mixer_state_size(int(context_length) + 1)
 
 
@@ -152,7 +152,7 @@ class HeadedModel(SequenceModel):
     """A sequence model whose mixer has heads.
 
     Attributes:
-        heads: H, of width K = E/H.
+        heads: H, number of heads. Each has width K = E/H.
     """
 
     heads: int = 4
@@ -165,7 +165,7 @@ class HeadedModel(SequenceModel):
 
     @property
     def head_width(self) -> int:
-        """K."""
+        """K, the width of a head."""
         return self.width // self.heads
 
 
@@ -218,7 +218,7 @@ class SequenceNetwork(nnx.Module):
     def features(
         self, examples: Examples, context_length: ContextLength, precision: Precision
     ) -> dict[str, Float[Array, "B E"]]:
-        """The last token's hidden state after the embedding, after each block, and as the readout sees it."""
+        """The last token's hidden state after the embedding, after each block, and at the readout's input."""
         x, positions = self.embedded(examples, context_length, precision)
         after = self._through(x, positions, precision, True)
         named = {"embedding": x, **{f"block {i}": y for i, y in enumerate(after)}, "readout": self.norm(after[-1])}
@@ -227,9 +227,10 @@ class SequenceNetwork(nnx.Module):
     def embedded(
         self, examples: Examples, context_length: ContextLength, precision: Precision
     ) -> tuple[Float[Array, "B T E"], Int[Array, "T"]]:
-        """Tokens and the question or start as vectors, and their positions, below zero where out of sight.
+        """Vectors of the tokens and of the query or start token, and their positions.
 
-        A length known when compiling leaves out what is out of sight.
+        Positions of invisible tokens are below zero. If the context length is known when compiling, invisible tokens
+        are left out.
         """
         batch, L = examples.context.shape[:2]
         hidden = L - context_length if isinstance(context_length, int) else 0
@@ -251,13 +252,13 @@ class SequenceNetwork(nnx.Module):
         return x, positions
 
     def initial_state(self, batch: int, length: int) -> list[State]:
-        """Before the first of at most so many tokens."""
+        """States of all blocks before the first token, with room for ``length`` tokens."""
         return [block.mixer.initial_state(batch, length) for block in self.blocks]
 
     def advance(
         self, x: Float[Array, "B T E"], positions: Int[Array, "T"], states: State, precision: Precision
     ) -> tuple[Float[Array, "B T outputs"], State]:
-        """One more chunk of tokens, all at once: what is read off each of them, as if it were the last."""
+        """Outputs of each token of one more chunk, as if it were the last token, and the states after the chunk."""
         carried = []
         for block, state in zip(self.blocks, states, strict=True):
             x, state = block(x, positions, state, precision, False)
@@ -267,7 +268,7 @@ class SequenceNetwork(nnx.Module):
     def step(
         self, x: Float[Array, "B E"], position: Int[Array, ""], states: State, precision: Precision
     ) -> tuple[Float[Array, "B outputs"], State]:
-        """One more token, by the recurrence."""
+        """Outputs after one more token, by the recurrence, and the states."""
         carried = []
         for block, state in zip(self.blocks, states, strict=True):
             x, state = block.step(x, position, state, precision)
@@ -277,7 +278,7 @@ class SequenceNetwork(nnx.Module):
     def _through(
         self, x: Float[Array, "B T E"], positions: Int[Array, "T"], precision: Precision, last: bool
     ) -> list[Float[Array, "B t E"]]:
-        """The stream after each block; only the last token passes all of the last block if nobody asks for others."""
+        """The stream after each block. With ``last`` only the last token leaves the last block."""
         after = []
         for i, block in enumerate(self.blocks):
             x, _ = block(x, positions, None, precision, last and i == len(self.blocks) - 1)

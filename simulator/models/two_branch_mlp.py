@@ -1,4 +1,4 @@
-"""A fully connected network whose features of the context do not know the question."""
+"""A fully connected network that makes features of the context before it reads the query."""
 
 import dataclasses
 import itertools
@@ -19,19 +19,19 @@ from theory.types import Integer
 
 @dataclasses.dataclass(frozen=True)
 class TwoBranchMLP(FullyConnected):
-    """A branch that reads the context alone and ends in a linear feature vector; a head that reads it and the query.
+    """A branch that turns the context into a linear feature vector, and a head that reads these features and the query.
 
     visible tokens -> hidden layer, leaky ReLU -> features; [features, one-hot query] -> hidden layer, leaky ReLU ->
-    outputs. The features are made before the question is known, so they must hold the answer to every question: the
-    network of arXiv 2502.01481 v1-v3 whose features the intrinsic dimension is measured in. Tokens enter and weights
-    start as in :class:`MLP`.
+    outputs. The branch does not know the query, so its features must hold the answer to every query. This is the
+    network of arXiv 2502.01481 v1-v3, which measures the intrinsic dimension of these features. Tokens enter and
+    weights start as in :class:`MLP`.
 
     Attributes:
-        context_width: of the branch's hidden layer.
-        n_features: F, the bottleneck.
-        head_width: of the head's hidden layer.
-        negative_slope: of both activations below zero.
-        bit_values: what the bits 0 and 1 enter as.
+        context_width: width of the branch's hidden layer.
+        n_features: F, width of the bottleneck.
+        head_width: width of the head's hidden layer.
+        negative_slope: slope of both activations below zero.
+        bit_values: numbers that encode the bits 0 and 1.
     """
 
     context_width: int = 400
@@ -50,7 +50,7 @@ class TwoBranchMLP(FullyConnected):
         return self.context_width, self.n_features, self.head_width
 
     def flops(self, task: Task, context_length: Integer) -> int:
-        """Tokens that are not seen have no part in it."""
+        """Invisible tokens do not count."""
         branch = (int(context_length) * token_width(task), self.context_width, self.n_features)
         head = (self.n_features + task.n_queries, self.head_width, n_outputs(task))
         return 2 * sum(i * o for sizes in (branch, head) for i, o in itertools.pairwise(sizes))
