@@ -1,4 +1,4 @@
-"""Networks on multitask parities, trained with many questions asked of each context.
+"""Training on multitask parities with many questions of each context.
 
 A hundred labels cost little more than one (:meth:`simulator.models.Model.apply_to_queries`). A trained network is used
 like any other.
@@ -27,16 +27,16 @@ from simulator.tasks.base import Key
 
 @dataclasses.dataclass(frozen=True)
 class Training(abc.ABC):
-    """Adam on endless contexts, the learning rate falling to zero linearly, gradients clipped at a norm of 1.
+    """Trains by AdamW on fresh contexts. The learning rate falls to zero linearly, and gradients have norm 1 at most.
 
     Attributes:
-        task: what is asked.
+        task: the task.
         model: the network.
-        steps: optimiser steps.
-        learning_rate: at its peak.
-        contexts: of a batch.
-        warmup: steps over which the learning rate rises from zero.
-        weight_decay: decoupled, as AdamW's.
+        steps: number of optimiser steps.
+        learning_rate: peak learning rate.
+        contexts: number of contexts in a batch.
+        warmup: number of steps over which the learning rate rises from zero.
+        weight_decay: decoupled weight decay of AdamW.
     """
 
     task: SparseParity
@@ -49,17 +49,17 @@ class Training(abc.ABC):
 
     @abc.abstractmethod
     def loss(self, parameters: Parameters, key: Key, progress: Float[Array, ""]) -> Float[Array, ""]:
-        """Mean loss on a step's batch, which is drawn from the key; progress is the share of steps taken."""
+        """Mean loss on a step's batch, which the key draws. ``progress`` is the fraction of steps already taken."""
 
     def optimizer(self) -> optax.GradientTransformation:
-        """On all parameters as one vector."""
+        """The optimiser, which treats all parameters as one vector."""
         rising = optax.linear_schedule(0.0, self.learning_rate, self.warmup)
         falling = optax.linear_schedule(1.0, 0.0, self.steps)
         adam = optax.adamw(lambda n: rising(n) * falling(n), b1=0.9, b2=0.99, weight_decay=self.weight_decay)
         return optax.flatten(optax.chain(optax.clip_by_global_norm(1.0), adam))
 
     def run(self, parameters: Parameters, seed: int, what: str = "") -> Parameters:
-        """The parameters after all steps; a bar shows the loss."""
+        """The parameters after all steps. A progress bar shows the loss."""
         state, loss = self.optimizer().init(parameters), float("nan")
         parameters = jax.tree.map(jnp.copy, parameters)
         with tqdm(total=self.steps, desc=what, unit="step", leave=False) as bar:
@@ -75,7 +75,7 @@ class Training(abc.ABC):
 def _advance(
     training: Training, parameters: Parameters, state: Any, seed: Any, first: Any, steps: Any
 ) -> tuple[Parameters, Any, Float[Array, ""]]:
-    """So many steps, and the mean of their losses."""
+    """The parameters and optimiser state after these steps, and the mean of their losses."""
     key, optimizer = stream_key(seed, "train"), training.optimizer()
 
     def step(i: Array, carry: tuple) -> tuple:
@@ -91,23 +91,23 @@ def _advance(
 
 
 def draw(task: SparseParity, key: Key, contexts: int) -> tuple[Int[Array, "B L"], Int[Array, "B n"]]:
-    """Contexts, and the answers to all questions, a fair coin where a bit lies beyond L."""
+    """Contexts, and the answers to all questions. Questions whose far bit is beyond L are answered by fair coins."""
     coins = jax.random.bernoulli(fold_in(key, 2**32 - 1), shape=(contexts, task.n_queries)).astype(jnp.int32)
     context = task.sample(key, jnp.arange(contexts, dtype=jnp.int32)).context
     return context, task.answers(context, coins)
 
 
 def mean_losses(predictions: Float[Array, "B n 2"], answers: Int[Array, "B n"]) -> Float[Array, "n"]:
-    """-ln Q(answer) of each question in nats, the mean over contexts."""
+    """The loss -ln Q(answer) of each question in nats, averaged over contexts."""
     return -jnp.take_along_axis(predictions, answers[:, :, None], axis=2)[:, :, 0].mean(axis=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class TwoBranchTraining(Training):
-    """Of a :class:`simulator.models.TwoBranchMLP` on contexts of one length.
+    """Trains a :class:`simulator.models.TwoBranchMLP` on contexts of one length.
 
     Attributes:
-        context_length: l.
+        context_length: l, number of visible bits.
     """
 
     context_length: int = 1
@@ -121,21 +121,29 @@ class TwoBranchTraining(Training):
 
 @dataclasses.dataclass(frozen=True)
 class TransformerTraining(Training):
-    """Of a :class:`simulator.models.Transformer` on all context lengths, with a curriculum.
+    """Trains one Transformer to answer at every context length.
 
-    Half of the contexts show all their bits, the others a number of bits uniform from ``shortest`` on: the recipe of
-    arXiv 2502.01481 v4. In a network of one block what is shown of a context can differ from question to question, and
-    does: each draws a number of its own. Only such a network can have easy questions, which until ``easy_until`` show
-    their own two bits and few others, each with probability u^2, u uniform; and edges, numbers of bits with which the
-    question's far bit just is or just is not in sight, of which a uniform number is one in thirty.
+    A context is shown in full with probability 1/2. Otherwise only its newest m bits are shown, with m uniform on
+    {shortest, ..., L}. This is the masking recipe of arXiv 2502.01481 v4.
+
+    With a single block, each question may be shown different bits of the same context. Two additions to the published
+    recipe rely on this:
+
+    - *Easy questions.* While ``progress < easy_until``, a question is made easy with probability ``easy_share``. It
+      sees its own two bits, and every other bit with probability u^2, u ~ Uniform(0, 1).
+    - *Edge lengths.* A question that is not shown everything has, with probability ``edge_share``, a length between
+      far - 2 and far + 1, around the point where its answer becomes known. A uniform length rarely falls there (about 1
+      in 30).
 
     Attributes:
-        shortest: fewest bits shown.
-        easy_until: share of the steps with such questions.
-        easy_share: of the questions, while there are such.
-        edge_share: of the numbers of bits where not all are shown, those from two less than the far bit to one more.
-        frequencies_from: share of the steps after which questions count by their frequency; before, ever less equally.
-        questions: asked of each context of a batch, others in each batch; all, if there are no more.
+        shortest: smallest number of bits that a context shows.
+        easy_until: fraction of training with easy questions.
+        easy_share: probability that a question is easy during that fraction.
+        edge_share: probability of an edge length for a question that is not shown everything.
+        frequencies_from: fraction of training after which questions are weighted by frequency. Until then the weights
+            interpolate linearly from uniform.
+        questions: number of questions asked of each context. Each batch draws others. If the task has fewer, all are
+            asked.
     """
 
     shortest: int = 10
@@ -165,7 +173,7 @@ class TransformerTraining(Training):
     def shown(
         self, key: Key, progress: Float[Array, ""], asked: Int[Array, "n"]
     ) -> Bool[Array, "B L"] | Bool[Array, "B n L"]:
-        """The bits that a step's batch shows, to each question its own where there is one block."""
+        """Which bits a step's batch shows. With one block each question is shown bits of its own."""
         assert isinstance(self.model, Transformer)
         B, n, L = self.contexts, asked.shape[0], self.task.max_context_length
         each = self.model.depth == 1
@@ -189,7 +197,7 @@ class TransformerTraining(Training):
 def with_blocks_underneath(
     task: SparseParity, model: Transformer, parameters: Parameters, depth: int, key: Key
 ) -> tuple[Transformer, Parameters]:
-    """The same function by more blocks: new ones come first, and add nothing to the stream as yet."""
+    """The same function with more blocks. The new blocks come first, and at the start add nothing to the stream."""
     deeper = dataclasses.replace(model, depth=depth)
     old = model.merged(task, parameters)
     new = deeper.merged(task, deeper.init(task, key, task.max_context_length))

@@ -1,11 +1,14 @@
 """One Transformer for all context lengths: Table 1 of arXiv 2502.01481 v4, and what its features say.
 
-The published task (60 bits, 100 questions), size (3 layers, width 208), RoPE base and masking. What departs from the
-published recipe, as far as that is known: a learned vector for each distance beside RoPE, hidden bits absent instead of
-shown as "?", a curriculum (:class:`paper_reproduction.all_questions.TransformerTraining`), 25 to 100 questions asked of
-each context and weighted by their frequency, contexts shorter than 10 bits and more of those whose end is next to the
-question's far bit, and layers two and three added under a first one already trained. Three layers end on the published
-context lengths. Heads, optimiser, batch and steps are not published.
+The task (60 bits, 100 questions), the size (3 layers, width 208), the RoPE base and the masking are the published ones.
+Heads, optimiser, batch and steps are not published. The recipe departs from what is published in these points:
+
+- Each distance has a learned vector beside RoPE.
+- Hidden bits are absent, and not shown as "?".
+- Training follows a curriculum (:class:`paper_reproduction.all_questions.TransformerTraining`).
+- Each context is asked 25 to 100 questions, which are weighted by their frequency.
+- Contexts can be shorter than 10 bits, and more of them end next to the question's far bit.
+- Layers two and three are added underneath a trained first layer. Three layers end on the published context lengths.
 """
 
 import dataclasses
@@ -28,7 +31,7 @@ from simulator.random.streams import stream_key
 from simulator.tasks import SparseParity
 
 SHORTEST = 10
-"""Context length that answers nothing; the far bits are 11 to 60."""
+"""Largest context length at which no question can be answered. The far bits are 11 to 60."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +39,13 @@ class Recipe:
     """How a network is trained.
 
     Attributes:
-        width: of the stream; 8 heads.
-        steps: on one block, with a curriculum at first, and contexts of fewer bits than the published 10,
-            down to none: the two questions whose far bit is bit 11 cannot be answered at l = 10 alone, which the
-            published masks show one time in a hundred.
-        learning_rate: of those steps, at its peak.
-        depth: blocks, one or three.
-        more_steps: on the published context lengths, of three blocks.
+        width: width of the stream, which has 8 heads.
+        steps: number of steps with one block. They begin with a curriculum, and show as few as 0 bits. Two questions
+            have their far bit at 11, so l = 10 is the only published length at which they cannot be answered. The
+            published masks show exactly 10 bits in about 1 % of contexts, too few to learn this.
+        learning_rate: peak learning rate of those steps.
+        depth: number of blocks, one or three.
+        more_steps: number of further steps with three blocks, on the published context lengths.
     """
 
     width: int
@@ -52,7 +55,7 @@ class Recipe:
     more_steps: int = 0
 
     def trainings(self, task: SparseParity) -> list[TransformerTraining]:
-        """One after the other."""
+        """The trainings, in order."""
         rule = RelativeRoPE(base=4000.0, max_length=task.max_context_length + 1)
         model = Transformer(depth=1, width=self.width, heads=8, positions=rule)
         first = TransformerTraining(

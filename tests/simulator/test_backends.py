@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
+from simulator.grid import Run
 from simulator.learners import GradientDescent
-from simulator.learners.base import Run
 from simulator.models import EXAMPLES, MLP, RWKV4, Mamba, MinGRU, SequenceModel, Transformer, precision
 from simulator.tasks import SparseParity
 from simulator.training import sweep
