@@ -26,6 +26,7 @@ from simulator.learners import GradientDescent, Run
 from simulator.machine.workers import available_cores
 from simulator.tasks import Task
 from simulator.training import sweep as engine
+from simulator.training.batching import runs_per_device, shared_by_slots
 
 
 def seconds(function: Callable[[], Any], repeats: int = 7) -> float:

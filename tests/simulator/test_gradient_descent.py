@@ -14,6 +14,7 @@ from simulator.learners import GradientDescent, Run
 from simulator.models import MLP
 from simulator.tasks import Examples, SparseParity
 from simulator.training import sweep as engine
+from simulator.training.batching import runs_per_device
 from simulator.training.step import RunInputs, batch_indices
 
 TASK = SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10)
