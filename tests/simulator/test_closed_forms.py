@@ -35,9 +35,9 @@ def test_the_joint_law_of_a_chain_is_consistent_between_lengths():
 
 
 def test_counting_loses_what_its_learning_curve_says():
-    """56 cells of 64 data sets each; the loss of each is summed over all contexts, without a test set."""
-    learner, sizes = ContextTable(0.5), (3, 10, 30, 100, 300, 1000, 3000)
-    seeds = {length: range(64 * length, 64 * (length + 1)) for length in range(8)}
+    """40 cells of 24 data sets each; the loss of each is summed over all contexts, without a test set."""
+    learner, sizes = ContextTable(0.5), (3, 10, 30, 300, 3000)
+    seeds = {length: range(24 * length, 24 * (length + 1)) for length in range(8)}
     runs = [Run(length, size, seed) for length in range(8) for seed in seeds[length] for size in sizes]
     excess = {
         f.run: exact_excess(f.predictor.log_probabilities[0], f.run.context_length)
@@ -48,7 +48,7 @@ def test_counting_loses_what_its_learning_curve_says():
         for length in range(8):
             measured = np.array([excess[Run(length, size, seed)] for seed in seeds[length]])
             expected = learner.expected_risk(CHAIN, length, size) - CHAIN.bayes_risk(length)
-            z.append((measured.mean() - expected) / (measured.std(ddof=1) / 8))
+            z.append((measured.mean() - expected) / (measured.std(ddof=1) / np.sqrt(24)))
     assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
 
 
@@ -111,7 +111,7 @@ def test_screening_loses_what_its_learning_curve_says():
         errors = [np.sum((f.predictor.weights - weights) ** 2) for f in learner.fit_runs(task, runs)]
         expected = learner.expected_risk(task, length, size) - task.bayes_risk(32)
         z.append((np.mean(errors) - expected) / (np.std(errors, ddof=1) / 4))
-    assert 0.65 < np.sqrt(np.mean(np.square(z))) < 1.5
+    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
 
 
 def test_screening_has_a_horizon_beyond_which_context_does_no_harm():
@@ -134,7 +134,7 @@ def test_what_is_learned_of_parities_loses_what_its_learning_curve_says():
     """Pairs are asked in turn, triples by frequency. Each has 12 cells (l, D) of 16 data sets and test sets."""
     in_turn = z_scores(ParityPosterior(), SparseParity.pareto(6, 14, 3, 1.0), (8, 12, 14))
     by_frequency = z_scores(ParityPosterior(3, 0.2), ZipfQuanta(6, 10, alpha=0.3, distance_exponent=0.8), (4, 8, 10))
-    assert 0.65 < np.sqrt(np.mean(np.square(in_turn + by_frequency))) < 1.5
+    assert 0.7 < np.sqrt(np.mean(np.square(in_turn + by_frequency))) < 1.35
 
 
 def z_scores(learner, task, lengths, n_sets=16):
@@ -198,7 +198,7 @@ def test_counting_quanta_loses_what_its_learning_curve_says():
             start += n_sets * size
             expected = learner.expected_risk(task, length, size) - task.bayes_risk(length)
             z.append((np.mean(excess) - expected) / (np.std(excess, ddof=1) / np.sqrt(n_sets)))
-    assert 0.65 < np.sqrt(np.mean(np.square(z))) < 1.5
+    assert 0.7 < np.sqrt(np.mean(np.square(z))) < 1.35
 
 
 def test_quanta_asked_in_turn_are_learned_in_turn():
