@@ -184,6 +184,10 @@ def test_a_gaussian_estimate_takes_each_parity_for_a_normal_variable():
             nearest_neighbour_entropy(features, m)
 
 
+def test_three_samples_have_nearest_neighbours(rng):
+    assert np.isfinite(nearest_neighbour_entropy(rng.normal(size=(3, 2)), 1, 1))
+
+
 def test_what_has_no_entropy_is_refused(rng):
     x = rng.normal(size=(50, 4))
     dependent = np.column_stack([x, x[:, 0] - x[:, 1]])

@@ -14,10 +14,12 @@ from simulator.models import (
     LSTM,
     RWKV4,
     ALiBi,
+    DynamicNTK,
     LinearAttention,
     Mamba,
     MinGRU,
     NoPositions,
+    NTKAware,
     RelativeRoPE,
     RetNet,
     RoPE,
@@ -109,6 +111,12 @@ def test_hidden_tokens_leave_outputs_and_state_as_if_they_were_not_there(model):
     shifted = jnp.concatenate([x[:, T - CUT :], x[:, : T - CUT]], axis=1)
     outputs, state = advance(shifted, jnp.arange(T) - CUT, stepped(model)[1][0])
     assert_same((outputs[:, CUT:], state), (whole(model)[:, : T - CUT], stepped(model)[1][T - CUT]))
+
+
+def test_dynamic_ntk_stretches_by_the_position_of_the_last_token():
+    """Seven tokens with a trained length of two are NTK-aware positions of scale 7/2."""
+    models = [Transformer(width=E, heads=2, positions=p) for p in (DynamicNTK(trained_length=2), NTKAware(scale=T / 2))]
+    assert_same(*(whole(model) for model in models))
 
 
 @pytest.mark.parametrize(

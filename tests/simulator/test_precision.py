@@ -98,6 +98,7 @@ def test_loss_and_gradient_lose_no_more_than_the_digits_of_their_factors(task):
     assert 1e-4 < optax.tree.norm(difference) / optax.tree.norm(gradient) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [PARITY, SERIES], ids=["parity", "series"])
 def test_mixed_precision_leaves_the_measured_loss_where_it_was(task):
     """Approximation losses of the two precisions agree within two standard errors over seeds, at every length."""
@@ -113,6 +114,7 @@ def test_mixed_precision_leaves_the_measured_loss_where_it_was(task):
     assert np.all(np.abs(difference.mean("seed")) < 2 * error + 1e-4)
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_are_single_runs_up_to_rounding():
     """After one step, losses agree to 1e-5. Later, rounding differences grow, because training is chaotic.
 
