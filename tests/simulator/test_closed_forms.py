@@ -75,7 +75,9 @@ def test_the_best_context_of_a_table_grows_with_the_logarithm_of_data():
     assert best[-1] - best[0] >= 6
 
 
-@pytest.mark.parametrize("dimension", [1, 2, 3])
+@pytest.mark.parametrize(
+    "dimension", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_the_nearest_neighbour_learns_with_exponent_two_over_dimension(dimension):
     """To first order m(x_j) - m(x) = grad m . (x_j - x), and the displacement is isotropic. So the error is
     E|grad m|^2 E|x_j - x|^2 / d. The cube [-1, 1]^d has sides of 2; its boundary adds a little."""

@@ -67,7 +67,7 @@ def test_every_irrelevant_channel_is_one_more_regressor_per_token():
     assert learner.untrained(WIDE, 3)(WIDE.sample(stream_key(0, "train"), range(2))).shape == (2, 3)
 
 
-@pytest.mark.parametrize("kind", ["noise", "distractor"])
+@pytest.mark.parametrize("kind", [pytest.param("noise", marks=pytest.mark.slow), "distractor"])
 def test_irrelevant_tokens_are_regressors_and_nothing_else(kind):
     """V(k) (D-1)/(D-l-1), k of the l visible tokens relevant: the Bayes risk is flat where the loss rises with l."""
     bare = GaussianLookBack.designed(1.0, 3.0, 0.6, 1.0, 8)
