@@ -8,9 +8,10 @@ import pytest
 
 from simulator import Study
 from simulator.learners import GradientDescent, LeastSquares
-from simulator.models import MLP
+from simulator.models import MLP, Transformer
 from simulator.specification import SpecificationError, canonical_json, digest, from_json
 from simulator.tasks import GaussianLookBack, SparseParity
+from simulator.training.curriculum import Stage
 
 STUDY = Study(SparseParity(((2, 1), (4, 2)), 5), GradientDescent(model=MLP((8,)), steps=10), (1, 5), (10, 20), seeds=2)
 
@@ -20,6 +21,25 @@ class OwnTask(SparseParity):
     """A user's task, defined outside this project."""
 
     extra: float = 0.5
+
+
+STORED = {
+    ("1cb35275c4fd39f9", "3d6e35738c9da4c5"): GradientDescent(steps=10),
+    ("1ac89ce959049633", "d39c7e6e98e1ce35"): GradientDescent.paper_v1(),
+    ("dc3dd987411679d0", "340c76bccb67e7eb"): GradientDescent(epochs=3, curriculum=(Stage(0.5), Stage(0.5))),
+    ("09e3a38c82891819", "b7bcdc247466b7e9"): GradientDescent(
+        model=Transformer(), steps=10, schedule="cosine", warmup=0.1, gradient_clip=None, precision="mixed"
+    ),
+}
+"""Learners by the first digits of two digests: of the study that has the learner, and of the study's first run.
+A store finds its runs by such digests, so they never change."""
+
+
+def test_studies_and_runs_keep_the_digests_by_which_stores_find_them():
+    for expected, learner in STORED.items():
+        study = dataclasses.replace(STUDY, learner=learner)
+        texts = study.to_json(), study.run_spec(study.runs()[0])
+        assert tuple(digest(text)[:16] for text in texts) == expected, learner
 
 
 def test_a_study_survives_json():
