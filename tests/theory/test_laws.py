@@ -93,6 +93,28 @@ def test_a_constant_is_fitted_universal_or_given():
         assert names == {*law.fitted, *law.universal, *law.given}
 
 
+def test_constants_are_one_by_default_but_for_these():
+    """A law made without arguments is the starting point of every fit on the command line."""
+    others = {}
+    for law in EXAMPLES:
+        defaults = {field.name: field.default for field in dataclasses.fields(law) if field.default != 1.0}
+        others |= {type(law).__name__: defaults} if defaults else {}
+    assert others == {
+        "IntrinsicDimensionLaw": {"amplitude_exponent": 0.0, "rate": 4.0},
+        "OffsetDimensionLaw": {"amplitude_exponent": 0.0, "rate": 4.0},
+        "SaturatingLaw": {"scale": 100.0},
+        "NearestNeighbourLaw": {"constant": "exact"},
+        "TableLaw": {"vocabulary": 2.0, "classes": 2},
+        "PolynomialThresholdLaw": {"degree": 2},
+        "LogThresholdLaw": {"degree": 2, "noise_prior": 0.0},
+        "QuantaLaw": {"exponent": 0.5, "observations": 10.0},
+        "ChinchillaContextLaw": {"model_size": np.inf},
+        "DataManifoldLaw": {"order": 4.0, "model_size": np.inf},
+        "HavrillaLiaoLaw": {"model_size": np.inf},
+        "StateLimitedLaw": {"state_size": 16.0, "log_tokens": 0.0},
+    }
+
+
 @each_law
 def test_optimum_is_the_argmin_of_the_loss_over_every_length_or_those_given(law):
     for size in SIZES:

@@ -374,6 +374,7 @@ def test_no_other_share_of_the_neurons_does_better(difficulties, p, seed):
 
 def test_performance_saturates_in_compute_and_context_and_breaks_at_the_window():
     law = MontgomeryLaw(1.0, 1e20, 0.5, 1.0, 2000.0, 0.7, window=4096.0, width=50.0)
+    assert MontgomeryLaw().performance(2.0, 2.0) == pytest.approx((1 - np.exp(-2)) ** 2)
     n = np.arange(1, 8000)
     found = law.performance(1e20, n)
     assert 3500 < n[found.argmax()] < 4096
