@@ -22,9 +22,9 @@ class Evaluation:
     Attributes:
         approximation_loss: mean of KL(P_l(.|x) || Q_l(.|x)), or of the excess squared error (m - m_l)^2, over test
             contexts; summed over outcomes, so free of the noise of sampled targets.
-        approximation_loss_standard_error: of that mean.
+        approximation_loss_standard_error: standard error of ``approximation_loss``.
         test_loss: mean loss on the sampled targets.
-        test_loss_standard_error: of that mean.
+        test_loss_standard_error: standard error of ``test_loss``.
     """
 
     approximation_loss: float

@@ -27,7 +27,10 @@ def _ask(*_: Any) -> None:
 
 @contextlib.contextmanager
 def stopping_in_order() -> Iterator[None]:
-    """While inside, SIGTERM only asks; :func:`stop_if_asked` obeys. Without effect outside the main thread."""
+    """Within this context SIGTERM sets a flag, and :func:`stop_if_asked` raises if it is set.
+
+    Outside the main thread this context changes nothing.
+    """
     global _asked
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -37,7 +40,7 @@ def stopping_in_order() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None for one that is not Python's
-        if before is not _ask:  # else it is for the block around this one to obey, too
+        if before is not _ask:  # an outer block, if there is one, must still see the request
             _asked = False
 
 
@@ -47,6 +50,6 @@ def asked_to_stop() -> bool:
 
 
 def stop_if_asked() -> None:
-    """Raise Stopped if SIGTERM came: called where nothing is half done."""
+    """Raise Stopped if SIGTERM came. Call this between two steps, where no work would be lost."""
     if _asked:
         raise Stopped

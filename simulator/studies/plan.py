@@ -21,9 +21,9 @@ class Plan:
     """What running a study would take.
 
     Attributes:
-        n_runs: runs of the grid.
-        n_finished: those already in the store.
-        cost: of the others.
+        n_runs: number of runs of the grid.
+        n_finished: number of runs already in the store.
+        cost: cost of the remaining runs.
     """
 
     n_runs: int

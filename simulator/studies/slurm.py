@@ -48,13 +48,13 @@ class Shard:
     """What an element of the array calls with its runs; submitit pickles it.
 
     Attributes:
-        study: as JSON.
+        study: the study as JSON.
         store: absolute path of the store, on a file system that the nodes share.
-        workers: worker processes on a CPU; on an accelerator a single process makes the runs.
-        platform: that JAX must run on; None for any.
-        surroundings: of the process that submits.
-        attempts: times in a row that an element may be stopped before it finished a single run.
-        fruitless: times in a row that it was.
+        workers: number of worker processes on a CPU. On an accelerator a single process makes the runs.
+        platform: platform that JAX must run on; ``None`` accepts any.
+        surroundings: settings of JAX and folders of modules in the process that submits.
+        attempts: number of times in a row that an element may be stopped before it has finished a run.
+        fruitless: number of times in a row that it has been stopped so.
     """
 
     study: str
@@ -120,10 +120,10 @@ def run_on_slurm(
         timeout_minutes: limit of each element. Time is up two minutes before it (at half of it, if it is shorter than
             four): the element is queued again then, and begins its unfinished runs anew. A run that takes longer never
             ends: an element that is stopped ``attempts`` times without having finished one is an error.
-        cores_per_shard: of each element; on CPUs each makes runs of its own.
+        cores_per_shard: cores of each element. On CPUs each core makes runs of its own.
         options: further parameters of sbatch, as in ``{"partition": "long", "mem": "8G"}``; True for a bare one.
         attempts: jobs in a row, and stops of an element in a row, that may end without a single finished run.
-        poll_seconds: between looks at the queue.
+        poll_seconds: seconds between two looks at the queue.
         platform: ``"cpu"``, ``"gpu"`` or ``"tpu"`` to insist on in the jobs; None to take what JAX finds there.
         progress: show a bar with the runs finished and the jobs' states.
 
@@ -191,9 +191,9 @@ class _Queue:
     """Jobs of one name.
 
     Attributes:
-        folder: of submitit's files.
-        name: of the jobs.
-        parameters: of submitit's executor.
+        folder: folder of submitit's files.
+        name: name of the jobs.
+        parameters: parameters of submitit's executor.
     """
 
     folder: pathlib.Path

@@ -22,9 +22,9 @@ class Stage:
     """A part of a run that sees all of the run's context; a curriculum is a sequence of stages.
 
     Attributes:
-        share: of the run's steps.
-        positions: rule of a Transformer's positions during the stage; None for the model's own. What was learned is
-            tested, and selected, with those of the last stage.
+        share: fraction of the run's steps that belong to the stage.
+        positions: rule of a Transformer's positions during the stage. ``None`` keeps the model's own rule. Parameters
+            are selected and tested with the rule of the last stage.
     """
 
     share: float = 1.0
@@ -42,8 +42,8 @@ class Stage:
 
         Args:
             context_length: l of the run.
-            progress: share of the stage's steps that are taken.
-            key: of the step.
+            progress: fraction of the stage's steps taken so far.
+            key: random key of the step.
             batch: number of samples.
         """
         return context_length
@@ -55,7 +55,7 @@ class ShortContext(Stage):
     arXiv 2407.21783; DeepSeek-AI 2024, arXiv 2412.19437).
 
     Attributes:
-        context_length: tokens seen; the run's, if it has fewer.
+        context_length: number of tokens seen. A run with a shorter context sees all of its context.
     """
 
     context_length: int = 1
@@ -77,7 +77,7 @@ class Ramp(Stage):
     """The number of tokens seen grows linearly to the run's.
 
     Attributes:
-        shortest: tokens seen at first.
+        shortest: number of tokens seen at first.
     """
 
     shortest: int = 1
@@ -97,15 +97,16 @@ class Ramp(Stage):
 
 @dataclasses.dataclass(frozen=True)
 class RandomContext(Stage):
-    """A share of the samples shows all of the run's context, every other one a number of tokens of its own, drawn anew
-    each time and uniform from the shortest to the run's: one network that serves all context lengths.
+    """Each sample shows the whole context of the run or a random number of its tokens.
 
-    The masking recipe of the synthetic experiment of arXiv 2502.01481 v4, with 60 bits, shortest 10 and half of the
-    samples whole. There a mask token stands for what is hidden; here it is absent.
+    A sample shows the whole context with probability ``whole``. Otherwise it shows a number of tokens that is drawn
+    anew each time, uniformly from ``shortest`` to the run's context length. The network learns to serve all context
+    lengths. The synthetic experiment of arXiv 2502.01481 v4 masks its 60 bits in this way, with shortest=10 and
+    whole=0.5. It puts a mask token in place of a hidden bit. Here a hidden token is absent.
 
     Attributes:
-        shortest: fewest tokens seen.
-        whole: share of the samples that show all.
+        shortest: smallest number of tokens seen.
+        whole: fraction of the samples that show the whole context.
     """
 
     shortest: int = 0
