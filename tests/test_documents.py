@@ -107,7 +107,7 @@ def test_files_and_names_of_this_project_exist(name):
     for span in re.findall(r"`([^`\n]+)`", TEXTS[name]):
         if re.fullmatch(rf"({'|'.join(FOLDERS)})/[\w./]*", span):
             assert (ROOT / span).exists(), f"{name} names the file {span}"
-        if found := re.match(rf"({'|'.join(FOLDERS[:4])})(\.\w+)+", span):
+        if found := re.match(rf"({'|'.join(FOLDERS[:4])})(?!\.py$)(\.\w+)+", span):
             pkgutil.resolve_name(found[0])
 
 
