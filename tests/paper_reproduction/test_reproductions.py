@@ -20,7 +20,7 @@ from simulator import Study, WorkerError, load_results
 from simulator.learners import GradientDescent
 from simulator.tasks import EXAMPLES, Retrieval, SparseParity
 
-FAST = ("data_exponents", "irrelevant_context", "look_back")
+FAST = ("data_exponents", "look_back", "statistical_gap")
 STUDIES = ("look_back", "parity_mlp")
 
 
