@@ -86,7 +86,9 @@ def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
     made = iter([table.drop_attrs() for table in kept_parts(folder, parts, "networks", workers)])
     of_lengths = [xr.concat([next(made) for _ in seeds], "seed") for _ in lengths]
     found = xr.concat(of_lengths, "context_length").assign_coords(context_length=lengths).sortby("context_length")
-    solvable = xr.DataArray([float(task.solvable_tasks(l)) for l in lengths], {"context_length": lengths})
+    solvable = xr.DataArray([float(task.solvable_tasks(l)) for l in lengths], {"context_length": lengths}).sortby(
+        "context_length"
+    )
     dimension = found["dimension"].sel(threshold=THRESHOLD, drop=True)
     counted = xr.Dataset(
         {"value": dimension.mean("seed"), "lower": dimension.min("seed"), "upper": dimension.max("seed")}
