@@ -88,3 +88,11 @@ def test_every_public_function_and_class_says_what_it_means():
         for node in tree.body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 assert ast.get_docstring(node), f"{path}:{node.lineno} {node.name}"
+
+
+def test_no_docstring_begins_with_of():
+    """Such a fragment has no subject: shown alone, by a help function or on a page, it means nothing."""
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                assert not str(node.value.value).startswith("Of "), f"{path}:{node.lineno}"

@@ -83,7 +83,7 @@ class Network(nn.Module):
 
 
 def tokens_per_second(spec: Transformer, batch: int, bfloat16: bool, compiled: bool) -> float:
-    """Of training, the median of five times at least a second long."""
+    """Median training speed of five measurements, each at least a second long."""
     torch.manual_seed(0)
     keep_freed_memory()
     examples = TASK.sample(stream_key(0, "train"), np.arange(N_SAMPLES))

@@ -49,7 +49,7 @@ def test_the_constants_of_a_table_without_noise_come_back(law):
 
 
 def test_intervals_hold_the_constants_under_one_percent_of_noise():
-    """Of ten intervals of 90 % nine should; constants of one table err together, so seven are asked for."""
+    """Nine of ten intervals of 90 % should hold. Constants of one table err together, so seven are asked for."""
     law, held = ChinchillaLaw.besiroglu(), 0
     for seed in range(2):
         fit = fitted(law, 0.01, seed)
