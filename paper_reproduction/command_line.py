@@ -32,11 +32,12 @@ _LAWS: dict[str, type[Law]] = {law.name.replace(", ", "-").replace(" ", "-"): ty
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``context-scaling``."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     return exit_status(lambda: options.command(options))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The commands of ``context-scaling`` and their options."""
     parser = argparse.ArgumentParser(
         prog="context-scaling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

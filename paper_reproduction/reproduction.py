@@ -6,6 +6,7 @@ A reproduction is a folder ``paper_reproduction/NAME`` with ``make.py``, which h
 
 import dataclasses
 import importlib
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Mapping
@@ -112,6 +113,10 @@ def exit_status(work: Callable[[], object]) -> int:
     """Do the work of a command; print a refusal as one line, and return the status of the process."""
     try:
         work()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads the output, as head does, has read enough. Nothing is left to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except _REFUSALS as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -76,7 +76,7 @@ def test_commands_are_accepted_and_what_they_name_exists(name, monkeypatch):
     monkeypatch.setattr(reproductions, "reproduce", lambda name, *_: made.append(name))
     for words in commands(TEXTS[name]):
         if words[0] == "context-scaling":
-            options = command_line._parser().parse_args(words[1:])
+            options = command_line.parser().parse_args(words[1:])
             if "task" in options:
                 command_line.read_task(options.task)
         elif words[2] == "paper_reproduction":

@@ -11,7 +11,7 @@ import pytest
 
 from paper_reproduction import __main__ as reproductions
 from paper_reproduction import command_line, study_report
-from paper_reproduction.reproduction import names
+from paper_reproduction.reproduction import exit_status, names
 from simulator import Stopped, Study, load_results
 from theory import compare
 from theory.laws import EXAMPLES as LAWS
@@ -222,6 +222,21 @@ def test_being_asked_to_stop_is_said_and_is_no_failure(smoke, tmp_path, monkeypa
     words = ["run", study] if main is command_line.main else ["look_back", "--scale", "smoke", "--out", str(tmp_path)]
     assert main(words) == 0
     assert "stopped; finished runs are kept, the same command continues" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_read_enough_is_no_failure(tmp_path, monkeypatch, capsys):
+    """As in ``context-scaling task LagCopy | head``. Python flushes the output at exit; it must then lead nowhere."""
+
+    def cut_short():
+        raise BrokenPipeError
+
+    with (tmp_path / "output").open("w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert exit_status(cut_short) == 0
+        output.write("what nobody reads")
+    monkeypatch.undo()
+    assert (tmp_path / "output").read_text() == ""
+    assert capsys.readouterr().err == ""
 
 
 def test_an_unknown_reproduction_is_refused_with_the_known_ones(tmp_path):
