@@ -65,6 +65,20 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(f"Left out: {' and '.join(left_out)}.")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Compile quickly, except for tests of bits and of long trainings, which are marked ``optimised``.
+
+    Most of the time of the tests is compilation, and most of that is optimisation. Processes that a test starts do as
+    their parent does.
+    """
+    quickly = item.get_closest_marker("optimised") is None
+    if jax.config.jax_disable_most_optimizations != quickly:
+        jax.config.update("jax_disable_most_optimizations", quickly)
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quickly)
+        jax.clear_caches()
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)

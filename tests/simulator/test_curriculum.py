@@ -20,6 +20,8 @@ from simulator.specification import canonical_json, from_json
 from simulator.tasks import LagCopy
 from simulator.training.step import RunInputs, batch_gradient, batch_indices
 
+pytestmark = pytest.mark.optimised
+
 TASK = LagCopy(3, 0.8, 0.3, 8)
 SMALL = Transformer(depth=1, width=4, heads=1)
 LEARNER = GradientDescent(SMALL, steps=8, batch_size=4, validation_size=64, evaluation_every=4)

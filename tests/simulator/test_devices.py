@@ -14,6 +14,8 @@ from simulator.machine.platform import check_platform
 from simulator.models import MLP
 from simulator.tasks import SparseParity
 
+pytestmark = pytest.mark.optimised
+
 PARITY = SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10)
 NARROW = GradientDescent(
     model=MLP(hidden_sizes=(16, 16)), steps=20, batch_size=32, validation_size=256, precision="mixed"

@@ -17,6 +17,8 @@ from simulator.training import sweep as engine
 from simulator.training.batching import runs_per_device
 from simulator.training.step import RunInputs, batch_indices
 
+pytestmark = pytest.mark.optimised
+
 TASK = SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10)
 LEARNER = GradientDescent(model=MLP(hidden_sizes=(16, 16)), steps=300, batch_size=32, validation_size=256)
 

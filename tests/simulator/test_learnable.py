@@ -31,6 +31,8 @@ from simulator.tasks import (
     ZipfQuanta,
 )
 
+pytestmark = pytest.mark.optimised
+
 NETWORK = GradientDescent(
     model=MLP(hidden_sizes=(256, 32)), steps=1500, weight_decay=0.1, learning_rate=3e-3, validation_size=1024
 )

@@ -21,6 +21,8 @@ from simulator.learners.evaluation import evaluate
 from simulator.specification import canonical_json, from_json
 from simulator.tasks import GaussianLookBack, ManifoldTeacher, MarkovChain, SparseParity, ZipfQuanta
 
+pytestmark = pytest.mark.optimised
+
 SERIES = GaussianLookBack.designed(1.0, 3.0, 1.0, 1.0, 8)
 PARITY = SparseParity(((2, 1), (3, 1), (6, 2)), 6)
 CHAIN = MarkovChain.random(3, 2, 0.5, 8)

@@ -21,6 +21,8 @@ from simulator.studies import slurm
 from simulator.tasks import GaussianLookBack
 from tests.slurm_cluster import SlurmCluster
 
+pytestmark = pytest.mark.optimised
+
 QUICK = Study(GaussianLookBack.arfima(0.3, 8), LeastSquares(), (1, 2, 4), (20, 40), seeds=4, test_size=64)
 LONG = dataclasses.replace(QUICK, dataset_sizes=(300_000,), seeds=12)
 

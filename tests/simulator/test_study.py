@@ -17,6 +17,8 @@ from simulator.tasks import GaussianLookBack, SparseParity
 from theory import compare, optimal_context_length
 from theory.laws import EXAMPLES
 
+pytestmark = pytest.mark.optimised
+
 SERIES = GaussianLookBack.designed(1.0, 1.0, 1.0, 1.0, 16)
 STUDY = Study(SERIES, LeastSquares(), (0, 1, 2, 4, 8, 16), (40, 80, 160, 320), seeds=3, test_size=256)
 TRAINED = Study(

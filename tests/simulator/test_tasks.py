@@ -69,6 +69,7 @@ def standard_error(values):
     return values.std(ddof=1) / np.sqrt(values.size)
 
 
+@pytest.mark.optimised
 @each_task
 def test_sample_i_is_the_same_in_any_batch_and_order(task):
     whole = as_numpy(drawn(task, FEW))
@@ -77,6 +78,7 @@ def test_sample_i_is_the_same_in_any_batch_and_order(task):
         np.testing.assert_array_equal(scattered, field[order])
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("task", [t for t in EXAMPLES if t.vocabulary_size is None], ids=lambda t: type(t).__name__)
 def test_real_numbers_are_rounded_alike_with_and_without_jit(task):
     """Integers are exact either way."""

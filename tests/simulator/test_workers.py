@@ -22,6 +22,8 @@ from simulator.machine.workers import available_cores
 from simulator.models import MLP
 from simulator.tasks import GaussianLookBack, SparseParity
 
+pytestmark = pytest.mark.optimised
+
 PARITY = SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10)
 SERIES = GaussianLookBack.designed(C0=1.0, C=1.0, gamma=1.0, b=1.0, max_context_length=8)
 NARROW = GradientDescent(model=MLP(hidden_sizes=(16, 16)), steps=300, batch_size=32, validation_size=256)
