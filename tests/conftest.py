@@ -73,9 +73,9 @@ def pytest_runtest_setup(item):
     their parent does.
     """
     quickly = item.get_closest_marker("optimised") is None
-    if jax.config.jax_disable_most_optimizations != quickly:
-        jax.config.update("jax_disable_most_optimizations", quickly)
+    if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") != str(quickly):
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quickly)
+        jax.config.update("jax_disable_most_optimizations", quickly)
         jax.clear_caches()
 
 
