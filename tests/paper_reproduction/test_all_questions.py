@@ -112,8 +112,11 @@ def test_edges_of_far_bits_are_shown_more_often():
 @pytest.mark.parametrize(
     "training",
     [
-        TransformerTraining(
-            TASK, TRANSFORMERS[0], 300, 1e-2, 16, warmup=10, easy_until=0.3, frequencies_from=0.5, shortest=5
+        pytest.param(
+            TransformerTraining(
+                TASK, TRANSFORMERS[0], 300, 1e-2, 16, warmup=10, easy_until=0.3, frequencies_from=0.5, shortest=5
+            ),
+            marks=pytest.mark.slow,
         ),
         TwoBranchTraining(TASK, TwoBranchMLP(32, 8, 16), 300, 1e-2, 64, warmup=10, context_length=5),
     ],

@@ -12,7 +12,7 @@ each_kind = pytest.mark.parametrize("kind", SMALL, ids=lambda kind: kind.__name_
 
 @each_kind
 @given(data=st.data())
-@settings(max_examples=6)
+@settings(max_examples=3)
 def test_bayes_risk_and_prediction_are_what_enumeration_finds(kind, data):
     strategy, story = SMALL[kind]
     assert_exact(data.draw(strategy), story)

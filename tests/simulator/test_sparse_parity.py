@@ -6,7 +6,7 @@ import math
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.tasks import SparseParity
@@ -61,6 +61,7 @@ def test_the_inferred_v4_frequencies_give_both_published_values():
     assert len(set(task.pairs)) == 100
 
 
+@settings(max_examples=8)
 @given(tasks())
 def test_bayes_risk_and_prediction_equal_enumeration_of_every_context(task):
     """P(y = 1 | visible bits, task) counted over all 2^9 bit strings, from the definition of the answer alone."""
