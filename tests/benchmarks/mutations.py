@@ -30,6 +30,8 @@ _COMPARISONS = {
     ast.Lt: ">=", ast.LtE: ">", ast.Gt: "<=", ast.GtE: "<", ast.Eq: "!=", ast.NotEq: "==",
     ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in",
 }  # fmt: skip
+_LIMIT = 3600
+"""Seconds after which a mutant counts as caught: it does not end."""
 _TIERS = {"fast": "not slow and not slurm", "all": "not slurm"}
 
 
@@ -144,26 +146,33 @@ def test_files(mutation: Mutation) -> list[str]:
     return [str(file.relative_to(ROOT)) for file in sorted((ROOT / "tests").rglob("test_*.py"), key=distance)]
 
 
-def catch(mutation: Mutation, tier: str, cache: pathlib.Path, limit: float) -> str | None:
-    """The first test that fails on the mutant; None if all pass."""
+def first_failure(mutation: Mutation | None, tier: str, cache: pathlib.Path) -> str | None:
+    """The first test that fails in a copy of the checkout with the mutation; None if all pass.
+
+    Raises:
+        RuntimeError: pytest failed without a failing test, which says nothing about the mutation.
+    """
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder) / "checkout"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "results", "runs", "__pycache__", ".*_cache"))
-        broken = copy / mutation.path
-        broken.write_text(mutation.broken(broken.read_text()))
+        files = ["tests/test_architecture.py"]
+        if mutation is not None:
+            broken = copy / mutation.path
+            broken.write_text(mutation.broken(broken.read_text()))
+            files = test_files(mutation)
         environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONPATH": str(copy)}
         options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-m", _TIERS[tier]]
-        command = [sys.executable, "-m", "pytest", *options, *test_files(mutation)]
+        command = [sys.executable, "-m", "pytest", *options, *files]
         try:
             ran = subprocess.run(
-                command, cwd=copy, env=environment, capture_output=True, text=True, timeout=limit, check=False
+                command, cwd=copy, env=environment, capture_output=True, text=True, timeout=_LIMIT, check=False
             )
         except subprocess.TimeoutExpired:
-            return f"no end within {limit:.0f} s"
-    if ran.returncode == 0:
-        return None
+            return f"no end within {_LIMIT} s"
     failed = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return failed[0] if failed else f"pytest ended with status {ran.returncode}"
+    if ran.returncode and not failed:
+        raise RuntimeError(f"pytest ended with status {ran.returncode}:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
+    return failed[0] if failed else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -181,10 +190,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     wanted = [pair for pair in chosen if options.only is None or pair[0] in options.only]
     caught = 0
-    with tempfile.TemporaryDirectory() as cache, tqdm(wanted, unit="mutant") as bar:
+    with tempfile.TemporaryDirectory() as folder, tqdm(wanted, unit="mutant") as bar:
+        cache = pathlib.Path(folder)
+        if failed := first_failure(None, options.tier, cache):
+            raise RuntimeError(f"tests fail on the checkout as it is: {failed}")
         for i, mutation in bar:
             begin = time.perf_counter()
-            by = catch(mutation, options.tier, pathlib.Path(cache), 3600.0)
+            by = first_failure(mutation, options.tier, cache)
             caught += by is not None
             bar.write(f"{i:3d}  {mutation}\n     {by or 'NOT CAUGHT'}  ({time.perf_counter() - begin:.0f} s)")
     print(f"{caught} of {len(wanted)} caught")
