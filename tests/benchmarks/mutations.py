@@ -1,4 +1,4 @@
-"""Measures what the tests catch: breaks random lines of ``theory/`` and ``simulator/``, one at a time, and runs them.
+"""Breaks random lines of ``theory/`` and ``simulator/``, one at a time, and reports which of them the tests catch.
 
     python -m tests.benchmarks.mutations --seed 0 --count 60                  # the fast tier
     python -m tests.benchmarks.mutations --seed 0 --count 60 --tier all       # fast and slow together
