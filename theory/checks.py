@@ -1,10 +1,32 @@
-"""Checks of arguments: each returns the plain value, or raises an error with its name, what it got and may be."""
+"""Checks of arguments and of fields: each returns the plain value, or raises an error with its name, what it got and
+may be.
 
+The annotation of a field carries its check. A class that inherits from :class:`Checked` puts the checked values in
+place when it is made, so that 1 and 1.0 make the same spec::
+
+    @dataclasses.dataclass(frozen=True)
+    class Needles(Checked):
+        n_needles: Annotated[int, integer(1, 12)]
+        max_context_length: Count
+        exponent: Positive = 1.0
+        rule: Literal["sum", "and"] = "sum"
+        window: Count | None = None
+
+``Needles(0, 8)`` raises "n_needles must be between 1 and 12; got 0".
+"""
+
+import dataclasses
+import functools
 import math
 import operator
-from typing import Any
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+
+Check: TypeAlias = Callable[[str, Any], Any]
+"""A function of a field's name and value that returns the value to keep, or raises."""
 
 
 def check_number(name: str, value: Any) -> float:
@@ -62,10 +84,85 @@ def check_sequence(name: str, value: Any) -> tuple[Any, ...]:
         raise TypeError(f"{name} must be a sequence; got {value!r}") from None
 
 
-def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    """Raise ValueError unless ``value`` is one of ``choices``."""
+def check_choice(name: str, value: Any, choices: tuple[object, ...]) -> Any:
+    """``value``; ValueError unless it is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}")
+    return value
+
+
+def check_bool(name: str, value: Any) -> bool:
+    """``value`` as a bool; TypeError unless it is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False; got {value!r}")
+    return bool(value)
+
+
+def integer(minimum: int, maximum: int | None = None) -> Check:
+    """The check of an integer in [minimum, maximum]."""
+    return functools.partial(check_integer, minimum=minimum, maximum=maximum)
+
+
+def each(item: str, check: Check) -> Check:
+    """The check of a sequence, kept as a tuple, by a check of its items. Errors call an item ``item``."""
+    return lambda name, value: tuple(check(item, entry) for entry in check_sequence(name, value))
+
+
+def instance_of(cls: type, meaning: str) -> Check:
+    """The check of an instance of a class; the error says that the field must be ``meaning``."""
+
+    def check(name: str, value: Any) -> Any:
+        if not isinstance(value, cls):
+            raise TypeError(f"{name} must be {meaning}; got {value!r}")
+        return value
+
+    return check
+
+
+Number: TypeAlias = Annotated[float, check_number]
+Positive: TypeAlias = Annotated[float, check_positive]
+NonNegative: TypeAlias = Annotated[float, check_non_negative]
+Count: TypeAlias = Annotated[int, integer(1)]
+
+
+class Checked:
+    """A frozen dataclass whose annotations check its fields; every spec is one.
+
+    Inherit from it, or from a class that does, and annotate:
+
+    - ``Annotated[T, check]``, where ``check(name, value)`` returns the value to keep, or raises;
+    - ``Literal[...]``, for one of its values, or ``bool``;
+    - any of these ``| None``, where None may be given, too.
+
+    Other annotations check nothing. A class with conditions on several fields has a ``__post_init__`` that calls
+    ``super().__post_init__()`` first.
+    """
+
+    def __post_init__(self) -> None:
+        set_fields(self, **{name: check(name, getattr(self, name)) for name, check in _field_checks(type(self))})
+
+
+@functools.cache
+def _field_checks(cls: Any) -> tuple[tuple[str, Check], ...]:
+    fields = dataclasses.fields(cls)
+    try:
+        hints = get_type_hints(cls, include_extras=True)
+    except NameError:  # an annotation as text with a name that type checkers alone know
+        hints = {field.name: field.type for field in fields}
+    found = ((field.name, _check_of(hints[field.name])) for field in fields)
+    return tuple((name, check) for name, check in found if check is not None)
+
+
+def _check_of(annotation: Any) -> Check | None:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return next(filter(callable, arguments[1:]), None)
+    if origin is Literal:
+        return functools.partial(check_choice, choices=arguments)
+    if origin in (Union, types.UnionType) and len(arguments) == 2 and type(None) in arguments:
+        check = _check_of(arguments[arguments[0] is type(None)])
+        return None if check is None else lambda name, value: None if value is None else check(name, value)
+    return check_bool if annotation is bool else None
 
 
 def set_fields(instance: object, **values: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.interpolate import PchipInterpolator
 
-from theory.checks import check_non_negative, check_number, check_positive, set_fields
+from theory.checks import Checked, NonNegative, Positive, check_number, check_positive, set_fields
 from theory.types import Array, Scalar
 
 _LOG_STEP = 1e-4
@@ -63,7 +63,7 @@ class Truth:
 
 
 @dataclasses.dataclass(frozen=True)
-class PowerLawRisk:
+class PowerLawRisk(Checked):
     """R(l) = C0 + C/(l+b)^gamma and dim(l) = e l: the truth for which laws state how fast l*(D) grows.
 
     Attributes:
@@ -74,16 +74,11 @@ class PowerLawRisk:
         dimension_per_token: e > 0.
     """
 
-    reducible: float = 1.0
-    exponent: float = 1.0
-    floor: float = 0.0
-    offset: float = 1.0
-    dimension_per_token: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("reducible", "exponent", "offset", "dimension_per_token"):
-            set_fields(self, **{name: check_positive(name, getattr(self, name))})
-        set_fields(self, floor=check_non_negative("floor", self.floor))
+    reducible: Positive = 1.0
+    exponent: Positive = 1.0
+    floor: NonNegative = 0.0
+    offset: Positive = 1.0
+    dimension_per_token: Positive = 1.0
 
     def truth(self, max_context_length: int) -> Truth:
         """R(l) and dim(l) at l = 0..L."""
@@ -96,7 +91,7 @@ AnyLaw = TypeVar("AnyLaw", bound="Law")
 
 
 @dataclasses.dataclass(frozen=True)
-class Law(abc.ABC):
+class Law(Checked, abc.ABC):
     """A form of the approximation loss G(l, D) = KL(P_l || Q_l), with its constants as fields.
 
     loss(l, D) = R(l) + G(l, D), R exact. A subclass is one form; an instance, one setting of its constants. The
@@ -121,6 +116,7 @@ class Law(abc.ABC):
     """Whether G is in nats whatever the unit of R. Such a law applies only to losses in nats."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in self.fitted:
             check = check_positive if name in self.positive else check_number
             set_fields(self, **{name: check(name, getattr(self, name))})

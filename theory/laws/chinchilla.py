@@ -4,18 +4,26 @@ budget; and the same with the context length in it."""
 import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
-from theory.checks import check_non_negative, check_number, check_positive, set_fields
+from theory.checks import Checked, NonNegative, Number, Positive, check_positive
 from theory.laws.base import Law, Truth, power_product
 from theory.types import Array, Scalar
 
 
+def _check_size(name: str, value: Any) -> float:
+    return np.inf if value == np.inf else check_positive(name, value)
+
+
+ModelSize: TypeAlias = Annotated[float, _check_size]
+"""N above 0; it may be infinite."""
+
+
 @dataclasses.dataclass(frozen=True)
-class ChinchillaLaw:
+class ChinchillaLaw(Checked):
     """L(N, D) = E + A/N^alpha + B/D^beta (Hoffmann et al., arXiv 2203.15556); it does not know the context length.
 
     So it says nothing of l*: its E is an R(l) at the one context length it was fitted at. With the context in it:
@@ -29,16 +37,11 @@ class ChinchillaLaw:
         data_rate: beta > 0.
     """
 
-    irreducible_loss: float
-    model_amplitude: float
-    data_amplitude: float
-    model_rate: float
-    data_rate: float
-
-    def __post_init__(self) -> None:
-        set_fields(self, irreducible_loss=check_non_negative("irreducible_loss", self.irreducible_loss))
-        for name in ("model_amplitude", "data_amplitude", "model_rate", "data_rate"):
-            set_fields(self, **{name: check_positive(name, getattr(self, name))})
+    irreducible_loss: NonNegative
+    model_amplitude: Positive
+    data_amplitude: Positive
+    model_rate: Positive
+    data_rate: Positive
 
     @classmethod
     def hoffmann(cls) -> "ChinchillaLaw":
@@ -112,10 +115,10 @@ class ChinchillaContextLaw(Law):
     data_amplitude: float = 1.0
     data_length_exponent: float = 1.0
     data_rate: float = 1.0
-    model_size: float = np.inf
+    model_size: ModelSize = np.inf
     model_amplitude: float = 1.0
-    model_length_exponent: float = 1.0
-    model_rate: float = 1.0
+    model_length_exponent: Number = 1.0
+    model_rate: Positive = 1.0
 
     name: ClassVar[str] = "Chinchilla with context"
     equation: ClassVar[str] = "A N^(-a) l^u + B D^(-b) l^w"
@@ -125,15 +128,6 @@ class ChinchillaContextLaw(Law):
     positive: ClassVar[tuple[str, ...]] = ("data_amplitude", "model_amplitude")
     universal: ClassVar[tuple[str, ...]] = ("model_rate",)
     """At one model size the fitted amplitude A makes up for any value of a."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        set_fields(
-            self,
-            model_size=check_model_size(self.model_size),
-            model_length_exponent=check_number("model_length_exponent", self.model_length_exponent),
-            model_rate=check_positive("model_rate", self.model_rate),
-        )
 
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         visible = np.asarray(context_length) > 0
@@ -183,8 +177,3 @@ class ChinchillaContextLaw(Law):
         D = np.asarray(dataset_size, np.float64)
         cost = self.model_amplitude * self.model_size**-self.model_rate + self.data_amplitude * D**-self.data_rate
         return np.asarray((C * gamma / (w * cost)) ** (1 / (gamma + w)))
-
-
-def check_model_size(model_size: Scalar) -> float:
-    """N as a float; it may be infinite."""
-    return np.inf if model_size == np.inf else check_positive("model_size", model_size)

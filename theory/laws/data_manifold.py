@@ -6,9 +6,9 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool, Float
 
-from theory.checks import check_non_negative, check_positive, set_fields
+from theory.checks import NonNegative, Positive
 from theory.laws.base import Law, Truth
-from theory.laws.chinchilla import check_model_size
+from theory.laws.chinchilla import ModelSize
 from theory.types import Array
 
 
@@ -32,9 +32,9 @@ class DataManifoldLaw(Law):
     """
 
     amplitude: float = 1.0
-    order: float = 4.0
-    model_size: float = np.inf
-    variance: float = 1.0
+    order: Positive = 4.0
+    model_size: ModelSize = np.inf
+    variance: NonNegative = 1.0
 
     name: ClassVar[str] = "data manifold"
     equation: ClassVar[str] = "A (min(N, D)^(-n/d) + v / max(N, D)), d = dim(l), n = 4"
@@ -44,15 +44,6 @@ class DataManifoldLaw(Law):
     positive: ClassVar[tuple[str, ...]] = ("amplitude",)
     separable: ClassVar[tuple[str, ...]] = ("amplitude",)
     universal: ClassVar[tuple[str, ...]] = ("order",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        set_fields(
-            self,
-            order=check_positive("order", self.order),
-            model_size=check_model_size(self.model_size),
-            variance=check_non_negative("variance", self.variance),
-        )
 
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         dimension = truth.intrinsic_dimension[context_length]

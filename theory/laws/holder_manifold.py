@@ -6,9 +6,9 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from theory.checks import check_positive, set_fields
+from theory.checks import Positive
 from theory.laws.base import Law, Truth
-from theory.laws.chinchilla import check_model_size
+from theory.laws.chinchilla import ModelSize
 from theory.types import Array
 
 
@@ -27,8 +27,8 @@ class HavrillaLiaoLaw(Law):
     """
 
     amplitude: float = 1.0
-    smoothness: float = 1.0
-    model_size: float = np.inf
+    smoothness: Positive = 1.0
+    model_size: ModelSize = np.inf
 
     name: ClassVar[str] = "Hoelder target on a manifold"
     equation: ClassVar[str] = "A (D^(-2b/(2b+d)) + N^(-2b/d)), d = dim(l)"
@@ -40,10 +40,8 @@ class HavrillaLiaoLaw(Law):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        b = check_positive("smoothness", self.smoothness)
-        if b > 1:
-            raise ValueError(f"smoothness must lie in (0, 1]; got {b}")
-        set_fields(self, smoothness=b, model_size=check_model_size(self.model_size))
+        if self.smoothness > 1:
+            raise ValueError(f"smoothness must lie in (0, 1]; got {self.smoothness}")
 
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         dimension = truth.intrinsic_dimension[context_length]

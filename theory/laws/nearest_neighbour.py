@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import gammaln
 
-from theory.checks import check_choice
 from theory.laws.base import Law, PowerLawRisk, Truth, bounded_exp
 from theory.types import Array, Scalar
 
@@ -57,10 +56,6 @@ class NearestNeighbourLaw(Law):
     positive: ClassVar[tuple[str, ...]] = ("amplitude",)
     separable: ClassVar[tuple[str, ...]] = ("amplitude",)
     universal: ClassVar[tuple[str, ...]] = ("constant",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("constant", self.constant, ("exact", "published"))
 
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         dimension = truth.intrinsic_dimension[context_length]

@@ -3,18 +3,19 @@
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
 from scipy.special import expit
 
-from theory.checks import check_non_negative, check_positive, check_sequence, set_fields
+from theory.checks import Checked, NonNegative, Positive, check_positive, each
 from theory.laws.chinchilla import check_sizes
 from theory.types import Array, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
-class KaplanLaw:
+class KaplanLaw(Checked):
     """L(N, D) = [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D (Kaplan et al., arXiv 2001.08361).
 
     L is in nats per token at the paper's one context length, 1024. The constants are those of the one-variable laws
@@ -27,13 +28,10 @@ class KaplanLaw:
         data_rate: alpha_D.
     """
 
-    model_scale: float = 8.8e13
-    model_rate: float = 0.076
-    data_scale: float = 5.4e13
-    data_rate: float = 0.095
-
-    def __post_init__(self) -> None:
-        _check_all_positive(self)
+    model_scale: Positive = 8.8e13
+    model_rate: Positive = 0.076
+    data_scale: Positive = 5.4e13
+    data_rate: Positive = 0.095
 
     def loss(self, model_size: Scalar | Array, dataset_size: Scalar | Array) -> Float[Array, "*cells"]:
         """L(N, D); either size may be infinite."""
@@ -43,7 +41,7 @@ class KaplanLaw:
 
 
 @dataclasses.dataclass(frozen=True)
-class ContextPowerLaw:
+class ContextPowerLaw(Checked):
     """L(l) = (alpha/l)^beta + gamma, the loss of long-context language models (Xiong et al., arXiv 2309.16039).
 
     L contains the Bayes risk and the model's error. It falls with l at any D, so the best context is the whole window.
@@ -54,14 +52,9 @@ class ContextPowerLaw:
         floor: gamma >= 0, nats per token.
     """
 
-    scale: float
-    exponent: float
-    floor: float
-
-    def __post_init__(self) -> None:
-        for name in ("scale", "exponent"):
-            set_fields(self, **{name: check_positive(name, getattr(self, name))})
-        set_fields(self, floor=check_non_negative("floor", self.floor))
+    scale: Positive
+    exponent: Positive
+    floor: NonNegative
 
     @property
     def reducible(self) -> float:
@@ -88,7 +81,7 @@ LLAMA_2_LONG: Mapping[str, ContextPowerLaw] = MappingProxyType(
 
 
 @dataclasses.dataclass(frozen=True)
-class ResourceLaw:
+class ResourceLaw(Checked):
     """L(N) = min over sum_i N_i = N of sum_i c_i N_i^(-p) = (sum_i c_i^(1/(p+1)))^(p+1) N^(-p).
 
     Song, Liu, Tegmark & Gore (arXiv 2402.05164): the loss of a subtask falls as 1/N_i in its neurons (p = 1). The best
@@ -100,15 +93,13 @@ class ResourceLaw:
         exponent: p > 0.
     """
 
-    difficulties: tuple[float, ...]
-    exponent: float = 1.0
+    difficulties: Annotated[tuple[float, ...], each("difficulties", check_positive)]
+    exponent: Positive = 1.0
 
     def __post_init__(self) -> None:
-        given = check_sequence("difficulties", self.difficulties)
-        difficulties = tuple(check_positive("difficulties", c) for c in given)
-        if not difficulties:
+        super().__post_init__()
+        if not self.difficulties:
             raise ValueError("difficulties must hold at least one subtask; got ()")
-        set_fields(self, difficulties=difficulties, exponent=check_positive("exponent", self.exponent))
 
     @property
     def parameter_exponent(self) -> float:
@@ -130,7 +121,7 @@ class ResourceLaw:
 
 
 @dataclasses.dataclass(frozen=True)
-class MontgomeryLaw:
+class MontgomeryLaw(Checked):
     """P(C, n) = (1 - exp(-A (C/C_c)^a)) (1 - exp(-B (n/n_c)^b)) sigmoid((window - n)/w), n the length of the prompt.
 
     Montgomery et al., "Predicting Task Performance with Context-aware Scaling Laws" (arXiv 2510.14919). P is a share of
@@ -148,17 +139,14 @@ class MontgomeryLaw:
         width: w, tokens.
     """
 
-    compute_amplitude: float = 1.0
-    compute_scale: float = 1.0
-    compute_exponent: float = 1.0
-    context_amplitude: float = 1.0
-    context_scale: float = 1.0
-    context_exponent: float = 1.0
-    window: float = 4096.0
-    width: float = 64.0
-
-    def __post_init__(self) -> None:
-        _check_all_positive(self)
+    compute_amplitude: Positive = 1.0
+    compute_scale: Positive = 1.0
+    compute_exponent: Positive = 1.0
+    context_amplitude: Positive = 1.0
+    context_scale: Positive = 1.0
+    context_exponent: Positive = 1.0
+    window: Positive = 4096.0
+    width: Positive = 64.0
 
     def performance(self, compute: Scalar | Array, prompt_length: Scalar | Array) -> Float[Array, "*cells"]:
         """P(C, n), a share in [0, 1]; ValueError if C or n is negative."""
@@ -168,8 +156,3 @@ class MontgomeryLaw:
         computed = -np.expm1(-self.compute_amplitude * (C / self.compute_scale) ** self.compute_exponent)
         seen = -np.expm1(-self.context_amplitude * (n / self.context_scale) ** self.context_exponent)
         return np.asarray(computed * seen * expit((self.window - n) / self.width))
-
-
-def _check_all_positive(law: KaplanLaw | MontgomeryLaw) -> None:
-    for field in dataclasses.fields(law):
-        set_fields(law, **{field.name: check_positive(field.name, getattr(law, field.name))})

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import comb, factorial
 
-from theory.checks import check_integer, check_non_negative, set_fields
+from theory.checks import Count, NonNegative
 from theory.laws.base import Law, PowerLawRisk, Truth
 from theory.types import Array, Scalar
 
@@ -29,8 +29,8 @@ class PolynomialThresholdLaw(Law):
     """
 
     samples_per_candidate: float = 1.0
-    degree: int = 2
-    n_tasks: int = 1
+    degree: Count = 2
+    n_tasks: Count = 1
 
     name: ClassVar[str] = "polynomial threshold"
     equation: ClassVar[str] = "Gmax(l) max(0, 1 - D / (T c C(l, k)))"
@@ -38,11 +38,6 @@ class PolynomialThresholdLaw(Law):
     source: ClassVar[str] = "number of products of k of l bits; arXiv 2502.01481's task"
     fitted: ClassVar[tuple[str, ...]] = ("samples_per_candidate",)
     positive: ClassVar[tuple[str, ...]] = ("samples_per_candidate",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        set_fields(self, degree=check_integer("degree", self.degree, 1))
-        set_fields(self, n_tasks=check_integer("n_tasks", self.n_tasks, 1))
 
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         candidates = comb(context_length, self.degree)
@@ -86,9 +81,9 @@ class LogThresholdLaw(Law):
     """
 
     samples_per_bit: float = 1.0
-    degree: int = 2
-    n_tasks: int = 1
-    noise_prior: float = 0.0
+    degree: Count = 2
+    n_tasks: Count = 1
+    noise_prior: NonNegative = 0.0
 
     name: ClassVar[str] = "logarithmic threshold"
     equation: ClassVar[str] = "Gmax(l) log2((1 + x) / (1 + x/2)), x = (C(l, k)/(1 - pi0) - 1) 2^(-D/(c T))"
@@ -99,9 +94,6 @@ class LogThresholdLaw(Law):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        set_fields(self, degree=check_integer("degree", self.degree, 1))
-        set_fields(self, n_tasks=check_integer("n_tasks", self.n_tasks, 1))
-        set_fields(self, noise_prior=check_non_negative("noise_prior", self.noise_prior))
         if self.noise_prior >= 1:
             raise ValueError(f"noise_prior must lie in [0, 1); got {self.noise_prior}")
 

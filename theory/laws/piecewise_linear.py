@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool, Float
 
-from theory.checks import check_positive, set_fields
+from theory.checks import Positive
 from theory.laws.base import Law, Truth
 from theory.types import Array
 
@@ -26,7 +26,7 @@ class PiecewiseLinearLaw(Law):
     """
 
     squared_curvature: float = 1.0
-    pieces: float = 1.0
+    pieces: Positive = 1.0
 
     name: ClassVar[str] = "piecewise linear"
     equation: ClassVar[str] = "K d^2 N^(-4/d) / (4 pi^2) + (N d / D) R(l), d = dim(l)"
@@ -34,10 +34,6 @@ class PiecewiseLinearLaw(Law):
     source: ClassVar[str] = "arXiv 2405.15124, sufficient data"
     fitted: ClassVar[tuple[str, ...]] = ("squared_curvature",)
     positive: ClassVar[tuple[str, ...]] = ("squared_curvature",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        set_fields(self, pieces=check_positive("pieces", self.pieces))
 
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         dimension = truth.intrinsic_dimension[context_length]

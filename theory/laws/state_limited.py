@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool, Float
 
-from theory.checks import check_non_negative, check_positive, set_fields
+from theory.checks import NonNegative, Positive
 from theory.laws.base import Law, Truth, bounded_exp
 from theory.types import Array
 
@@ -30,10 +30,10 @@ class StateLimitedLaw(Law):
     """
 
     capacity: float = 1.0
-    state_size: float = 16.0
-    log_tokens: float = 0.0
-    information: float = 1.0
-    information_exponent: float = 1.0
+    state_size: Positive = 16.0
+    log_tokens: NonNegative = 0.0
+    information: Positive = 1.0
+    information_exponent: Positive = 1.0
 
     name: ClassVar[str] = "state-limited"
     equation: ClassVar[str] = "R(min(l, l_s)) - R(l), l_s = ((C s + ln M) / I0)^(1/beta)"
@@ -41,12 +41,6 @@ class StateLimitedLaw(Law):
     source: ClassVar[str] = "arXiv 2503.04725"
     fitted: ClassVar[tuple[str, ...]] = ("capacity",)
     positive: ClassVar[tuple[str, ...]] = ("capacity",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        set_fields(self, log_tokens=check_non_negative("log_tokens", self.log_tokens))
-        for name in ("state_size", "information", "information_exponent"):
-            set_fields(self, **{name: check_positive(name, getattr(self, name))})
 
     @property
     def nats(self) -> float:

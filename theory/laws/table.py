@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from theory.checks import check_integer, set_fields
+from theory.checks import integer
 from theory.laws.base import Law, PowerLawRisk, Truth, bounded_exp
 from theory.types import Array, Scalar
 
@@ -27,7 +27,7 @@ class TableLaw(Law):
     """
 
     vocabulary: float = 2.0
-    classes: int = 2
+    classes: Annotated[int, integer(2)] = 2
 
     name: ClassVar[str] = "table"
     equation: ClassVar[str] = "min((K-1) v^l / (2 D), Gmax(l))"
@@ -36,10 +36,6 @@ class TableLaw(Law):
     fitted: ClassVar[tuple[str, ...]] = ("vocabulary",)
     positive: ClassVar[tuple[str, ...]] = ("vocabulary",)
     in_nats: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        set_fields(self, classes=check_integer("classes", self.classes, 2))
 
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         log_rows = context_length * np.log(self.vocabulary)

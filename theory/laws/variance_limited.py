@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool, Float
 
-from theory.checks import check_positive, set_fields
+from theory.checks import Positive
 from theory.laws.base import Law, PowerLawRisk, Truth
 from theory.types import Array, Scalar
 
@@ -23,17 +23,13 @@ class VarianceLimitedLaw(Law):
         parameters_per_token: c, the number of channels of a token.
     """
 
-    parameters_per_token: float = 1.0
+    parameters_per_token: Positive = 1.0
 
     name: ClassVar[str] = "variance-limited"
     equation: ClassVar[str] = "R(l) p / (D - p - 1), p = c l"
     growth: ClassVar[str] = "(C gamma D / (c C0))^(1/(1+gamma))"
     source: ClassVar[str] = "Wishart moments of least squares; regime of arXiv 2102.06701 and 2405.15124"
     fitted: ClassVar[tuple[str, ...]] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        set_fields(self, parameters_per_token=check_positive("parameters_per_token", self.parameters_per_token))
 
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         parameters = self.parameters_per_token * np.asarray(context_length)
