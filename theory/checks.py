@@ -130,7 +130,7 @@ class Checked:
 
     Inherit from it, or from a class that does, and annotate:
 
-    - ``Annotated[T, check]``, where ``check(name, value)`` returns the value to keep, or raises;
+    - ``Annotated[T, check, ...]``, where each ``check(name, value)`` in turn returns the value to keep, or raises;
     - ``Literal[...]``, for one of its values, or ``bool``;
     - any of these ``| None``, where None may be given, too.
 
@@ -139,7 +139,8 @@ class Checked:
     """
 
     def __post_init__(self) -> None:
-        set_fields(self, **{name: check(name, getattr(self, name)) for name, check in _field_checks(type(self))})
+        for name, check in _field_checks(type(self)):
+            object.__setattr__(self, name, check(name, getattr(self, name)))
 
 
 @functools.cache
@@ -149,20 +150,25 @@ def _field_checks(cls: Any) -> tuple[tuple[str, Check], ...]:
         hints = get_type_hints(cls, include_extras=True)
     except NameError:  # an annotation as text with a name that type checkers alone know
         hints = {field.name: field.type for field in fields}
-    found = ((field.name, _check_of(hints[field.name])) for field in fields)
-    return tuple((name, check) for name, check in found if check is not None)
+    return tuple((field.name, check) for field in fields for check in _checks_of(hints[field.name]))
 
 
-def _check_of(annotation: Any) -> Check | None:
+def _checks_of(annotation: Any) -> list[Check]:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is bool:
+        return [check_bool]
     if origin is Annotated:
-        return next(filter(callable, arguments[1:]), None)
+        return list(filter(callable, arguments[1:]))
     if origin is Literal:
-        return functools.partial(check_choice, choices=arguments)
-    if origin in (Union, types.UnionType) and len(arguments) == 2 and type(None) in arguments:
-        check = _check_of(arguments[arguments[0] is type(None)])
-        return None if check is None else lambda name, value: None if value is None else check(name, value)
-    return check_bool if annotation is bool else None
+        return [functools.partial(check_choice, choices=arguments)]
+    given = [argument for argument in arguments if argument is not type(None)]
+    if origin in (Union, types.UnionType) and len(given) == 1:
+        return [_unless_none(check) for check in _checks_of(given[0])]
+    return []
+
+
+def _unless_none(check: Check) -> Check:
+    return lambda name, value: None if value is None else check(name, value)
 
 
 def set_fields(instance: object, **values: Any) -> None:

@@ -134,7 +134,7 @@ def arfima_prediction_error(
 
     Follows from phi_kk = d / (k - d) and V(0) = sigma^2 Gamma(1-2d) / Gamma(1-d)^2 (Hosking 1981, theorem 1).
     """
-    check_arfima_order(d)
+    check_arfima_order("d", d)
     n = np.asarray(context_length, dtype=np.float64) + 1.0
     return np.asarray(innovation_variance * np.exp(gammaln(n) + gammaln(n - 2 * d) - 2 * gammaln(n - d)))
 
@@ -146,9 +146,9 @@ def arfima_autocovariance(d: Scalar, max_lag: Integer, innovation_variance: Scal
     return np.fromiter(itertools.accumulate(ratios, lambda g, r: g * r, initial=variance), dtype=np.float64)
 
 
-def check_arfima_order(d: Any) -> float:
+def check_arfima_order(name: str, d: Any) -> float:
     """``d`` as a float; ValueError unless -1/2 < d < 1/2, which is stationary and invertible."""
-    number = check_number("the ARFIMA order d", d)
+    number = check_number(f"the ARFIMA order {name}", d)
     if not -0.5 < number < 0.5:
-        raise ValueError(f"the ARFIMA order d must lie in (-0.5, 0.5) to be stationary; got {d!r}")
+        raise ValueError(f"the ARFIMA order {name} must lie in (-0.5, 0.5) to be stationary; got {d!r}")
     return number

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,7 @@ from simulator.random.draws import choose, permutation, thresholds, uniform_belo
 from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm
 from simulator.tasks.sampling import sample_keys
-from theory.checks import check_integer, check_non_negative, set_fields
+from theory.checks import Count, NonNegative, integer
 from theory.types import Integer
 
 
@@ -45,23 +46,17 @@ class AssociativeRecall(ClassificationTask):
         gap_exponent: exponent of the distance of the pair asked for.
     """
 
-    n_pairs: int
-    n_keys: int
-    n_values: int
-    gap_exponent: float = 0.0
+    n_pairs: Count
+    n_keys: Count
+    n_values: Annotated[int, integer(2, 2**16 - 1)]
+    gap_exponent: NonNegative = 0.0
 
     def __post_init__(self) -> None:
-        n_pairs = check_integer("n_pairs", self.n_pairs, 1)
-        n_keys = check_integer("n_keys", self.n_keys, 1)
-        if n_keys < n_pairs:
-            raise ValueError(f"n_keys must be at least n_pairs = {n_pairs}, for keys are distinct; got {n_keys}")
-        set_fields(
-            self,
-            n_pairs=n_pairs,
-            n_keys=n_keys,
-            n_values=check_integer("n_values", self.n_values, 2, 2**16 - 1),
-            gap_exponent=check_non_negative("gap_exponent", self.gap_exponent),
-        )
+        super().__post_init__()
+        if self.n_keys < self.n_pairs:
+            raise ValueError(
+                f"n_keys must be at least n_pairs = {self.n_pairs}, for keys are distinct; got {self.n_keys}"
+            )
 
     @property
     def form(self) -> TaskForm:

@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from simulator.random.threefry import Key
-from theory.checks import check_choice, check_integer
+from theory.checks import Checked, Count, check_integer
 from theory.types import Integer
 
 Index: TypeAlias = Any
@@ -37,7 +37,7 @@ class Examples(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskForm:
+class TaskForm(Checked):
     """The shapes of a task's samples and predictions, and the loss that is measured.
 
     Attributes:
@@ -52,26 +52,18 @@ class TaskForm:
         every_position: whether a prediction has an axis of positions, as in :class:`simulator.tasks.EveryPosition`.
     """
 
-    max_context_length: int
-    loss: str
-    vocabulary_size: int | None = None
-    n_classes: int | None = None
-    n_queries: int = 1
-    n_channels: int = 1
-    n_steps: int = 1
+    max_context_length: Count
+    loss: Loss
+    vocabulary_size: Count | None = None
+    n_classes: Count | None = None
+    n_queries: Count = 1
+    n_channels: Count = 1
+    n_steps: Count = 1
     is_stationary_text: bool = False
     every_position: bool = False
 
-    def __post_init__(self) -> None:
-        check_choice("loss", self.loss, ("log_loss", "squared_error"))
-        for name in ("max_context_length", "n_queries", "n_channels", "n_steps"):
-            check_integer(name, getattr(self, name), 1)
-        for name in ("vocabulary_size", "n_classes"):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), 1)
 
-
-class Task(abc.ABC):
+class Task(Checked, abc.ABC):
     """A generator of sequences that knows its own Bayes risk and Bayes-optimal predictor at every context length.
 
     Every task is a frozen dataclass, hashable and made of plain values, so that it can name a run. A classification
@@ -99,7 +91,7 @@ class Task(abc.ABC):
     @overload
     def __getattr__(self, name: Literal["vocabulary_size", "n_classes"]) -> int | None: ...
     @overload
-    def __getattr__(self, name: Literal["loss"]) -> str: ...
+    def __getattr__(self, name: Literal["loss"]) -> Loss: ...
     @overload
     def __getattr__(self, name: Literal["is_stationary_text", "every_position"]) -> bool: ...
     def __getattr__(self, name: str) -> Any:

@@ -1,6 +1,7 @@
 """Gaussian time series whose prediction error falls with the look-back exactly as designed."""
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
@@ -8,7 +9,7 @@ from jaxtyping import Float
 from simulator.tasks.base import Loss, TaskForm
 from simulator.tasks.gaussian_processes import ArfimaProcess, DesignedProcess, IndependentTokens, Process
 from simulator.tasks.gaussian_task import GaussianTask
-from theory.checks import check_choice, check_integer, set_fields
+from theory.checks import Count, integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,19 +36,13 @@ class GaussianLookBack(GaussianTask):
     """
 
     process: Process
-    max_context_length: int
+    max_context_length: Annotated[int, integer(1, 2**13)]
     loss: Loss = "squared_error"
-    n_steps: int = 1
-    n_irrelevant_channels: int = 0
+    n_steps: Count = 1
+    n_irrelevant_channels: Annotated[int, integer(0)] = 0
 
     def __post_init__(self) -> None:
-        set_fields(
-            self,
-            max_context_length=check_integer("max_context_length", self.max_context_length, 1, 2**13),
-            n_steps=check_integer("n_steps", self.n_steps, 1),
-            n_irrelevant_channels=check_integer("n_irrelevant_channels", self.n_irrelevant_channels, 0),
-        )
-        check_choice("loss", self.loss, ("squared_error", "log_loss"))
+        super().__post_init__()
         if not isinstance(self.process, Process):
             raise TypeError(
                 f"process must be a DesignedProcess, ArfimaProcess or IndependentTokens; got {self.process!r}. "

@@ -1,32 +1,28 @@
 """Gaussian processes whose one-step prediction error at every look-back is designed, or known in closed form."""
 
 import dataclasses
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
 from theory import gaussian_process
-from theory.checks import check_non_negative, check_positive, set_fields
+from theory.checks import Checked, NonNegative, Positive
 from theory.types import Integer
 
 
 @dataclasses.dataclass(frozen=True)
-class DesignedProcess:
+class DesignedProcess(Checked):
     """Stationary process with R(l) = C0 + C/(l+b)^gamma, through its partial autocorrelations.
 
     :func:`theory.gaussian_process.partial_autocorrelations_from_risk` says how their signs are chosen.
     """
 
-    C0: float
-    C: float
-    gamma: float
-    b: float
-
-    def __post_init__(self) -> None:
-        positive = {name: check_positive(name, getattr(self, name)) for name in ("C", "gamma", "b")}
-        set_fields(self, C0=check_non_negative("C0", self.C0), **positive)
+    C0: NonNegative
+    C: Positive
+    gamma: Positive
+    b: Positive
 
     def one_step_error(self, context_length: Integer | np.ndarray) -> Float[np.ndarray, "*l"]:
         """V(l)."""
@@ -40,13 +36,10 @@ class DesignedProcess:
 
 
 @dataclasses.dataclass(frozen=True)
-class ArfimaProcess:
+class ArfimaProcess(Checked):
     """ARFIMA(0, d, 0) with unit innovations: long memory, R(l) - 1 ~ d^2/l."""
 
-    d: float
-
-    def __post_init__(self) -> None:
-        set_fields(self, d=gaussian_process.check_arfima_order(self.d))
+    d: Annotated[float, gaussian_process.check_arfima_order]
 
     def one_step_error(self, context_length: Integer | np.ndarray) -> Float[np.ndarray, "*l"]:
         """V(l)."""
@@ -58,18 +51,16 @@ class ArfimaProcess:
 
 
 @dataclasses.dataclass(frozen=True)
-class IndependentTokens:
+class IndependentTokens(Checked):
     """Independent standard normal tokens and y = sum_i a_i x_i + noise, with the same R(l) = C0 + C/(l+b)^gamma.
 
     a_i^2 = R(i-1) - R(i), a power law of exponent gamma + 1 in the distance i; the noise variance is R(L).
     """
 
-    C0: float
-    C: float
-    gamma: float
-    b: float
-
-    __post_init__ = DesignedProcess.__post_init__
+    C0: NonNegative
+    C: Positive
+    gamma: Positive
+    b: Positive
     one_step_error = DesignedProcess.one_step_error
 
     def weights(self, max_lag: int) -> Float[np.ndarray, "k"]:

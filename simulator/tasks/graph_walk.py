@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm
 from simulator.tasks.markov_chain import affine_dimension, entropy
 from simulator.tasks.sampling import sample_keys
-from theory.checks import check_integer, check_sequence, set_fields
+from theory.checks import Count, check_integer, each, integer, set_fields
 from theory.types import Integer
 
 _Edges = tuple[tuple[int, int], ...]
@@ -50,18 +50,15 @@ class GraphWalk(ClassificationTask):
         max_context_length: L.
     """
 
-    edges: Sequence[Sequence[int]]
-    max_context_length: int
+    edges: Annotated[Sequence[Sequence[int]], each("an edge", each("a node of an edge", integer(0, 2**20)))]
+    max_context_length: Count
 
     def __post_init__(self) -> None:
-        pairs = [
-            tuple(check_integer("a node of an edge", node, 0, 2**20) for node in check_sequence("an edge", edge))
-            for edge in check_sequence("edges", self.edges)
-        ]
-        for pair in pairs:
+        super().__post_init__()
+        for pair in self.edges:
             if len(pair) != 2 or pair[0] == pair[1]:
                 raise ValueError(f"an edge joins two different nodes; got {pair}")
-        edges = sorted((min(pair), max(pair)) for pair in pairs)
+        edges = sorted((min(pair), max(pair)) for pair in self.edges)
         if not edges:
             raise ValueError("edges must hold at least one edge; got none")
         repeated = [edge for edge, following in itertools.pairwise(edges) if edge == following]
@@ -71,8 +68,7 @@ class GraphWalk(ClassificationTask):
         if n_parts > 1:
             apart = int(np.flatnonzero(label != label[0])[0])
             raise ValueError(f"edges must connect all nodes 0..{len(label) - 1}; no path leads from 0 to {apart}")
-        length = check_integer("max_context_length", self.max_context_length, 1)
-        set_fields(self, edges=tuple(edges), max_context_length=length)
+        set_fields(self, edges=tuple(edges))
 
     @classmethod
     def random(cls, n_nodes: Integer, n_edges: Integer, max_context_length: Integer, seed: Integer = 0) -> "GraphWalk":

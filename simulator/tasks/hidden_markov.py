@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm
 from simulator.tasks.markov_chain import checked_laws, conditional_entropy, random_laws, stationary_law
 from simulator.tasks.sampling import sample_keys
-from theory.checks import check_integer, check_number, set_fields
+from theory.checks import Count, check_integer, check_number
 from theory.types import Integer, Scalar
 
 _MOST_NUMBERS = 2**23
@@ -61,22 +61,20 @@ class HiddenMarkov(ClassificationTask):
         max_context_length: L.
     """
 
-    transition: Sequence[Sequence[float]]
-    emission: Sequence[Sequence[float]]
-    max_context_length: int
+    transition: Annotated[Sequence[Sequence[float]], checked_laws]
+    emission: Annotated[Sequence[Sequence[float]], checked_laws]
+    max_context_length: Count
 
     def __post_init__(self) -> None:
-        transition, emission = checked_laws("transition", self.transition), checked_laws("emission", self.emission)
-        n, v = len(transition), len(emission[0])
-        if len(transition[0]) != n:
-            raise ValueError(f"transition must be square; got {n} rows of {len(transition[0])}")
-        if len(emission) != n:
-            raise ValueError(f"emission must have a row for each of the {n} states; got {len(emission)}")
+        super().__post_init__()
+        n, v, length = len(self.transition), len(self.emission[0]), self.max_context_length
+        if len(self.transition[0]) != n:
+            raise ValueError(f"transition must be square; got {n} rows of {len(self.transition[0])}")
+        if len(self.emission) != n:
+            raise ValueError(f"emission must have a row for each of the {n} states; got {len(self.emission)}")
         if v < 2:
             raise ValueError("emission must have at least 2 columns, one for each token; got 1")
-        length = check_integer("max_context_length", self.max_context_length, 1)
-        set_fields(self, transition=transition, emission=emission, max_context_length=length)
-        exact = _bounds(transition, emission, length)
+        exact = _bounds(self.transition, self.emission, length)
         largest = len(exact.upper) - 1
         if largest < length and exact.upper[-1] - exact.lower[-1] >= _CLOSED:
             raise ValueError(

@@ -2,13 +2,14 @@
 
 import dataclasses
 import functools
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
 
 from simulator.tasks.base import Loss, TaskForm
 from simulator.tasks.gaussian_task import GaussianTask
-from theory.checks import check_choice, check_integer, set_fields
+from theory.checks import check_integer, integer
 from theory.types import Integer
 
 _LARGE, _SMALL = np.sqrt(5) / 4, 1 / 4
@@ -50,17 +51,9 @@ class HierarchicalGaussian(GaussianTask):
         loss: ``"squared_error"`` or ``"log_loss"`` (nats).
     """
 
-    n_layers: int
-    n_copies: int = 3
+    n_layers: Annotated[int, integer(1, 6)]
+    n_copies: Annotated[int, integer(1, 3)] = 3
     loss: Loss = "squared_error"
-
-    def __post_init__(self) -> None:
-        set_fields(
-            self,
-            n_layers=check_integer("n_layers", self.n_layers, 1, 6),
-            n_copies=check_integer("n_copies", self.n_copies, 1, 3),
-        )
-        check_choice("loss", self.loss, ("squared_error", "log_loss"))
 
     @property
     def form(self) -> TaskForm:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from simulator.random.threefry import random_normals
 from simulator.tasks.base import ContextLength, Examples, Index, Key, RegressionTask, TaskForm
 from simulator.tasks.sampling import in_whole_vectors, sample_keys
-from theory.checks import check_integer, check_positive, set_fields
+from theory.checks import Count, Positive
 from theory.learning_curves.wishart import expected_resolvent_trace, marchenko_pastur_resolvent_trace
 from theory.types import Integer
 
@@ -42,17 +42,9 @@ class InContextRegression(RegressionTask):
         max_context_length: L, tokens; L - 1 examples.
     """
 
-    n_features: int
-    noise_variance: float
-    max_context_length: int
-
-    def __post_init__(self) -> None:
-        set_fields(
-            self,
-            n_features=check_integer("n_features", self.n_features, 1),
-            noise_variance=check_positive("noise_variance", self.noise_variance),
-            max_context_length=check_integer("max_context_length", self.max_context_length, 1),
-        )
+    n_features: Count
+    noise_variance: Positive
+    max_context_length: Count
 
     @property
     def form(self) -> TaskForm:

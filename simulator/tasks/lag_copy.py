@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,7 @@ from simulator.random.draws import choose, thresholds, uniform_below
 from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm
 from simulator.tasks.sampling import sample_keys
-from theory.checks import check_integer, check_positive, set_fields
+from theory.checks import Count, Positive, integer
 from theory.types import Integer
 
 
@@ -52,19 +53,13 @@ class LagCopy(ClassificationTask):
         max_context_length: L.
     """
 
-    vocabulary_size: int
-    beta: float
-    first_probability: float
-    max_context_length: int
+    vocabulary_size: Annotated[int, integer(2, 2**16 - 1)]
+    beta: Positive
+    first_probability: Positive
+    max_context_length: Count
 
     def __post_init__(self) -> None:
-        set_fields(
-            self,
-            vocabulary_size=check_integer("vocabulary_size", self.vocabulary_size, 2, 2**16 - 1),
-            beta=check_positive("beta", self.beta),
-            first_probability=check_positive("first_probability", self.first_probability),
-            max_context_length=check_integer("max_context_length", self.max_context_length, 1),
-        )
+        super().__post_init__()
         steepest = 600 / math.log(max(self.max_context_length, 2))
         if self.beta > steepest or self.first_probability < 1e-20:
             raise ValueError(

@@ -5,6 +5,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 from simulator.random.threefry import random_normals
 from simulator.tasks.base import ContextLength, Examples, Index, Key, RegressionTask, TaskForm
 from simulator.tasks.sampling import in_whole_vectors, sample_keys
-from theory.checks import check_integer, check_non_negative, check_positive, check_sequence, set_fields
+from theory.checks import Count, NonNegative, Positive, each, integer
 from theory.types import Integer
 
 
@@ -66,43 +67,27 @@ class ManifoldTeacher(RegressionTask):
         seed: seed of the teacher and the embeddings.
     """
 
-    max_context_length: int
-    gamma: float = 1.0
-    amplitude: float = 1.0
-    noise_variance: float = 0.01
-    n_frequencies: int = 2
-    smoothness: float = 1.0
+    max_context_length: Count
+    gamma: Positive = 1.0
+    amplitude: Positive = 1.0
+    noise_variance: NonNegative = 0.01
+    n_frequencies: Count = 2
+    smoothness: NonNegative = 1.0
     equal_slopes: bool = False
-    dimension_profile: Sequence[int] | None = None
-    ambient_dimension: int = 1
-    seed: int = 0
+    dimension_profile: Annotated[Sequence[int], each("a dimension of dimension_profile", integer(1))] | None = None
+    ambient_dimension: Count = 1
+    seed: Annotated[int, integer(0, 2**32 - 1)] = 0
 
     def __post_init__(self) -> None:
-        L = check_integer("max_context_length", self.max_context_length, 1)
-        profile = self.dimension_profile
+        super().__post_init__()
+        L, profile = self.max_context_length, self.dimension_profile
         if profile is not None:
-            profile = tuple(
-                check_integer("a dimension of dimension_profile", d, 1)
-                for d in check_sequence("dimension_profile", profile)
-            )
             rises = {b - a for a, b in itertools.pairwise(profile)}
             if len(profile) != L or profile[0] != 1 or rises - {0, 1}:
                 raise ValueError(
                     f"dimension_profile must be max_context_length = {L} integers, one after each token, that start at "
                     f"1 and rise by 0 or 1; got {profile}"
                 )
-        set_fields(
-            self,
-            max_context_length=L,
-            gamma=check_positive("gamma", self.gamma),
-            amplitude=check_positive("amplitude", self.amplitude),
-            noise_variance=check_non_negative("noise_variance", self.noise_variance),
-            n_frequencies=check_integer("n_frequencies", self.n_frequencies, 1),
-            smoothness=check_non_negative("smoothness", self.smoothness),
-            dimension_profile=profile,
-            ambient_dimension=check_integer("ambient_dimension", self.ambient_dimension, 1),
-            seed=check_integer("seed", self.seed, 0, 2**32 - 1),
-        )
 
     @property
     def form(self) -> TaskForm:

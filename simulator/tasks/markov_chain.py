@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,35 @@ from simulator.random.draws import choose, thresholds
 from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm
 from simulator.tasks.sampling import sample_keys
-from theory.checks import check_integer, check_non_negative, check_positive, check_sequence, set_fields
+from theory.checks import Count, check_integer, check_non_negative, check_positive, check_sequence
 from theory.types import Integer, Scalar
 
 _MOST_WORDS = 4096
 """Words of m tokens: the stationary law is solved for by dense elimination."""
+
+
+def checked_laws(name: str, table: Any) -> tuple[tuple[float, ...], ...]:
+    """A table of probabilities as nested tuples whose rows sum to one up to rounding.
+
+    Raises:
+        ValueError: no rows, rows of different lengths, a negative entry, or a sum further than 1e-9 from one.
+    """
+    rows = tuple(
+        tuple(check_non_negative(f"an entry of {name}", entry) for entry in check_sequence(f"a row of {name}", row))
+        for row in check_sequence(name, table)
+    )
+    if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
+        lengths = sorted({len(row) for row in rows})
+        raise ValueError(f"{name} must have rows of one length, at least one; got rows of lengths {lengths}")
+    sums = [math.fsum(row) for row in rows]
+    for number, total in enumerate(sums):
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"each row of {name} must sum to 1 within 1e-9; row {number} sums to {total!r}")
+    # Divided once, a row sums to one within 1e-15 and is left alone the next time: a spec read back is the same spec.
+    return tuple(
+        row if abs(total - 1) <= 1e-15 else tuple(entry / total for entry in row)
+        for row, total in zip(rows, sums, strict=True)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,20 +73,18 @@ class MarkovChain(ClassificationTask):
         max_context_length: L; it may be below m.
     """
 
-    transition: Sequence[Sequence[float]]
-    max_context_length: int
+    transition: Annotated[Sequence[Sequence[float]], checked_laws]
+    max_context_length: Count
 
     def __post_init__(self) -> None:
-        transition = checked_laws("transition", self.transition)
-        rows, v = len(transition), len(transition[0])
+        super().__post_init__()
+        rows, v = len(self.transition), len(self.transition[0])
         if v < 2:
             raise ValueError("transition must have at least 2 columns, one for each token; got 1")
         if rows > _MOST_WORDS or rows not in [v**m for m in range(13)]:
             raise ValueError(
                 f"transition must have v^m rows, a power of its {v} columns and at most {_MOST_WORDS}; got {rows}"
             )
-        length = check_integer("max_context_length", self.max_context_length, 1)
-        set_fields(self, transition=transition, max_context_length=length)
         _stationary_words(self.transition)
 
     @classmethod
@@ -162,30 +184,6 @@ class MarkovChain(ClassificationTask):
         with np.errstate(divide="ignore"):
             table = np.log(np.concatenate(laws))
         return jnp.asarray(table, jnp.float32)[rows]
-
-
-def checked_laws(name: str, table: Any) -> tuple[tuple[float, ...], ...]:
-    """A table of probabilities as nested tuples whose rows sum to one up to rounding.
-
-    Raises:
-        ValueError: no rows, rows of different lengths, a negative entry, or a sum further than 1e-9 from one.
-    """
-    rows = tuple(
-        tuple(check_non_negative(f"an entry of {name}", entry) for entry in check_sequence(f"a row of {name}", row))
-        for row in check_sequence(name, table)
-    )
-    if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
-        lengths = sorted({len(row) for row in rows})
-        raise ValueError(f"{name} must have rows of one length, at least one; got rows of lengths {lengths}")
-    sums = [math.fsum(row) for row in rows]
-    for number, total in enumerate(sums):
-        if abs(total - 1) > 1e-9:
-            raise ValueError(f"each row of {name} must sum to 1 within 1e-9; row {number} sums to {total!r}")
-    # Divided once, a row sums to one within 1e-15 and is left alone the next time: a spec read back is the same spec.
-    return tuple(
-        row if abs(total - 1) <= 1e-15 else tuple(entry / total for entry in row)
-        for row, total in zip(rows, sums, strict=True)
-    )
 
 
 def random_laws(

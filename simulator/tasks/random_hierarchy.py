@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm
 from simulator.tasks.markov_chain import affine_dimension, conditional_entropy
 from simulator.tasks.sampling import sample_keys
-from theory.checks import check_integer, set_fields
+from theory.checks import Count, integer
 from theory.types import Integer
 
 _MOST_NUMBERS = 2**24
@@ -63,17 +64,15 @@ class RandomHierarchy(ClassificationTask):
         seed: seed of the rules.
     """
 
-    vocabulary_size: int
-    n_synonyms: int
-    branching: int
-    n_levels: int
-    seed: int = 0
+    vocabulary_size: Annotated[int, integer(2, 2**10)]
+    n_synonyms: Count
+    branching: Annotated[int, integer(2, 16)]
+    n_levels: Annotated[int, integer(1, 12)]
+    seed: Annotated[int, integer(0)] = 0
 
     def __post_init__(self) -> None:
-        v = check_integer("vocabulary_size", self.vocabulary_size, 2, 2**10)
-        s = check_integer("branching", self.branching, 2, 16)
-        n = check_integer("n_levels", self.n_levels, 1, 12)
-        m = check_integer("n_synonyms", self.n_synonyms, 1)
+        super().__post_init__()
+        v, m, s, n = self.vocabulary_size, self.n_synonyms, self.branching, self.n_levels
         if m > v ** (s - 1):
             raise ValueError(
                 f"n_synonyms must be between 1 and {v ** (s - 1)} = vocabulary_size^(branching - 1), so that the {v} "
@@ -86,8 +85,6 @@ class RandomHierarchy(ClassificationTask):
         if s**n > _MOST_TOKENS:
             largest = int(math.log(_MOST_TOKENS) / math.log(s) + 1e-9)
             raise ValueError(f"n_levels must be at most {largest}, for {_MOST_TOKENS} tokens; got {n}")
-        seed = check_integer("seed", self.seed, 0)
-        set_fields(self, vocabulary_size=v, n_synonyms=m, branching=s, n_levels=n, seed=seed)
         _risks(self)
 
     @property

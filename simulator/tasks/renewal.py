@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from simulator.random.draws import choose, thresholds
 from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm
 from simulator.tasks.sampling import sample_keys
-from theory.checks import check_integer, check_positive, set_fields
+from theory.checks import Count, Positive, integer
 from theory.types import Integer, Scalar
 
 
@@ -48,23 +48,20 @@ class Renewal(ClassificationTask):
         max_gap: longest gap; the power law of the risk holds where (l / max_gap)^(a - 1) is small.
     """
 
-    exponent: float
-    max_context_length: int
-    max_gap: int = 100_000
+    exponent: Positive
+    max_context_length: Count
+    max_gap: Annotated[int, integer(2, 10**8)] = 100_000
 
     def __post_init__(self) -> None:
-        exponent = check_positive("exponent", self.exponent)
-        if exponent <= 1:
-            raise ValueError(f"exponent must be above 1, for gaps with a mean; got {exponent}")
-        length = check_integer("max_context_length", self.max_context_length, 1)
-        max_gap = check_integer("max_gap", self.max_gap, 2, 10**8)
-        steepest = 690 / math.log(max_gap) - 1
-        if exponent > steepest:
+        super().__post_init__()
+        if self.exponent <= 1:
+            raise ValueError(f"exponent must be above 1, for gaps with a mean; got {self.exponent}")
+        steepest = 690 / math.log(self.max_gap) - 1
+        if self.exponent > steepest:
             raise ValueError(
-                f"exponent must be at most {steepest:.4g}, for gaps up to max_gap = {max_gap} to have a probability "
-                f"above 1e-300; got {exponent}"
+                f"exponent must be at most {steepest:.4g}, for gaps up to max_gap = {self.max_gap} to have a "
+                f"probability above 1e-300; got {self.exponent}"
             )
-        set_fields(self, exponent=exponent, max_context_length=length, max_gap=max_gap)
 
     @property
     def form(self) -> TaskForm:

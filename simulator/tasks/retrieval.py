@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ from simulator.random.draws import choose, thresholds, uniform_below
 from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm
 from simulator.tasks.sampling import sample_keys
-from theory.checks import check_choice, check_integer, check_positive, set_fields
+from theory.checks import Count, Positive, check_integer, integer, set_fields
 from theory.types import Integer
 
 
@@ -57,34 +57,23 @@ class Retrieval(ClassificationTask):
         rule: ``"sum"`` or ``"and"``.
     """
 
-    n_needles: int
-    n_answers: int
-    max_context_length: int
+    n_needles: Annotated[int, integer(1, 12)]
+    n_answers: Annotated[int, integer(2, 2**16 - 1)]
+    max_context_length: Count
     distance_law: Literal["uniform", "pareto", "position_weighted"] = "uniform"
-    exponent: float = 1.0
+    exponent: Positive = 1.0
     nearest: int = 1
-    n_distractors: int = 4
+    n_distractors: Annotated[int, integer(1, 2**16 - 1)] = 4
     rule: Literal["sum", "and"] = "sum"
 
     def __post_init__(self) -> None:
-        L = check_integer("max_context_length", self.max_context_length, 1)
-        check_choice("distance_law", self.distance_law, ("uniform", "pareto", "position_weighted"))
-        check_choice("rule", self.rule, ("sum", "and"))
-        k = check_integer("n_needles", self.n_needles, 1, 12)
+        super().__post_init__()
+        k, m, L = self.n_needles, self.n_answers, self.max_context_length
         if k > L:
             raise ValueError(f"n_needles = {k} is more than the {L} positions of the context: take 1 to {min(L, 12)}")
-        m = check_integer("n_answers", self.n_answers, 2, 2**16 - 1)
         if self.rule == "and" and m != 2:
             raise ValueError(f"n_answers must be 2 for rule='and'; got {m}")
-        set_fields(
-            self,
-            n_needles=k,
-            n_answers=m,
-            max_context_length=L,
-            exponent=check_positive("exponent", self.exponent),
-            nearest=check_integer("nearest", self.nearest, 1, L),
-            n_distractors=check_integer("n_distractors", self.n_distractors, 1, 2**16 - 1),
-        )
+        set_fields(self, nearest=check_integer("nearest", self.nearest, 1, L))
 
     @property
     def form(self) -> TaskForm:

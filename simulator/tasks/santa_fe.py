@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from simulator.random.draws import choose, thresholds
 from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm
 from simulator.tasks.sampling import sample_keys
-from theory.checks import check_choice, check_integer, check_number, set_fields
+from theory.checks import Count, Number, integer
 from theory.types import Integer
 
 
@@ -46,24 +46,16 @@ class SantaFe(ClassificationTask):
         seed: seed of the fixed facts.
     """
 
-    n_facts: int
-    b: float
-    max_context_length: int
+    n_facts: Annotated[int, integer(1, 2**24)]
+    b: Number
+    max_context_length: Count
     facts: Literal["redrawn", "fixed"] = "redrawn"
-    seed: int = 0
+    seed: Annotated[int, integer(0, 2**31 - 1)] = 0
 
     def __post_init__(self) -> None:
-        b = check_number("b", self.b)
-        if not 0 < b < 1:
+        super().__post_init__()
+        if not 0 < self.b < 1:
             raise ValueError(f"b must lie between 0 and 1, both excluded; got {self.b!r}")
-        check_choice("facts", self.facts, ("redrawn", "fixed"))
-        set_fields(
-            self,
-            n_facts=check_integer("n_facts", self.n_facts, 1, 2**24),
-            b=b,
-            max_context_length=check_integer("max_context_length", self.max_context_length, 1),
-            seed=check_integer("seed", self.seed, 0, 2**31 - 1),
-        )
 
     @property
     def form(self) -> TaskForm:

@@ -4,11 +4,12 @@ import collections
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
 from simulator.tasks.parity import MultitaskParity
-from theory.checks import check_integer, check_positive, check_sequence, set_fields
+from theory.checks import Count, check_integer, check_positive, each, integer
 from theory.types import Integer, Scalar
 
 _PUBLISHED_PAIRS = (
@@ -61,30 +62,19 @@ class SparseParity(MultitaskParity):
         frequencies: relative frequency of each task. With None, tasks are equally frequent: sample i asks task i mod n.
     """
 
-    pairs: Sequence[Sequence[int]]
-    max_context_length: int
-    frequencies: Sequence[float] | None = None
+    pairs: Annotated[Sequence[Sequence[int]], each("a pair", each("a bit of a pair", integer(1)))]
+    max_context_length: Count
+    frequencies: Annotated[Sequence[float], each("a task's frequency", check_positive)] | None = None
 
     def __post_init__(self) -> None:
-        pairs = tuple(
-            tuple(check_integer("a bit of a pair", bit, 1) for bit in check_sequence("a pair", pair))
-            for pair in check_sequence("pairs", self.pairs)
-        )
-        if not pairs:
+        super().__post_init__()
+        if not self.pairs:
             raise ValueError("pairs must hold at least one (far, near) pair; got none")
-        for pair in pairs:
+        for pair in self.pairs:
             if len(pair) != 2 or pair[1] >= pair[0]:
                 raise ValueError(f"a pair is (far, near) with near < far; got {pair}")
-        frequencies = self.frequencies
-        if frequencies is not None:
-            frequencies = tuple(
-                check_positive("a task's frequency", frequency)
-                for frequency in check_sequence("frequencies", frequencies)
-            )
-            if len(frequencies) != len(pairs):
-                raise ValueError(f"{len(pairs)} pairs need as many frequencies; got {len(frequencies)}")
-        length = check_integer("max_context_length", self.max_context_length, 1)
-        set_fields(self, pairs=pairs, max_context_length=length, frequencies=frequencies)
+        if self.frequencies is not None and len(self.frequencies) != len(self.pairs):
+            raise ValueError(f"{len(self.pairs)} pairs need as many frequencies; got {len(self.frequencies)}")
 
     @classmethod
     def paper_v1(cls) -> "SparseParity":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from simulator.random.draws import permutation, uniform_below
 from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm
 from simulator.tasks.sampling import sample_keys
-from theory.checks import check_integer, set_fields
+from theory.checks import Count, integer
 from theory.types import Integer
 
 
@@ -38,17 +39,12 @@ class VariableTracking(ClassificationTask):
         n_values: m.
     """
 
-    n_chains: int
-    chain_length: int
-    n_values: int
+    n_chains: Count
+    chain_length: Count
+    n_values: Annotated[int, integer(2, 2**16 - 1)]
 
     def __post_init__(self) -> None:
-        set_fields(
-            self,
-            n_chains=check_integer("n_chains", self.n_chains, 1),
-            chain_length=check_integer("chain_length", self.chain_length, 1),
-            n_values=check_integer("n_values", self.n_values, 2, 2**16 - 1),
-        )
+        super().__post_init__()
         L, n_tokens = self.form.max_context_length, self.form.vocabulary_size
         if n_tokens is not None and n_tokens >= 2**31:
             raise ValueError(

@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from simulator.tasks.parity import MultitaskParity
-from theory.checks import check_choice, check_integer, check_positive, set_fields
+from theory.checks import Count, Positive, check_integer, integer, set_fields
 from theory.types import Integer
 
 
@@ -51,28 +51,18 @@ class ZipfQuanta(MultitaskParity):
         seed: seed of the subsets.
     """
 
-    n_tasks: int
-    max_context_length: int
-    alpha: float
-    distance_exponent: float
+    n_tasks: Annotated[int, integer(1, 2**20)]
+    max_context_length: Count
+    alpha: Positive
+    distance_exponent: Positive
     nearest: int = 3
-    bits_per_task: int = 3
+    bits_per_task: Annotated[int, integer(2)] = 3
     distances: Literal["independent", "coupled"] = "independent"
-    seed: int = 0
+    seed: Annotated[int, integer(0)] = 0
 
     def __post_init__(self) -> None:
-        bits = check_integer("bits_per_task", self.bits_per_task, 2)
-        check_choice("distances", self.distances, ("independent", "coupled"))
-        set_fields(
-            self,
-            n_tasks=check_integer("n_tasks", self.n_tasks, 1, 2**20),
-            max_context_length=check_integer("max_context_length", self.max_context_length, 1),
-            alpha=check_positive("alpha", self.alpha),
-            distance_exponent=check_positive("distance_exponent", self.distance_exponent),
-            nearest=check_integer("nearest", self.nearest, bits - 1),
-            bits_per_task=bits,
-            seed=check_integer("seed", self.seed, 0),
-        )
+        super().__post_init__()
+        set_fields(self, nearest=check_integer("nearest", self.nearest, self.bits_per_task - 1))
         if math.log(self.nearest) + math.log(self.n_tasks) / self.distance_exponent > math.log(2**62):
             raise ValueError(
                 f"distance_exponent = {self.distance_exponent} places a far bit beyond 2^62: take a larger one, or "

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, TaskForm
 from simulator.tasks.sampling import take_tokens
+from theory.checks import instance_of
 from theory.types import Integer
 
 
@@ -38,11 +40,10 @@ class EveryPosition(Task):
         task: the bare task.
     """
 
-    task: Task
+    task: Annotated[Task, instance_of(Task, "a task")]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.task, Task):
-            raise TypeError(f"task must be a task; got {self.task!r}")
+        super().__post_init__()
         if not self.task.is_stationary_text:
             raise ValueError(
                 f"task must be one stationary text, whose target is its next token; {type(self.task).__name__} is not, "

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from simulator.random.draws import permutation, uniform_below
 from simulator.random.threefry import random_normals, random_words
 from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, TaskForm
 from simulator.tasks.sampling import in_whole_vectors, other_stream, sample_keys, take_tokens, where_tokens
-from theory.checks import check_choice, check_integer, check_number, set_fields
+from theory.checks import Number, integer
 from theory.types import Integer
 
 _LONGEST = 2**20  # tokens, relevant and others
@@ -65,16 +65,17 @@ class IrrelevantTokens(Task):
     """
 
     task: Task
-    relevant_fraction: float
+    relevant_fraction: Number
     kind: Literal["noise", "distractor", "repeat"] = "noise"
     placement: Literal["first", "last", "middle", "random"] = "random"
     relevance: Literal["visible", "hidden"] = "hidden"
-    seed: int = 0
+    seed: Annotated[int, integer(0)] = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.task, Task) or self.task.every_position:
             raise TypeError(f"task must be a task that asks at the end of its context; got {self.task!r}")
-        fraction = check_number("relevant_fraction", self.relevant_fraction)
+        fraction = self.relevant_fraction
         if not 0 < fraction <= 1:
             raise ValueError(f"relevant_fraction must be above 0 and at most 1; got {fraction!r}")
         least = self.task.max_context_length / _LONGEST
@@ -82,10 +83,6 @@ class IrrelevantTokens(Task):
             raise ValueError(
                 f"relevant_fraction must be at least {least:.3g}, for {_LONGEST} tokens in all; got {fraction!r}"
             )
-        check_choice("kind", self.kind, ("noise", "distractor", "repeat"))
-        check_choice("placement", self.placement, ("first", "last", "middle", "random"))
-        check_choice("relevance", self.relevance, ("visible", "hidden"))
-        set_fields(self, relevant_fraction=fraction, seed=check_integer("seed", self.seed, 0))
         if (self.vocabulary_size or 0) > 2**31:
             raise ValueError(
                 f"relevance must be 'hidden' for a task of {self.task.vocabulary_size} tokens: marks double them, and "

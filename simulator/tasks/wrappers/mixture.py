@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,7 @@ from simulator.random.draws import choose, thresholds
 from simulator.random.threefry import random_words
 from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, TaskForm
 from simulator.tasks.sampling import other_stream, sample_keys
-from theory.checks import check_positive, check_sequence, set_fields
+from theory.checks import check_positive, check_sequence, each
 from theory.types import Integer
 
 
@@ -33,23 +34,21 @@ class Mixture(Task):
         weights: w_j up to a common factor; they need not sum to one.
     """
 
-    tasks: Sequence[Task]
-    weights: Sequence[float]
+    tasks: Annotated[Sequence[Task], check_sequence]
+    weights: Annotated[Sequence[float], each("a weight", check_positive)]
 
     def __post_init__(self) -> None:
-        tasks = check_sequence("tasks", self.tasks)
-        if not tasks:
+        super().__post_init__()
+        if not self.tasks:
             raise ValueError("tasks must hold at least one task; got none")
-        for task in tasks:
+        for task in self.tasks:
             if not isinstance(task, Task) or task.every_position:
                 raise TypeError(f"tasks must hold tasks that ask at the end of their context; got {task!r}")
-        kinds = [_kind(task) for task in tasks]
+        kinds = [_kind(task) for task in self.tasks]
         if len(set(kinds)) > 1:
             raise ValueError(f"tasks of a mixture must be of one kind; got {' and '.join(dict.fromkeys(kinds))}")
-        weights = tuple(check_positive("a weight", weight) for weight in check_sequence("weights", self.weights))
-        if len(weights) != len(tasks):
-            raise ValueError(f"{len(tasks)} tasks need as many weights; got {len(weights)}")
-        set_fields(self, tasks=tasks, weights=weights)
+        if len(self.weights) != len(self.tasks):
+            raise ValueError(f"{len(self.tasks)} tasks need as many weights; got {len(self.weights)}")
 
     def probabilities(self) -> Float[np.ndarray, "tasks"]:
         """w_j, summing to one."""
