@@ -1,7 +1,7 @@
 """Caches of keys and values with fewer entries. Retrieval heads keep all of theirs."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,11 @@ from simulator.measurement.attention_heads import transformer_of, whole_groups
 from simulator.models.attention import Cache, joined
 from simulator.models.base import as_prediction
 from simulator.tasks.base import Examples
-from theory.checks import check_integer, set_fields
+from theory.checks import Checked, Count, integer
 
 
 @dataclasses.dataclass(frozen=True)
-class CacheCompression:
+class CacheCompression(Checked):
     """The entries that unprotected heads keep: the first tokens, the last tokens, and one entry for all others.
 
     This is algorithm 1 of RazorAttention (Tang et al. 2024, arXiv 2407.15891). The entry for the dropped set D holds
@@ -32,12 +32,9 @@ class CacheCompression:
         compensate: whether one entry stands for the dropped tokens.
     """
 
-    window: int
-    sinks: int = 4
+    window: Count
+    sinks: Annotated[int, integer(0)] = 4
     compensate: bool = True
-
-    def __post_init__(self) -> None:
-        set_fields(self, window=check_integer("window", self.window, 1), sinks=check_integer("sinks", self.sinks, 0))
 
     def kept(self, n_tokens: int) -> Bool[np.ndarray, "n"]:
         """Return which of ``n_tokens`` tokens are kept."""

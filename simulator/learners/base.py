@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from simulator.grid import Cost, KnownSteps, Run
 from simulator.tasks.base import Examples, Task
+from theory.checks import Checked
 from theory.types import Integer
 
 
@@ -43,7 +44,7 @@ class FittedRun:
     reported_loss: float | None = None
 
 
-class Learner(abc.ABC):
+class Learner(Checked, abc.ABC):
     """A rule that turns samples of a task into a predictor: a frozen dataclass of plain values."""
 
     @abc.abstractmethod

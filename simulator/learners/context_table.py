@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from simulator.learners.closed_form import ClosedForm
 from simulator.tasks.base import Examples, Task
 from simulator.tasks.markov_chain import MarkovChain
-from theory.checks import check_positive, set_fields
+from theory.checks import Positive
 from theory.learning_curves import table_risk
 from theory.types import Integer
 
@@ -52,10 +52,7 @@ class ContextTable(ClosedForm):
         concentration: c, above 0.
     """
 
-    concentration: float = 0.5
-
-    def __post_init__(self) -> None:
-        set_fields(self, concentration=check_positive("concentration", self.concentration))
+    concentration: Positive = 0.5
 
     def check_task(self, task: Task) -> None:
         if task.n_classes is None or task.vocabulary_size is None or task.every_position:

@@ -11,7 +11,7 @@ from simulator.learners.least_squares import LinearPredictor
 from simulator.tasks.base import Examples, Task
 from simulator.tasks.gaussian_look_back import GaussianLookBack
 from simulator.tasks.gaussian_processes import IndependentTokens
-from theory.checks import check_non_negative, set_fields
+from theory.checks import NonNegative
 from theory.types import Integer
 
 
@@ -28,10 +28,7 @@ class CorrelationScreening(ClosedForm):
         threshold: t, 0 or above.
     """
 
-    threshold: float = 3.0
-
-    def __post_init__(self) -> None:
-        set_fields(self, threshold=check_non_negative("threshold", self.threshold))
+    threshold: NonNegative = 3.0
 
     def check_task(self, task: Task) -> None:
         discrete = task.n_classes is not None or task.vocabulary_size is not None

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 
 from simulator.learners.closed_form import ClosedForm
 from simulator.tasks.base import Examples, Task
-from theory.checks import check_choice
 from theory.types import Integer
 
 _BLOCK = 4096
@@ -65,9 +64,6 @@ class NearestNeighbour(ClosedForm):
     """
 
     labels: Literal["answers", "bayes"] = "answers"
-
-    def __post_init__(self) -> None:
-        check_choice("labels", self.labels, ("answers", "bayes"))
 
     def check_task(self, task: Task) -> None:
         if task.n_classes is not None or task.vocabulary_size is not None or task.every_position:

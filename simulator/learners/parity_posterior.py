@@ -13,7 +13,7 @@ from scipy.stats import binom
 from simulator.learners.closed_form import ClosedForm
 from simulator.tasks.base import Examples, Task
 from simulator.tasks.parity import MultitaskParity, subsets_in_sight
-from theory.checks import check_integer, check_number, set_fields
+from theory.checks import Count, Number, check_integer
 from theory.learning_curves import parity_posterior_risk
 from theory.types import Integer
 
@@ -69,14 +69,13 @@ class ParityPosterior(ClosedForm):
         noise_prior: pi0 in (0, 1).
     """
 
-    size: int = 2
-    noise_prior: float = 0.5
+    size: Count = 2
+    noise_prior: Number = 0.5
 
     def __post_init__(self) -> None:
-        pi0 = check_number("noise_prior", self.noise_prior)
-        if not 0 < pi0 < 1:
+        super().__post_init__()
+        if not 0 < self.noise_prior < 1:
             raise ValueError(f"noise_prior must be above 0 and below 1; got {self.noise_prior!r}")
-        set_fields(self, size=check_integer("size", self.size, 1), noise_prior=pi0)
 
     def check_task(self, task: Task) -> None:
         if not isinstance(task, MultitaskParity):

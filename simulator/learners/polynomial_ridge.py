@@ -16,7 +16,7 @@ from simulator.grid import Cost, KnownSteps, Run
 from simulator.learners.closed_form import ClosedForm
 from simulator.tasks.base import Examples, Task
 from simulator.tasks.parity import MultitaskParity, subsets_in_sight
-from theory.checks import check_integer, check_positive, set_fields
+from theory.checks import Count, Positive
 from theory.learning_curves import parity_ridge_risk
 from theory.types import Integer
 
@@ -86,13 +86,8 @@ class PolynomialRidge(ClosedForm):
         penalty: above 0, of mean squared error; the same at every D.
     """
 
-    degree: int
-    penalty: float
-
-    def __post_init__(self) -> None:
-        set_fields(
-            self, degree=check_integer("degree", self.degree, 1), penalty=check_positive("penalty", self.penalty)
-        )
+    degree: Count
+    penalty: Positive
 
     def check_task(self, task: Task) -> None:
         if task.vocabulary_size != 2 or task.n_classes != 2 or task.every_position:

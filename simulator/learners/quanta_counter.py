@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from simulator.learners.closed_form import ClosedForm
 from simulator.tasks.base import Examples, Task
 from simulator.tasks.parity import MultitaskParity
-from theory.checks import check_integer, set_fields
+from theory.checks import Count, check_integer
 from theory.learning_curves import quanta_risk
 from theory.types import Integer
 
@@ -52,10 +52,7 @@ class QuantaCounter(ClosedForm):
         threshold: m, at least one.
     """
 
-    threshold: int = 1
-
-    def __post_init__(self) -> None:
-        set_fields(self, threshold=check_integer("threshold", self.threshold, 1))
+    threshold: Count = 1
 
     def check_task(self, task: Task) -> None:
         if task.n_classes is None or task.every_position:

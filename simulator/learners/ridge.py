@@ -9,7 +9,7 @@ from jaxtyping import Float
 from simulator.learners.least_squares import LeastSquares, mean_loss
 from simulator.tasks.base import Task
 from simulator.tasks.gaussian_task import GaussianTask
-from theory.checks import check_positive, set_fields
+from theory.checks import Positive
 from theory.learning_curves import ridge_risk
 from theory.types import Integer
 
@@ -28,10 +28,7 @@ class Ridge(LeastSquares):
             however many samples there are.
     """
 
-    penalty: float
-
-    def __post_init__(self) -> None:
-        set_fields(self, penalty=check_positive("penalty", self.penalty))
+    penalty: Positive
 
     def penalised(
         self, triangle: Float[np.ndarray, "rows columns"], dataset_size: int, n_steps: int

@@ -3,12 +3,13 @@
 import abc
 import dataclasses
 from types import ModuleType
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from simulator.measurement.samples import centred, covariance_eigenvalues, from_extra, neighbour_distances, rounding
-from theory.checks import check_integer, check_number, set_fields
+from theory.checks import Checked, Count, check_integer, check_number, integer, set_fields
 
 PAPER_THRESHOLDS = (
     *(0.002, 0.0025, 0.003, 0.0035, 0.004, 0.005, 0.0075, 0.01, 0.0125, 0.015),
@@ -17,7 +18,7 @@ PAPER_THRESHOLDS = (
 """Thresholds of the relative eigenvalue in the public code of arXiv 2502.01481."""
 
 
-class DimensionEstimator(abc.ABC):
+class DimensionEstimator(Checked, abc.ABC):
     """An estimator of the dimension of features, one sample a row. Rotation, shift and scale do not change it."""
 
     @abc.abstractmethod
@@ -49,6 +50,13 @@ class SpectralEstimator(DimensionEstimator):
         return dimension
 
 
+def _share(name: str, value: float) -> float:
+    share = check_number(name, value)
+    if not 0 < share < 1:
+        raise ValueError(f"{name} must lie between 0 and 1; got {share}")
+    return share
+
+
 @dataclasses.dataclass(frozen=True)
 class ThresholdedSpectrum(SpectralEstimator):
     """The number of eigenvalues with lambda_i / lambda_1 > t.
@@ -60,10 +68,7 @@ class ThresholdedSpectrum(SpectralEstimator):
         threshold: the threshold t, in (0, 1).
     """
 
-    threshold: float = 0.01
-
-    def __post_init__(self) -> None:
-        set_fields(self, threshold=_share("threshold", self.threshold))
+    threshold: Annotated[float, _share] = 0.01
 
     def of_eigenvalues(self, eigenvalues: Float[np.ndarray, "values"]) -> float:
         return float(np.count_nonzero(eigenvalues > self.threshold * eigenvalues[0]))
@@ -77,10 +82,7 @@ class ExplainedVariance(SpectralEstimator):
         share: the share q of the variance, in (0, 1).
     """
 
-    share: float = 0.95
-
-    def __post_init__(self) -> None:
-        set_fields(self, share=_share("share", self.share))
+    share: Annotated[float, _share] = 0.95
 
     def of_eigenvalues(self, eigenvalues: Float[np.ndarray, "values"]) -> float:
         sums = np.cumsum(eigenvalues)
@@ -183,10 +185,7 @@ class MaximumLikelihood(NeighbourEstimator):
         neighbours: the number k of neighbours, at least 2.
     """
 
-    neighbours: int = 20
-
-    def __post_init__(self) -> None:
-        set_fields(self, neighbours=check_integer("neighbours", self.neighbours, 2))
+    neighbours: Annotated[int, integer(2)] = 20
 
     def measured(self, x: Float[np.ndarray, "n p"]) -> float:
         distances = neighbour_distances(x, self.neighbours)
@@ -220,10 +219,7 @@ class Gride(NeighbourEstimator):
         nearer: the nearer neighbour k, at least 2. The farther one is 2k.
     """
 
-    nearer: int = 2
-
-    def __post_init__(self) -> None:
-        set_fields(self, nearer=check_integer("nearer", self.nearer, 2))
+    nearer: Annotated[int, integer(2)] = 2
 
     def measured(self, x: Float[np.ndarray, "n p"]) -> float:
         neighbour_distances(x, 2 * self.nearer)
@@ -241,12 +237,12 @@ class CorrelationDimension(NeighbourEstimator):
         farther: the farther neighbour k, above j.
     """
 
-    nearer: int = 10
+    nearer: Count = 10
     farther: int = 20
 
     def __post_init__(self) -> None:
-        nearer = check_integer("nearer", self.nearer, 1)
-        set_fields(self, nearer=nearer, farther=check_integer("farther", self.farther, nearer + 1))
+        super().__post_init__()
+        set_fields(self, farther=check_integer("farther", self.farther, self.nearer + 1))
 
     def measured(self, x: Float[np.ndarray, "n p"]) -> float:
         neighbour_distances(x, self.farther)
@@ -274,13 +270,6 @@ def binary_rank(bits: Bool[np.ndarray, "n p"] | Integer[np.ndarray, "n p"]) -> i
             rows[having] ^= rows[having[0]]
             rank += 1
     return rank
-
-
-def _share(name: str, value: float) -> float:
-    share = check_number(name, value)
-    if not 0 < share < 1:
-        raise ValueError(f"{name} must lie between 0 and 1; got {share}")
-    return share
 
 
 def _library() -> ModuleType:

@@ -1,7 +1,7 @@
 """Transformers with causal softmax attention and any rule of positions."""
 
 import dataclasses
-from typing import NamedTuple, cast
+from typing import Annotated, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from simulator.models.positions import Positions, RoPE, turned
 from simulator.models.precision import Precision
 from simulator.models.sequence import HeadedModel, Mixer, SequenceNetwork
 from simulator.tasks.base import ContextLength, Examples, Key, Task
-from theory.checks import check_integer, set_fields
+from theory.checks import Count, instance_of
 
 _HIDDEN = -1e30
 """Logit of a hidden token. It is finite, because the softmax of a token that sees nothing must not be NaN."""
@@ -53,20 +53,17 @@ class Transformer(HeadedModel):
             attention sharp while the context grows.
     """
 
-    kv_heads: int | None = None
-    positions: Positions = dataclasses.field(default_factory=RoPE)
-    window: int | None = None
+    kv_heads: Count | None = None
+    positions: Annotated[Positions, instance_of(Positions, "a rule, as in RoPE()")] = dataclasses.field(
+        default_factory=RoPE
+    )
+    window: Count | None = None
     log_length: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("kv_heads", "window"):
-            if getattr(self, name) is not None:
-                set_fields(self, **{name: check_integer(name, getattr(self, name), 1)})
         if self.heads % self.n_kv_heads:
             raise ValueError(f"heads must be a multiple of kv_heads; got {self.heads} and {self.kv_heads}")
-        if not isinstance(self.positions, Positions):
-            raise TypeError(f"positions must be a rule, as in RoPE(); got {self.positions!r}")
         self.positions.check(self.head_width, self.heads)
 
     @classmethod

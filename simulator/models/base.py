@@ -11,13 +11,14 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from simulator.models.precision import Precision
 from simulator.tasks.base import ContextLength, Examples, Key, Task
+from theory.checks import Checked
 from theory.types import Integer
 
 Parameters: TypeAlias = Any
 """A pytree of arrays."""
 
 
-class Model(abc.ABC):
+class Model(Checked, abc.ABC):
     """The description of a network: a frozen dataclass of plain values. ``init`` makes parameters for a task from it.
 
     All context lengths share one shape. The network always receives L tokens, and those that are not visible are

@@ -131,7 +131,7 @@ class FullyConnectedNetwork(nnx.Module):
         return linear(inputs, kernel, self.first_bias[...], precision)
 
 
-def two_bit_values(values: Sequence[float]) -> tuple[float, ...]:
+def two_bit_values(name: str, values: Sequence[float]) -> tuple[float, ...]:
     """The two values as numbers.
 
     Raises:
@@ -139,7 +139,7 @@ def two_bit_values(values: Sequence[float]) -> tuple[float, ...]:
     """
     bits = tuple(check_number("a bit value", value) for value in values)
     if len(bits) != 2 or bits[0] == bits[1]:
-        raise ValueError(f"bit_values must be two different numbers; got {values!r}")
+        raise ValueError(f"{name} must be two different numbers; got {values!r}")
     return bits
 
 

@@ -14,7 +14,7 @@ from simulator.models.layers import Dense, started, under, uniform
 from simulator.models.precision import Precision
 from simulator.models.scans import in_sight, linear_recurrence
 from simulator.models.sequence import Mixer, SequenceModel
-from theory.checks import check_integer, set_fields
+from theory.checks import Count
 
 
 class MambaState(NamedTuple):
@@ -37,14 +37,9 @@ class Mamba(SequenceModel):
         convolution: number of tokens that the convolution spans.
     """
 
-    state_numbers: int = 16
-    expand: int = 2
-    convolution: int = 4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("state_numbers", "expand", "convolution"):
-            set_fields(self, **{name: check_integer(name, getattr(self, name), 1)})
+    state_numbers: Count = 16
+    expand: Count = 2
+    convolution: Count = 4
 
     @property
     def inner_width(self) -> int:

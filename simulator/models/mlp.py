@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from simulator.models.base import n_outputs
 from simulator.models.fully_connected import FullyConnected, FullyConnectedNetwork, token_width, two_bit_values
 from simulator.models.precision import Precision, linear
 from simulator.tasks.base import ContextLength, Examples, Key, Task
-from theory.checks import check_integer, check_non_negative, set_fields
+from theory.checks import check_non_negative, each, instance_of, integer
 from theory.types import Integer
 
 _LEAK_OF_IDENTITY = 1.0
@@ -34,18 +35,17 @@ class MLP(FullyConnected):
         bit_values: numbers that encode the bits 0 and 1.
     """
 
-    hidden_sizes: Sequence[int] = (64, 64)
-    negative_slopes: Sequence[float] = ()
-    bit_values: Sequence[float] = (-1.0, 1.0)
+    hidden_sizes: Annotated[
+        Sequence[int], instance_of(Sequence, "a sequence, as in (64, 64)"), each("a hidden size", integer(1))
+    ] = (64, 64)
+    negative_slopes: Annotated[Sequence[float], each("a negative slope", check_non_negative)] = ()
+    bit_values: Annotated[Sequence[float], two_bit_values] = (-1.0, 1.0)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.hidden_sizes, Sequence):
-            raise TypeError(f"hidden_sizes must be a sequence, as in (64, 64); got {self.hidden_sizes!r}")
-        sizes = tuple(check_integer("a hidden size", size, 1) for size in self.hidden_sizes)
-        slopes = tuple(check_non_negative("a negative slope", slope) for slope in self.negative_slopes)
-        if slopes and len(slopes) != len(sizes):
-            raise ValueError(f"{len(sizes)} hidden layers need as many negative_slopes (or none); got {len(slopes)}")
-        set_fields(self, hidden_sizes=sizes, negative_slopes=slopes, bit_values=two_bit_values(self.bit_values))
+        super().__post_init__()
+        n, n_slopes = len(self.hidden_sizes), len(self.negative_slopes)
+        if n_slopes not in (0, n):
+            raise ValueError(f"{n} hidden layers need as many negative_slopes (or none); got {n_slopes}")
 
     @classmethod
     def paper_v1(cls) -> "MLP":

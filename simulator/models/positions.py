@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from theory.checks import check_choice, check_integer, check_positive, set_fields
+from theory.checks import Checked, Count, Positive
 
 
-class Positions:
+class Positions(Checked):
     """The base class of position rules. Its own rule gives attention no positions; subclasses override parts of it."""
 
     def check(self, head_width: int, n_heads: int) -> None:
@@ -64,11 +64,11 @@ class RoPE(Positions):
         fraction: share of the pairs that turn.
     """
 
-    base: float = 10_000.0
-    fraction: float = 1.0
+    base: Positive = 10_000.0
+    fraction: Positive = 1.0
 
     def __post_init__(self) -> None:
-        set_fields(self, base=check_positive("base", self.base), fraction=check_positive("fraction", self.fraction))
+        super().__post_init__()
         if self.base <= 1 or self.fraction > 1:
             raise ValueError(f"RoPE needs base > 1 and a fraction in (0, 1]; got {self.base} and {self.fraction}")
 
@@ -104,11 +104,7 @@ class RelativeRoPE(RoPE):
             start token.
     """
 
-    max_length: int = 1024
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        set_fields(self, max_length=check_integer("max_length", self.max_length, 1))
+    max_length: Count = 1024
 
     @property
     def n_distances(self) -> int:
@@ -123,11 +119,10 @@ class _Stretched(RoPE):
         scale: s, the new length divided by the trained length.
     """
 
-    scale: float = 1.0
+    scale: Positive = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        set_fields(self, scale=check_positive("scale", self.scale))
         if self.scale < 1:
             raise ValueError(f"scale is new length over trained length and at least 1; got {self.scale}")
 
@@ -164,11 +159,7 @@ class DynamicNTK(RoPE):
         trained_length: number of trained positions, including that of the query or the start token.
     """
 
-    trained_length: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        set_fields(self, trained_length=check_integer("trained_length", self.trained_length, 1))
+    trained_length: Count = 1
 
     def check(self, head_width: int, n_heads: int) -> None:
         NTKAware().check(head_width, n_heads)
@@ -188,11 +179,7 @@ class _ByParts(_Stretched):
             or slow by its number of turns in this length, r_i = L theta_i / 2 pi.
     """
 
-    trained_length: int = 2048
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        set_fields(self, trained_length=check_integer("trained_length", self.trained_length, 1))
+    trained_length: Count = 2048
 
     @abc.abstractmethod
     def kept(self, head_width: int) -> Float[np.ndarray, "pairs"]:
@@ -222,17 +209,15 @@ class YaRN(_ByParts):
         temperature: whether the temperature is used. False gives plain NTK-by-parts.
     """
 
-    alpha: float = 1.0
-    beta: float = 32.0
+    alpha: Positive = 1.0
+    beta: Positive = 32.0
     ramp: Literal["paper", "code"] = "paper"
     temperature: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        set_fields(self, alpha=check_positive("alpha", self.alpha), beta=check_positive("beta", self.beta))
         if self.alpha >= self.beta:
             raise ValueError(f"alpha must be below beta; got {self.alpha} and {self.beta}")
-        check_choice("ramp", self.ramp, ("paper", "code"))
 
     def kept(self, head_width: int) -> Float[np.ndarray, "pairs"]:
         if self.ramp == "paper":
@@ -260,12 +245,11 @@ class Llama3Scaling(_ByParts):
         high: turns above which a pair is fast.
     """
 
-    low: float = 1.0
-    high: float = 4.0
+    low: Positive = 1.0
+    high: Positive = 4.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        set_fields(self, low=check_positive("low", self.low), high=check_positive("high", self.high))
         if self.low >= self.high:
             raise ValueError(f"low must be below high; got {self.low} and {self.high}")
 
@@ -297,10 +281,7 @@ class LearnedPositions(Positions):
             start token.
     """
 
-    max_length: int = 1024
-
-    def __post_init__(self) -> None:
-        set_fields(self, max_length=check_integer("max_length", self.max_length, 1))
+    max_length: Count = 1024
 
     @property
     def n_learned(self) -> int:

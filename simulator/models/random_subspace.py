@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from simulator.models.base import Model, Parameters
 from simulator.models.mlp import MLP
 from simulator.tasks.base import ContextLength, Key, Task
-from theory.checks import check_choice, check_integer, set_fields
+from theory.checks import integer
 from theory.types import Integer
 
 Projection = Literal["dense", "fastfood"]
@@ -60,17 +60,14 @@ class RandomSubspace(Model):
     """
 
     model: Model = MLP()
-    dimension: int = 64
+    dimension: Annotated[int, integer(1, 2**31 - 1)] = 64
     projection: Projection = "dense"
     layer_scales: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.model, Model) or isinstance(self.model, RandomSubspace):
             raise TypeError(f"model must be a Model that trains all of its parameters, as in MLP(); got {self.model!r}")
-        if not isinstance(self.layer_scales, bool):
-            raise TypeError(f"layer_scales must be True or False; got {self.layer_scales!r}")
-        set_fields(self, dimension=check_integer("dimension", self.dimension, 1, 2**31 - 1))
-        check_choice("projection", self.projection, get_args(Projection))
 
     def network(self, task: Task, key: Key, context_length: ContextLength) -> nnx.Module:
         return self.model.network(task, key, context_length)

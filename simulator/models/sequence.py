@@ -5,7 +5,7 @@ Models of the family differ only in their mixer, the layer that lets a token see
 
 import abc
 import dataclasses
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import jax.numpy as jnp
 from flax import nnx
@@ -15,7 +15,7 @@ from simulator.models.base import Model, n_outputs
 from simulator.models.layers import Dense, FeedForward, RMSNorm, initialised, uniform
 from simulator.models.precision import Precision
 from simulator.tasks.base import ContextLength, Examples, Key, Task
-from theory.checks import check_integer, set_fields
+from theory.checks import Count, integer
 from theory.types import Integer
 
 State: TypeAlias = Any
@@ -65,14 +65,9 @@ class SequenceModel(Model):
         feed_forward: width of the feed-forward layers. None gives 4 E.
     """
 
-    depth: int = 2
-    width: int = 64
-    feed_forward: int | None = None
-
-    def __post_init__(self) -> None:
-        set_fields(self, depth=check_integer("depth", self.depth, 1, 1000), width=check_integer("width", self.width, 1))
-        if self.feed_forward is not None:
-            set_fields(self, feed_forward=check_integer("feed_forward", self.feed_forward, 1))
+    depth: Annotated[int, integer(1, 1000)] = 2
+    width: Count = 64
+    feed_forward: Count | None = None
 
     @property
     def hidden_width(self) -> int:
@@ -155,11 +150,10 @@ class HeadedModel(SequenceModel):
         heads: H, number of heads. Each has width K = E/H.
     """
 
-    heads: int = 4
+    heads: Count = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        set_fields(self, heads=check_integer("heads", self.heads, 1))
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of heads; got width {self.width} and {self.heads} heads")
 

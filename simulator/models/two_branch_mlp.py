@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from simulator.models.base import Parameters, as_prediction, n_outputs
 from simulator.models.fully_connected import FullyConnected, FullyConnectedNetwork, token_width, two_bit_values
 from simulator.models.precision import Precision, linear
 from simulator.tasks.base import ContextLength, Examples, Key, Task
-from theory.checks import check_integer, check_non_negative, set_fields
+from theory.checks import Count, NonNegative
 from theory.types import Integer
 
 
@@ -34,16 +35,11 @@ class TwoBranchMLP(FullyConnected):
         bit_values: numbers that encode the bits 0 and 1.
     """
 
-    context_width: int = 400
-    n_features: int = 80
-    head_width: int = 200
-    negative_slope: float = 0.001
-    bit_values: Sequence[float] = (0.0, 1.0)
-
-    def __post_init__(self) -> None:
-        sizes = {n: check_integer(n, getattr(self, n), 1) for n in ("context_width", "n_features", "head_width")}
-        slope = check_non_negative("negative_slope", self.negative_slope)
-        set_fields(self, **sizes, negative_slope=slope, bit_values=two_bit_values(self.bit_values))
+    context_width: Count = 400
+    n_features: Count = 80
+    head_width: Count = 200
+    negative_slope: NonNegative = 0.001
+    bit_values: Annotated[Sequence[float], two_bit_values] = (0.0, 1.0)
 
     @property
     def widths(self) -> tuple[int, ...]:

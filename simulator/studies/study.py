@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -12,11 +12,11 @@ from simulator.learners.base import Learner
 from simulator.specification import SpecificationError, canonical_json, from_json
 from simulator.studies.store import FORMAT
 from simulator.tasks.base import Task
-from theory.checks import check_integer, set_fields
+from theory.checks import Checked, check_integer, instance_of, integer, set_fields
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
+class Study(Checked):
     """What is to be measured. A frozen value: equal studies give equal numbers.
 
     A run is named by its spec, not by code: after changing what a task or learner of your own computes, change its spec
@@ -32,23 +32,18 @@ class Study:
         test_size: samples of the test set.
     """
 
-    task: Task
-    learner: Learner
+    task: Annotated[Task, instance_of(Task, "a Task, as in SparseParity.paper_v1()")]
+    learner: Annotated[Learner, instance_of(Learner, "a Learner, as in LeastSquares()")]
     context_lengths: Sequence[int] | np.ndarray
     dataset_sizes: Sequence[int] | np.ndarray
-    seeds: int = 4
-    test_size: int = 16384
+    seeds: Annotated[int, integer(1, 2**31 - 1)] = 4
+    test_size: Annotated[int, integer(2, 2**31 - 1)] = 16384
 
     def __post_init__(self) -> None:
-        if not isinstance(self.task, Task):
-            raise TypeError(f"task must be a Task, as in SparseParity.paper_v1(); got {self.task!r}")
-        if not isinstance(self.learner, Learner):
-            raise TypeError(f"learner must be a Learner, as in LeastSquares(); got {self.learner!r}")
+        super().__post_init__()
         lengths = _grid("context_lengths", self.context_lengths, 0, self.task.max_context_length)
         sizes = _grid("dataset_sizes", self.dataset_sizes, 1, MAX_DATASET_SIZE)
-        seeds = check_integer("seeds", self.seeds, 1, 2**31 - 1)
-        test_size = check_integer("test_size", self.test_size, 2, 2**31 - 1)
-        set_fields(self, context_lengths=lengths, dataset_sizes=sizes, seeds=seeds, test_size=test_size)
+        set_fields(self, context_lengths=lengths, dataset_sizes=sizes)
         self.learner.check_task(self.task)
 
     def runs(self) -> list[Run]:

@@ -2,7 +2,8 @@
 
 import abc
 import dataclasses
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, overload
+import functools
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, get_args, overload
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from simulator.random.threefry import Key
-from theory.checks import Checked, Count, check_integer
+from theory.checks import Checked, Count, check_choice, check_integer
 from theory.types import Integer
 
 Index: TypeAlias = Any
@@ -53,7 +54,7 @@ class TaskForm(Checked):
     """
 
     max_context_length: Count
-    loss: Loss
+    loss: Annotated[str, functools.partial(check_choice, choices=get_args(Loss))]
     vocabulary_size: Count | None = None
     n_classes: Count | None = None
     n_queries: Count = 1
@@ -91,7 +92,7 @@ class Task(Checked, abc.ABC):
     @overload
     def __getattr__(self, name: Literal["vocabulary_size", "n_classes"]) -> int | None: ...
     @overload
-    def __getattr__(self, name: Literal["loss"]) -> Loss: ...
+    def __getattr__(self, name: Literal["loss"]) -> str: ...
     @overload
     def __getattr__(self, name: Literal["is_stationary_text", "every_position"]) -> bool: ...
     def __getattr__(self, name: str) -> Any:

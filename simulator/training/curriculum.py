@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,11 +14,11 @@ from simulator.models.positions import Positions
 from simulator.random.draws import choose, thresholds, uniform_below
 from simulator.random.threefry import random_words
 from simulator.tasks.base import ContextLength, Key
-from theory.checks import check_integer, check_non_negative, check_positive, check_sequence, set_fields
+from theory.checks import Checked, NonNegative, Positive, check_sequence, instance_of, integer
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class Stage(Checked):
     """A part of a run that sees all of the run's context; a curriculum is a sequence of stages.
 
     Attributes:
@@ -27,13 +27,8 @@ class Stage:
             are selected and tested with the rule of the last stage.
     """
 
-    share: float = 1.0
-    positions: Positions | None = None
-
-    def __post_init__(self) -> None:
-        set_fields(self, share=check_positive("share", self.share))
-        if self.positions is not None and not isinstance(self.positions, Positions):
-            raise TypeError(f"positions must be a rule, as in RoPE(), or None; got {self.positions!r}")
+    share: Positive = 1.0
+    positions: Annotated[Positions, instance_of(Positions, "a rule, as in RoPE(), or None")] | None = None
 
     def visible(
         self, context_length: ContextLength, progress: Float[Array, ""], key: Key, batch: int
@@ -58,11 +53,7 @@ class ShortContext(Stage):
         context_length: number of tokens seen. A run with a shorter context sees all of its context.
     """
 
-    context_length: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        set_fields(self, context_length=check_integer("context_length", self.context_length, 0))
+    context_length: Annotated[int, integer(0)] = 1
 
     def visible(
         self, context_length: ContextLength, progress: Float[Array, ""], key: Key, batch: int
@@ -80,11 +71,7 @@ class Ramp(Stage):
         shortest: number of tokens seen at first.
     """
 
-    shortest: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        set_fields(self, shortest=check_integer("shortest", self.shortest, 0))
+    shortest: Annotated[int, integer(0)] = 1
 
     def visible(
         self, context_length: ContextLength, progress: Float[Array, ""], key: Key, batch: int
@@ -109,16 +96,11 @@ class RandomContext(Stage):
         whole: fraction of the samples that show the whole context.
     """
 
-    shortest: int = 0
-    whole: float = 0.5
+    shortest: Annotated[int, integer(0)] = 0
+    whole: NonNegative = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        set_fields(
-            self,
-            shortest=check_integer("shortest", self.shortest, 0),
-            whole=check_non_negative("whole", self.whole),
-        )
         if self.whole > 1:
             raise ValueError(f"whole is a share of the samples, at most 1; got {self.whole}")
 

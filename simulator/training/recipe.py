@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeAlias
 
 import jax.numpy as jnp
 import optax
@@ -13,11 +13,13 @@ from simulator.models.base import Model
 from simulator.models.mlp import MLP
 from simulator.models.precision import Precision
 from simulator.training.curriculum import Stage, checked, in_stage
-from theory.checks import check_choice, check_integer, check_non_negative, check_positive, set_fields
+from theory.checks import Checked, NonNegative, Positive, check_integer, instance_of, integer, set_fields
+
+_Count: TypeAlias = Annotated[int, integer(1, 2**31 - 1)]
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Recipe(Checked):
     """AdamW with gradient clipping and early stopping on a validation set.
 
     Every epoch visits each of the D samples once, in an order of its own. The selected parameters are those with the
@@ -49,50 +51,33 @@ class Recipe:
             from the first step on.
     """
 
-    model: Model = MLP()
-    steps: int | None = None
-    epochs: int | None = None
-    batch_size: int = 64
-    learning_rate: float = 5e-3
+    model: Annotated[Model, instance_of(Model, "a Model, as in MLP(hidden_sizes=(64, 64))")] = MLP()
+    steps: _Count | None = None
+    epochs: _Count | None = None
+    batch_size: Annotated[int, integer(1, 2**24)] = 64
+    learning_rate: Positive = 5e-3
     schedule: Literal["constant", "cosine", "linear"] = "constant"
-    warmup: float = 0.0
-    weight_decay: float = 0.1
-    gradient_clip: float | None = 1.0
-    evaluation_every: int | None = None
-    patience: int | None = 5
-    validation_size: int = 2048
+    warmup: NonNegative = 0.0
+    weight_decay: NonNegative = 0.1
+    gradient_clip: Positive | None = 1.0
+    evaluation_every: _Count | None = None
+    patience: _Count | None = 5
+    validation_size: _Count = 2048
     selection: Literal["validation", "paper"] = "validation"
     precision: Precision = "float32"
-    side_by_side: int | None = None
+    side_by_side: _Count | None = None
     curriculum: Sequence[Stage] = (Stage(),)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, Model):
-            raise TypeError(f"model must be a Model, as in MLP(hidden_sizes=(64, 64)); got {self.model!r}")
+        super().__post_init__()
         if (self.steps is None) == (self.epochs is None):
             raise ValueError(
                 "give exactly one of steps and epochs, as in steps=6000; "
                 f"got steps={self.steps!r}, epochs={self.epochs!r}"
             )
-        for name in ("steps", "epochs", "evaluation_every", "patience", "side_by_side"):
-            if getattr(self, name) is not None:
-                set_fields(self, **{name: check_integer(name, getattr(self, name), 1, 2**31 - 1)})
-        clip = self.gradient_clip
-        set_fields(
-            self,
-            batch_size=check_integer("batch_size", self.batch_size, 1, 2**24),
-            validation_size=check_integer("validation_size", self.validation_size, 1, 2**31 - 1),
-            learning_rate=check_positive("learning_rate", self.learning_rate),
-            warmup=check_non_negative("warmup", self.warmup),
-            weight_decay=check_non_negative("weight_decay", self.weight_decay),
-            gradient_clip=None if clip is None else check_positive("gradient_clip", clip),
-            curriculum=checked(self.curriculum, self.model),
-        )
         if self.warmup >= 1:
             raise ValueError(f"warmup is a share of the steps, below 1; got {self.warmup}")
-        check_choice("schedule", self.schedule, ("constant", "cosine", "linear"))
-        check_choice("selection", self.selection, ("validation", "paper"))
-        check_choice("precision", self.precision, get_args(Precision))
+        set_fields(self, curriculum=checked(self.curriculum, self.model))
 
     def optimizer(self, last_step: int | Int[Array, ""]) -> optax.GradientTransformation:
         """Clipping, then AdamW. Both see all parameters as one vector, which compiles faster."""
