@@ -119,6 +119,17 @@ def instance_of(cls: type, meaning: str) -> Check:
     return check
 
 
+def such_that(condition: Callable[[Any], bool], rule: str) -> Check:
+    """The check of a condition on a checked value. The error says ``rule`` of the field, as in "must be at most 1"."""
+
+    def check(name: str, value: Any) -> Any:
+        if not condition(value):
+            raise ValueError(f"{name} {rule}; got {value!r}")
+        return value
+
+    return check
+
+
 Number: TypeAlias = Annotated[float, check_number]
 Positive: TypeAlias = Annotated[float, check_positive]
 NonNegative: TypeAlias = Annotated[float, check_non_negative]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from scipy.stats import binom
 from simulator.learners.closed_form import ClosedForm
 from simulator.tasks.base import Examples, Task
 from simulator.tasks.parity import MultitaskParity, subsets_in_sight
-from theory.checks import Count, Number, check_integer
+from theory.checks import Count, Number, check_integer, such_that
 from theory.learning_curves import parity_posterior_risk
 from theory.types import Integer
 
@@ -70,12 +70,7 @@ class ParityPosterior(ClosedForm):
     """
 
     size: Count = 2
-    noise_prior: Number = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.noise_prior < 1:
-            raise ValueError(f"noise_prior must be above 0 and below 1; got {self.noise_prior!r}")
+    noise_prior: Annotated[Number, such_that(lambda pi: 0 < pi < 1, "must be above 0 and below 1")] = 0.5
 
     def check_task(self, task: Task) -> None:
         if not isinstance(task, MultitaskParity):

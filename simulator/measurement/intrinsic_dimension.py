@@ -3,19 +3,20 @@
 import abc
 import dataclasses
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from simulator.measurement.samples import centred, covariance_eigenvalues, from_extra, neighbour_distances, rounding
-from theory.checks import Checked, Count, check_integer, check_number, integer, set_fields
+from theory.checks import Checked, Count, Number, check_integer, integer, set_fields, such_that
 
 PAPER_THRESHOLDS = (
     *(0.002, 0.0025, 0.003, 0.0035, 0.004, 0.005, 0.0075, 0.01, 0.0125, 0.015),
     *(0.02, 0.025, 0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25),
 )
 """Thresholds of the relative eigenvalue in the public code of arXiv 2502.01481."""
+_Share: TypeAlias = Annotated[Number, such_that(lambda share: 0 < share < 1, "must lie between 0 and 1")]
 
 
 class DimensionEstimator(Checked, abc.ABC):
@@ -50,13 +51,6 @@ class SpectralEstimator(DimensionEstimator):
         return dimension
 
 
-def _share(name: str, value: float) -> float:
-    share = check_number(name, value)
-    if not 0 < share < 1:
-        raise ValueError(f"{name} must lie between 0 and 1; got {share}")
-    return share
-
-
 @dataclasses.dataclass(frozen=True)
 class ThresholdedSpectrum(SpectralEstimator):
     """The number of eigenvalues with lambda_i / lambda_1 > t.
@@ -68,7 +62,7 @@ class ThresholdedSpectrum(SpectralEstimator):
         threshold: the threshold t, in (0, 1).
     """
 
-    threshold: Annotated[float, _share] = 0.01
+    threshold: _Share = 0.01
 
     def of_eigenvalues(self, eigenvalues: Float[np.ndarray, "values"]) -> float:
         return float(np.count_nonzero(eigenvalues > self.threshold * eigenvalues[0]))
@@ -82,7 +76,7 @@ class ExplainedVariance(SpectralEstimator):
         share: the share q of the variance, in (0, 1).
     """
 
-    share: Annotated[float, _share] = 0.95
+    share: _Share = 0.95
 
     def of_eigenvalues(self, eigenvalues: Float[np.ndarray, "values"]) -> float:
         sums = np.cumsum(eigenvalues)

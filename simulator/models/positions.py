@@ -7,13 +7,13 @@ with.
 
 import abc
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from theory.checks import Checked, Count, Positive
+from theory.checks import Checked, Count, Positive, such_that
 
 
 class Positions(Checked):
@@ -119,12 +119,7 @@ class _Stretched(RoPE):
         scale: s, the new length divided by the trained length.
     """
 
-    scale: Positive = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.scale < 1:
-            raise ValueError(f"scale is new length over trained length and at least 1; got {self.scale}")
+    scale: Annotated[Positive, such_that(lambda s: s >= 1, "is new length over trained length and at least 1")] = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from simulator.random.draws import choose, thresholds
 from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm
 from simulator.tasks.sampling import sample_keys
-from theory.checks import Count, Number, integer
+from theory.checks import Count, Number, integer, such_that
 from theory.types import Integer
 
 
@@ -47,15 +47,10 @@ class SantaFe(ClassificationTask):
     """
 
     n_facts: Annotated[int, integer(1, 2**24)]
-    b: Number
+    b: Annotated[Number, such_that(lambda b: 0 < b < 1, "must lie between 0 and 1, both excluded")]
     max_context_length: Count
     facts: Literal["redrawn", "fixed"] = "redrawn"
     seed: Annotated[int, integer(0, 2**31 - 1)] = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.b < 1:
-            raise ValueError(f"b must lie between 0 and 1, both excluded; got {self.b!r}")
 
     @property
     def form(self) -> TaskForm:

@@ -14,7 +14,7 @@ from simulator.models.positions import Positions
 from simulator.random.draws import choose, thresholds, uniform_below
 from simulator.random.threefry import random_words
 from simulator.tasks.base import ContextLength, Key
-from theory.checks import Checked, NonNegative, Positive, check_sequence, instance_of, integer
+from theory.checks import Checked, NonNegative, Positive, check_sequence, instance_of, integer, such_that
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,12 +97,7 @@ class RandomContext(Stage):
     """
 
     shortest: Annotated[int, integer(0)] = 0
-    whole: NonNegative = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.whole > 1:
-            raise ValueError(f"whole is a share of the samples, at most 1; got {self.whole}")
+    whole: Annotated[NonNegative, such_that(lambda w: w <= 1, "is a share of the samples, at most 1")] = 0.5
 
     def visible(
         self, context_length: ContextLength, progress: Float[Array, ""], key: Key, batch: int

@@ -13,7 +13,7 @@ from simulator.models.base import Model
 from simulator.models.mlp import MLP
 from simulator.models.precision import Precision
 from simulator.training.curriculum import Stage, checked, in_stage
-from theory.checks import Checked, NonNegative, Positive, check_integer, instance_of, integer, set_fields
+from theory.checks import Checked, NonNegative, Positive, check_integer, instance_of, integer, set_fields, such_that
 
 _Count: TypeAlias = Annotated[int, integer(1, 2**31 - 1)]
 
@@ -57,7 +57,7 @@ class Recipe(Checked):
     batch_size: Annotated[int, integer(1, 2**24)] = 64
     learning_rate: Positive = 5e-3
     schedule: Literal["constant", "cosine", "linear"] = "constant"
-    warmup: NonNegative = 0.0
+    warmup: Annotated[NonNegative, such_that(lambda w: w < 1, "is a share of the steps, below 1")] = 0.0
     weight_decay: NonNegative = 0.1
     gradient_clip: Positive | None = 1.0
     evaluation_every: _Count | None = None
@@ -75,8 +75,6 @@ class Recipe(Checked):
                 "give exactly one of steps and epochs, as in steps=6000; "
                 f"got steps={self.steps!r}, epochs={self.epochs!r}"
             )
-        if self.warmup >= 1:
-            raise ValueError(f"warmup is a share of the steps, below 1; got {self.warmup}")
         set_fields(self, curriculum=checked(self.curriculum, self.model))
 
     def optimizer(self, last_step: int | Int[Array, ""]) -> optax.GradientTransformation:

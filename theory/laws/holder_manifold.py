@@ -1,12 +1,12 @@
 """Statistical rate of transformers for Hoelder targets on a low-dimensional manifold."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
-from theory.checks import Positive
+from theory.checks import Positive, such_that
 from theory.laws.base import Law, Truth
 from theory.laws.chinchilla import ModelSize
 from theory.types import Array
@@ -27,7 +27,7 @@ class HavrillaLiaoLaw(Law):
     """
 
     amplitude: float = 1.0
-    smoothness: Positive = 1.0
+    smoothness: Annotated[Positive, such_that(lambda b: b <= 1, "must lie in (0, 1]")] = 1.0
     model_size: ModelSize = np.inf
 
     name: ClassVar[str] = "Hoelder target on a manifold"
@@ -37,11 +37,6 @@ class HavrillaLiaoLaw(Law):
     fitted: ClassVar[tuple[str, ...]] = ("amplitude",)
     positive: ClassVar[tuple[str, ...]] = ("amplitude",)
     separable: ClassVar[tuple[str, ...]] = ("amplitude",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.smoothness > 1:
-            raise ValueError(f"smoothness must lie in (0, 1]; got {self.smoothness}")
 
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         dimension = truth.intrinsic_dimension[context_length]

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import expit
 
-from theory.checks import Checked, NonNegative, Positive, check_positive, each
+from theory.checks import Checked, NonNegative, Positive, check_positive, each, such_that
 from theory.laws.chinchilla import check_sizes
 from theory.types import Array, Scalar
 
@@ -93,13 +93,10 @@ class ResourceLaw(Checked):
         exponent: p > 0.
     """
 
-    difficulties: Annotated[tuple[float, ...], each("difficulties", check_positive)]
+    difficulties: Annotated[
+        tuple[float, ...], each("difficulties", check_positive), such_that(bool, "must hold at least one subtask")
+    ]
     exponent: Positive = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.difficulties:
-            raise ValueError("difficulties must hold at least one subtask; got ()")
 
     @property
     def parameter_exponent(self) -> float:

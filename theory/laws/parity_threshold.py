@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import comb, factorial
 
-from theory.checks import Count, NonNegative
+from theory.checks import Count, NonNegative, such_that
 from theory.laws.base import Law, PowerLawRisk, Truth
 from theory.types import Array, Scalar
 
@@ -83,7 +83,7 @@ class LogThresholdLaw(Law):
     samples_per_bit: float = 1.0
     degree: Count = 2
     n_tasks: Count = 1
-    noise_prior: NonNegative = 0.0
+    noise_prior: Annotated[NonNegative, such_that(lambda pi: pi < 1, "must lie in [0, 1)")] = 0.0
 
     name: ClassVar[str] = "logarithmic threshold"
     equation: ClassVar[str] = "Gmax(l) log2((1 + x) / (1 + x/2)), x = (C(l, k)/(1 - pi0) - 1) 2^(-D/(c T))"
@@ -91,11 +91,6 @@ class LogThresholdLaw(Law):
     source: ClassVar[str] = "posterior over C(l, k) parities; arXiv 2502.01481's task"
     fitted: ClassVar[tuple[str, ...]] = ("samples_per_bit",)
     positive: ClassVar[tuple[str, ...]] = ("samples_per_bit",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.noise_prior >= 1:
-            raise ValueError(f"noise_prior must lie in [0, 1); got {self.noise_prior}")
 
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         with np.errstate(divide="ignore"):  # no wrong candidate: the logarithm of zero
