@@ -14,7 +14,7 @@ from simulator.random.draws import choose, thresholds
 from simulator.random.threefry import random_words
 from simulator.tasks.base import ClassificationTask, ContextLength, Examples, Index, Key, TaskForm
 from simulator.tasks.sampling import sample_keys
-from theory.checks import Count, Positive, integer
+from theory.checks import Count, Positive, integer, such_that
 from theory.types import Integer, Scalar
 
 
@@ -48,14 +48,12 @@ class Renewal(ClassificationTask):
         max_gap: longest gap; the power law of the risk holds where (l / max_gap)^(a - 1) is small.
     """
 
-    exponent: Positive
+    exponent: Annotated[Positive, such_that(lambda a: a > 1, "must be above 1, for gaps with a mean")]
     max_context_length: Count
     max_gap: Annotated[int, integer(2, 10**8)] = 100_000
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.exponent <= 1:
-            raise ValueError(f"exponent must be above 1, for gaps with a mean; got {self.exponent}")
         steepest = 690 / math.log(self.max_gap) - 1
         if self.exponent > steepest:
             raise ValueError(

@@ -16,7 +16,7 @@ from simulator.random.draws import permutation, uniform_below
 from simulator.random.threefry import random_normals, random_words
 from simulator.tasks.base import ContextLength, Examples, Index, Key, Task, TaskForm
 from simulator.tasks.sampling import in_whole_vectors, other_stream, sample_keys, take_tokens, where_tokens
-from theory.checks import Number, integer
+from theory.checks import Number, integer, such_that
 from theory.types import Integer
 
 _LONGEST = 2**20  # tokens, relevant and others
@@ -65,7 +65,7 @@ class IrrelevantTokens(Task):
     """
 
     task: Task
-    relevant_fraction: Number
+    relevant_fraction: Annotated[Number, such_that(lambda f: 0 < f <= 1, "must be above 0 and at most 1")]
     kind: Literal["noise", "distractor", "repeat"] = "noise"
     placement: Literal["first", "last", "middle", "random"] = "random"
     relevance: Literal["visible", "hidden"] = "hidden"
@@ -75,13 +75,11 @@ class IrrelevantTokens(Task):
         super().__post_init__()
         if not isinstance(self.task, Task) or self.task.every_position:
             raise TypeError(f"task must be a task that asks at the end of its context; got {self.task!r}")
-        fraction = self.relevant_fraction
-        if not 0 < fraction <= 1:
-            raise ValueError(f"relevant_fraction must be above 0 and at most 1; got {fraction!r}")
         least = self.task.max_context_length / _LONGEST
-        if fraction < least:
+        if self.relevant_fraction < least:
             raise ValueError(
-                f"relevant_fraction must be at least {least:.3g}, for {_LONGEST} tokens in all; got {fraction!r}"
+                f"relevant_fraction must be at least {least:.3g}, for {_LONGEST} tokens in all; "
+                f"got {self.relevant_fraction!r}"
             )
         if (self.vocabulary_size or 0) > 2**31:
             raise ValueError(
