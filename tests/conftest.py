@@ -65,18 +65,41 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(f"Left out: {' and '.join(left_out)}.")
 
 
+class Compiler:
+    """Compiles quickly, except for tests of bits and of long trainings, which are marked ``optimised``.
+
+    Most of the time of the tests is compilation. It takes a third of the time without optimisations and with the older
+    emitters of fused loops. Processes that a test starts do as their parent does.
+    """
+
+    flags = os.environ.get("XLA_FLAGS", "")
+    quickly: bool | None = None
+
+    def set(self, quickly: bool) -> None:
+        if quickly != self.quickly:
+            jax.devices()  # this process reads XLA_FLAGS now, before they are changed for those it starts
+            self.quickly = quickly
+            os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quickly)
+            os.environ["XLA_FLAGS"] = f"{self.flags} --xla_cpu_use_fusion_emitters=false" if quickly else self.flags
+            jax.config.update("jax_disable_most_optimizations", quickly)
+            jax.clear_caches()
+
+    def options(self, *arguments, **keywords):
+        """JAX has no setting for the emitters in a process that runs, so its compile options are amended."""
+        options = _compile_options(*arguments, **keywords)
+        if self.quickly:
+            options.env_option_overrides = [*options.env_option_overrides, ("xla_cpu_use_fusion_emitters", False)]
+        return options
+
+
+COMPILER = Compiler()
+_compile_options = jax._src.compiler.get_compile_options
+jax._src.compiler.get_compile_options = COMPILER.options
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Compile quickly, except for tests of bits and of long trainings, which are marked ``optimised``.
-
-    Most of the time of the tests is compilation, and most of that is optimisation. Processes that a test starts do as
-    their parent does.
-    """
-    quickly = item.get_closest_marker("optimised") is None
-    if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") != str(quickly):
-        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quickly)
-        jax.config.update("jax_disable_most_optimizations", quickly)
-        jax.clear_caches()
+    COMPILER.set(quickly=item.get_closest_marker("optimised") is None)
 
 
 @pytest.fixture
