@@ -5,11 +5,16 @@
 
 A line is drawn uniformly from all lines that hold something to break. One thing on it is then broken: an arithmetic
 operator, a comparison, a number, a truth value, a negation, or a whole statement, which is left out. Each mutant lives
-in a copy of the checkout. Test files are run in order of relevance, nearest first, until one fails.
+in a copy of the checkout. A first run of all tests records which of them execute which lines. The tests that execute
+the broken line are then run until one fails. A line that is executed while a module is imported is tested by all test
+files, the nearest first.
 """
 
 import argparse
 import ast
+import collections
+import concurrent.futures
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -21,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
+import coverage
 from tqdm.auto import tqdm
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -129,7 +135,34 @@ def draw(count: int, seed: int) -> list[Mutation]:
     return [generator.choice(lines[place]) for place in generator.sample(sorted(lines), count)]
 
 
-def test_files(mutation: Mutation) -> list[str]:
+class Contexts:
+    """Which tests execute which lines, as a run of the tests has recorded it."""
+
+    def __init__(self, file: pathlib.Path) -> None:
+        data = coverage.CoverageData(str(file))
+        data.read()
+        paths = {path: path.partition("/checkout/")[2] for path in data.measured_files()}
+        self._tests = {paths[path]: data.contexts_by_lineno(path) for path in paths}
+        self._size = collections.Counter(
+            context for lines in self._tests.values() for contexts in lines.values() for context in contexts
+        )
+
+    def tests(self, path: str, line: int) -> list[str]:
+        """Tests that execute a line, those that execute the fewest lines first. None if an import executes it."""
+        contexts = self._tests.get(path, {}).get(line, [])
+        if "" in contexts:
+            return []
+        ordered = sorted(contexts, key=lambda context: self._size[context])
+        return list(dict.fromkeys(context.rpartition("|")[0] for context in ordered))
+
+
+def arguments_of(mutation: Mutation, contexts: Contexts) -> list[str]:
+    """The tests that execute the line, those that execute least first; all test files if a module's import does."""
+    tests = contexts.tests(mutation.path, mutation.line)
+    return tests or nearest_files(mutation)
+
+
+def nearest_files(mutation: Mutation) -> list[str]:
     """All test files, the nearest to the mutation first."""
     path = pathlib.Path(mutation.path)
     module = ".".join(path.with_suffix("").parts)
@@ -146,33 +179,57 @@ def test_files(mutation: Mutation) -> list[str]:
     return [str(file.relative_to(ROOT)) for file in sorted((ROOT / "tests").rglob("test_*.py"), key=distance)]
 
 
-def first_failure(mutation: Mutation | None, tier: str, cache: pathlib.Path) -> str | None:
-    """The first test that fails in a copy of the checkout with the mutation; None if all pass.
+def run_tests(checkout: pathlib.Path, cache: pathlib.Path, tier: str, *arguments: str) -> str | None:
+    """The first test that fails in a checkout; None if all pass.
 
     Raises:
-        RuntimeError: pytest failed without a failing test, which says nothing about the mutation.
+        RuntimeError: pytest failed without a failing test.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        copy = pathlib.Path(folder) / "checkout"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "results", "runs", "__pycache__", ".*_cache"))
-        files = ["tests/test_architecture.py"]
-        if mutation is not None:
-            broken = copy / mutation.path
-            broken.write_text(mutation.broken(broken.read_text()))
-            files = test_files(mutation)
-        environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONPATH": str(copy)}
-        options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-m", _TIERS[tier]]
-        command = [sys.executable, "-m", "pytest", *options, *files]
-        try:
-            ran = subprocess.run(
-                command, cwd=copy, env=environment, capture_output=True, text=True, timeout=_LIMIT, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return f"no end within {_LIMIT} s"
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONPATH": str(checkout)}
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-m", _TIERS[tier]]
+    command = [sys.executable, "-m", "pytest", *options, *arguments]
+    try:
+        ran = subprocess.run(
+            command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=_LIMIT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"no end within {_LIMIT} s"
     failed = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     if ran.returncode and not failed:
         raise RuntimeError(f"pytest ended with status {ran.returncode}:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
     return failed[0] if failed else None
+
+
+@contextlib.contextmanager
+def copied() -> Iterator[pathlib.Path]:
+    """A copy of the checkout in a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder) / "checkout"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "results", "runs", "__pycache__", ".*_cache"))
+        yield copy
+
+
+def recorded(file: pathlib.Path, tier: str, cache: pathlib.Path) -> Contexts:
+    """What the tests of a tier execute, read from a file, which a run of all of them makes if there is none."""
+    if not file.exists():
+        measure = [f"--cov={package}" for package in PACKAGES]
+        with copied() as copy:
+            if failed := run_tests(copy, cache, tier, *measure, "--cov-context=test", "--cov-report="):
+                raise RuntimeError(f"tests fail on the checkout as it is: {failed}")
+            shutil.copy(copy / ".coverage", file)
+    return Contexts(file)
+
+
+def first_failure(mutation: Mutation, contexts: Contexts, tier: str, cache: pathlib.Path) -> tuple[str | None, float]:
+    """The first test that fails with the mutation, None if all pass, and the seconds it took."""
+    begin = time.perf_counter()
+    with copied() as copy:
+        broken = copy / mutation.path
+        broken.write_text(mutation.broken(broken.read_text()))
+        arguments = copy.parent / "arguments"
+        arguments.write_text("\n".join(arguments_of(mutation, contexts)))
+        failed = run_tests(copy, cache, tier, "-n", "0", f"@{arguments}")
+    return failed, time.perf_counter() - begin
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -183,6 +240,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tier", choices=_TIERS, default="fast", help="tests to run (default: fast)")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of the mutations to run (default: all)")
     parser.add_argument("--list", action="store_true", help="print the mutations and run nothing")
+    parser.add_argument("--processes", type=int, default=2, help="mutations tested at once (default: 2)")
+    parser.add_argument(
+        "--coverage", type=pathlib.Path, help="file that keeps which tests execute which lines, for further calls"
+    )
     options = parser.parse_args(arguments)
     chosen = list(enumerate(draw(options.count, options.seed)))
     if options.list:
@@ -190,15 +251,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     wanted = [pair for pair in chosen if options.only is None or pair[0] in options.only]
     caught = 0
-    with tempfile.TemporaryDirectory() as folder, tqdm(wanted, unit="mutant") as bar:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        concurrent.futures.ThreadPoolExecutor(options.processes) as pool,
+        tqdm(total=len(wanted), unit="mutant") as bar,
+    ):
         cache = pathlib.Path(folder)
-        if failed := first_failure(None, options.tier, cache):
-            raise RuntimeError(f"tests fail on the checkout as it is: {failed}")
-        for i, mutation in bar:
-            begin = time.perf_counter()
-            by = first_failure(mutation, options.tier, cache)
+        contexts = recorded(options.coverage or cache / "coverage", options.tier, cache)
+        tested = {
+            pool.submit(first_failure, mutation, contexts, options.tier, cache): (i, mutation) for i, mutation in wanted
+        }
+        for future in concurrent.futures.as_completed(tested):
+            (i, mutation), (by, seconds) = tested[future], future.result()
             caught += by is not None
-            bar.write(f"{i:3d}  {mutation}\n     {by or 'NOT CAUGHT'}  ({time.perf_counter() - begin:.0f} s)")
+            bar.write(f"{i:3d}  {mutation}\n     {by or 'NOT CAUGHT'}  ({seconds:.0f} s)")
+            bar.update()
     print(f"{caught} of {len(wanted)} caught")
     return 0 if caught == len(wanted) else 1
 
