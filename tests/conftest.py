@@ -72,23 +72,34 @@ class Compiler:
     emitters of fused loops. Processes that a test starts do as their parent does.
     """
 
+    option = {"xla_cpu_use_fusion_emitters": False}
     flags = os.environ.get("XLA_FLAGS", "")
     quickly: bool | None = None
 
     def set(self, quickly: bool) -> None:
+        if self.quickly is None and not self.is_known():
+            self.option = {}
         if quickly != self.quickly:
-            jax.devices()  # this process reads XLA_FLAGS now, before they are changed for those it starts
             self.quickly = quickly
             os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quickly)
-            os.environ["XLA_FLAGS"] = f"{self.flags} --xla_cpu_use_fusion_emitters=false" if quickly else self.flags
+            more = [f"--{name}={value}".lower() for name, value in self.option.items() if quickly]
+            os.environ["XLA_FLAGS"] = " ".join([self.flags, *more])
             jax.config.update("jax_disable_most_optimizations", quickly)
             jax.clear_caches()
+
+    def is_known(self) -> bool:
+        """Whether this compiler has the option; newer ones have not. XLA_FLAGS are read now, before they change."""
+        try:
+            jax.jit(lambda x: x, compiler_options=self.option).lower(1.0).compile()
+        except jax.errors.JaxRuntimeError:
+            return False
+        return True
 
     def options(self, *arguments, **keywords):
         """JAX has no setting for the emitters in a process that runs, so its compile options are amended."""
         options = _compile_options(*arguments, **keywords)
         if self.quickly:
-            options.env_option_overrides = [*options.env_option_overrides, ("xla_cpu_use_fusion_emitters", False)]
+            options.env_option_overrides = [*options.env_option_overrides, *self.option.items()]
         return options
 
 
