@@ -28,7 +28,7 @@ def defaults():
     for package in (theory, simulator):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             for name, cls in vars(importlib.import_module(found.name)).items():
-                if dataclasses.is_dataclass(cls) and cls.__module__ == found.name:
+                if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__ == found.name:
                     base = cls.__base__ if dataclasses.is_dataclass(cls.__base__) else None
                     inherited = of_class(base) if base else {}
                     yield from (
