@@ -65,11 +65,11 @@ def test_plan_run_compare_and_figure_work_on_a_study_file(smoke, here, capsys):
     assert "0 to do" in printed(capsys, "plan", *stored)
     printed(capsys, "run", *stored, "--out", "table.nc")
     assert load_results("table.nc").identical(load_results(source / "results.nc"))
-    compared = printed(capsys, "compare", "table.nc", "--laws", "variance-limited", "power", "--out", "c.csv")
-    assert "variance-limited" in compared
+    compared = printed(capsys, "compare", "table.nc", "--laws", "power", "--out", "c.csv")
+    assert "power" in compared
     assert "intrinsic" not in compared
-    assert set(pd.read_csv("c.csv")["law"]) == {"variance-limited", "power", "l* stays"}
-    drawn = printed(capsys, "figure", "table.nc", "--laws", "variance-limited", "--out", "drawn")
+    assert set(pd.read_csv("c.csv")["law"]) == {"power", "l* stays"}
+    drawn = printed(capsys, "figure", "table.nc", "--laws", "power", "--out", "drawn")
     assert len(list((here / "drawn").iterdir())) == len(drawn.split()) == 6
 
 

@@ -35,21 +35,21 @@ def test_the_joint_law_of_a_chain_is_consistent_between_lengths():
 
 
 def test_counting_loses_what_its_learning_curve_says():
-    """40 cells of 24 data sets each; the loss of each is summed over all contexts, without a test set."""
-    learner, sizes = ContextTable(0.5), (3, 10, 30, 300, 3000)
-    seeds = {length: range(24 * length, 24 * (length + 1)) for length in range(8)}
-    runs = [Run(length, size, seed) for length in range(8) for seed in seeds[length] for size in sizes]
+    """20 cells of 24 data sets each; the loss of each is summed over all contexts, without a test set."""
+    learner, lengths, sizes = ContextTable(0.5), (0, 2, 5, 7), (3, 10, 30, 300, 3000)
+    seeds = {length: range(24 * length, 24 * (length + 1)) for length in lengths}
+    runs = [Run(length, size, seed) for length in lengths for seed in seeds[length] for size in sizes]
     excess = {
         f.run: exact_excess(f.predictor.log_probabilities[0], f.run.context_length)
         for f in learner.fit_runs(CHAIN, runs)
     }
     z = []
     for size in sizes:
-        for length in range(8):
+        for length in lengths:
             measured = np.array([excess[Run(length, size, seed)] for seed in seeds[length]])
             expected = learner.expected_risk(CHAIN, length, size) - CHAIN.bayes_risk(length)
             z.append((measured.mean() - expected) / (measured.std(ddof=1) / np.sqrt(24)))
-    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
+    assert 0.7 < np.sqrt(np.mean(np.square(z))) < 1.35
 
 
 def exact_excess(log_probabilities, length):
@@ -82,21 +82,22 @@ def test_the_nearest_neighbour_learns_with_exponent_two_over_dimension(dimension
     """To first order m(x_j) - m(x) = grad m . (x_j - x), and the displacement is isotropic. So the error is
     E|grad m|^2 E|x_j - x|^2 / d. The cube [-1, 1]^d has sides of 2; its boundary adds a little."""
     teacher = ManifoldTeacher(dimension, gamma=1.0, noise_variance=0.0, n_frequencies=1)
-    samples = training_samples(teacher, 0, 16_000)
-    test = teacher.sample(jax.random.key(7), range(2048))
+    samples, test = (training_samples(teacher, seed, size) for seed, size in ((0, 16_000), (1, 4096)))
 
     def answer(context):
         examples = Examples(context[None], jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.float32))
         return teacher.bayes_prediction(examples, dimension)[0]
 
-    slopes = jax.vmap(jax.grad(answer))(test.context)
+    answers, slopes = jax.jit(jax.vmap(jax.value_and_grad(answer)))(test.context)
     learner = NearestNeighbour(labels="bayes")
     sizes, errors = np.array([2000.0, 8000.0, 16_000.0]), []
     for size in sizes:
         few = Examples(*(field[: int(size)] for field in samples))
         predictor = learner.learn(teacher, few, dimension)
-        errors.append(float(np.mean((predictor(test) - jax.vmap(answer)(test.context)) ** 2)))
-    predicted = float(np.mean(np.sum(slopes**2, axis=1))) / dimension * 4 * nearest_neighbour_distance(dimension, sizes)
+        errors.append(float(np.mean((predictor(test) - answers) ** 2)))
+    predicted = (
+        float(np.mean(np.sum(np.square(slopes), axis=1))) / dimension * 4 * nearest_neighbour_distance(dimension, sizes)
+    )
     assert errors == pytest.approx(predicted, rel=0.12)
     assert np.polyfit(np.log(sizes), np.log(errors), 1)[0] == pytest.approx(-2 / dimension, rel=0.05)
 
@@ -104,16 +105,17 @@ def test_the_nearest_neighbour_learns_with_exponent_two_over_dimension(dimension
 def test_screening_loses_what_its_learning_curve_says():
     """24 cells of 16 data sets each, none shared. With white tokens the loss is a sum over weights, without a test
     set."""
-    task = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 32)
-    weights, z, seeds = task.process.weights(32)[::-1], [], itertools.count()
-    cells = itertools.product((1.0, 2.0, 3.0, 5.0), (1, 10, 32), (512, 4096))
-    for threshold, length, size in cells:
-        learner = CorrelationScreening(threshold)
-        runs = [Run(length, size, next(seeds)) for _ in range(16)]
-        errors = [np.sum((f.predictor.weights - weights) ** 2) for f in learner.fit_runs(task, runs)]
+    task, n_sets, start, z = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 32), 16, 0, []
+    weights, samples = task.process.weights(32)[::-1], training_samples(task, 0, 12 * n_sets * (512 + 2048))
+    for threshold, length, size in itertools.product((1.0, 2.0, 3.0, 5.0), (1, 10, 32), (512, 2048)):
+        learner, errors = CorrelationScreening(threshold), []
+        for _ in range(n_sets):
+            seen = Examples(*(field[start : start + size] for field in samples))
+            errors.append(np.sum((learner.learn(task, seen, length).weights - weights) ** 2))
+            start += size
         expected = learner.expected_risk(task, length, size) - task.bayes_risk(32)
         z.append((np.mean(errors) - expected) / (np.std(errors, ddof=1) / 4))
-    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
+    assert 0.7 < np.sqrt(np.mean(np.square(z))) < 1.35
 
 
 def test_screening_has_a_horizon_beyond_which_context_does_no_harm():
