@@ -13,7 +13,6 @@ from scipy.stats import binom
 from simulator.learners import (
     ContextTable,
     CorrelationScreening,
-    LeastSquares,
     NearestNeighbour,
     ParityPosterior,
     QuantaCounter,
@@ -58,23 +57,6 @@ def exact_excess(log_probabilities, length):
     return float(np.sum(joint * (np.log(joint / joint.sum(axis=1, keepdims=True)) - np.asarray(log_probabilities))))
 
 
-def test_the_best_context_of_a_table_grows_with_the_logarithm_of_data():
-    """KL is about v^l (v-1) / (2 D), so v times the data pay for one more token and l* rises with ln D / ln v."""
-    order = 10
-    tokens = (np.arange(2**order)[:, None] >> np.arange(order)) % 2  # newest first
-    one = 0.5 + (tokens - 0.5) @ (0.4 * np.arange(1.0, order + 1) ** -0.75 / np.sum(np.arange(1.0, order + 1) ** -0.75))
-    chain, learner = MarkovChain(np.stack([1 - one, one], axis=1).tolist(), order), ContextTable(0.5)
-    sizes = 2 ** np.arange(10, 21)
-    best = [
-        int(np.argmin([learner.expected_risk(chain, length, size) for length in range(order + 1)])) for size in sizes
-    ]
-    risks = np.array([chain.bayes_risk(length) for length in range(order + 1)])
-    predicted = [int(np.argmin(risks + 2.0 ** np.arange(order + 1) / (2 * size))) for size in sizes]
-    assert np.max(np.abs(np.subtract(best, predicted))) <= 1
-    assert set(np.diff(best)) == {0, 1}
-    assert best[-1] - best[0] >= 6
-
-
 @pytest.mark.parametrize(
     "dimension", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
 )
@@ -116,22 +98,6 @@ def test_screening_loses_what_its_learning_curve_says():
         expected = learner.expected_risk(task, length, size) - task.bayes_risk(32)
         z.append((np.mean(errors) - expected) / (np.std(errors, ddof=1) / 4))
     assert 0.7 < np.sqrt(np.mean(np.square(z))) < 1.35
-
-
-def test_screening_has_a_horizon_beyond_which_context_does_no_harm():
-    """Least squares pays for every visible token. The horizon grows as D^(1/(2 beta)), beta = (gamma + 1)/2."""
-    task, learner = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 2048), CorrelationScreening(4.0)
-    near, far = (learner.expected_risk(task, length, 1024) for length in (64, 1024))
-    assert 0 < far - near < 0.04 * task.bayes_risk(64)
-    assert LeastSquares().expected_risk(task, 512, 1024) > near + 0.2
-    sizes, lengths = 256 * 8 ** np.arange(3), np.arange(1, 2049)
-    weights = task.process.weights(2048)
-    # The last token whose weight is four standard errors.
-    horizons = [lengths[weights > 4 * np.sqrt(task.bayes_risk(0) / size)][-1] for size in sizes]
-    assert np.polyfit(np.log(sizes), np.log(horizons), 1)[0] == pytest.approx(1 / 1.5, abs=0.1)
-    for horizon, size in zip(horizons, sizes, strict=True):
-        risks = [learner.expected_risk(task, length, size) for length in (horizon // 4, horizon, 4 * horizon)]
-        assert risks[0] - risks[1] > 4 * abs(risks[1] - risks[2])
 
 
 def test_what_is_learned_of_parities_loses_what_its_learning_curve_says():

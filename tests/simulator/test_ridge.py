@@ -9,10 +9,8 @@ from simulator.learners import LeastSquares, Ridge, Run
 from simulator.learners.closed_form import training_samples
 from simulator.tasks import GaussianLookBack, IrrelevantTokens
 from tests.simulator.population_risk import z_scores
-from theory.learning_curves import best_isotropic_penalty
 
 DESIGNED = GaussianLookBack.designed(1.0, 1.0, 1.0, 1.0, 48)
-INDEPENDENT = GaussianLookBack.independent(1.0, 3.0, 0.6, 1.0, 48)
 WIDE = GaussianLookBack.designed(1.0, 1.0, 1.0, 1.0, 16, n_steps=3, n_irrelevant_channels=1)
 
 
@@ -54,28 +52,6 @@ def test_the_limits_of_small_and_large_penalties():
     assert Ridge(1e-9).expected_risk(DESIGNED, 12, 2000) == pytest.approx(
         LeastSquares().expected_risk(DESIGNED, 12, 2000), rel=1e-4
     )
-
-
-def test_the_best_penalty_makes_longer_contexts_useful():
-    """Without penalty the risk is infinite at l = D. With it l* is longer, and the loss there is lower."""
-    size, lengths = 30, range(49)
-    free = [LeastSquares().expected_risk(INDEPENDENT, length, size) for length in lengths]
-    shrunken = []
-    for length in lengths:
-        noise = INDEPENDENT.bayes_risk(length)
-        signal = max(INDEPENDENT.bayes_risk(0) - noise, 1e-12)
-        penalty = float(best_isotropic_penalty(signal, noise, max(length, 1), size))
-        shrunken.append(Ridge(penalty).expected_risk(INDEPENDENT, length, size))
-    assert np.argmin(shrunken) > np.argmin(free)
-    assert np.min(shrunken) < np.min(free)
-    assert np.all(np.isfinite(shrunken))
-
-
-def test_expected_log_loss_is_the_scaled_expected_squared_error():
-    squared, logarithmic = (GaussianLookBack.arfima(0.4, 16, loss=loss) for loss in ("squared_error", "log_loss"))
-    excess = Ridge(0.2).expected_risk(squared, 4, 100) - squared.bayes_risk(4)
-    expected = logarithmic.bayes_risk(4) + excess / (2 * squared.bayes_risk(4))
-    assert Ridge(0.2).expected_risk(logarithmic, 4, 100) == pytest.approx(expected)
 
 
 def test_a_penalty_must_be_above_zero_and_the_covariance_known():
