@@ -20,9 +20,9 @@ def one_of_each(depth: int, width: int) -> dict[str, SequenceModel]:
 
 
 def models(scale: Scale) -> dict[str, SequenceModel]:
-    """One of each, of two blocks."""
+    """One of each, of two blocks; at smoke scale one, of one block."""
     if scale == "smoke":
-        return {"GRU": GRU(depth=2, width=8)}
+        return {"GRU": GRU(depth=1, width=8)}
     return one_of_each(2, 32 if scale == "laptop" else 128)
 
 

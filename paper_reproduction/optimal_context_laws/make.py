@@ -91,7 +91,7 @@ def entrants(scale: Scale) -> dict[str, Entrant]:
 
     def study(task: Task, learner: Learner, lengths: Sequence[int], sizes: Sequence[int], seeds: int, test: int):
         if scale == "smoke":
-            return Study(task, learner, lengths[:12:2], sizes[1:5], seeds=2, test_size=512)
+            return Study(task, learner, lengths[:12:3], sizes[1:5], seeds=2, test_size=512)
         return Study(task, learner, lengths, sizes, seeds=seeds if scale == "laptop" else 4 * seeds, test_size=test)
 
     neighbours = NearestNeighbour(labels="bayes")
@@ -255,7 +255,7 @@ def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
     for name, entrant in players.items():
         place = name.replace(", ", "-").replace(" ", "_")
         print(f"\n-- {name} --")
-        results, comparisons[name] = play(entrant, folder / place / "runs", workers, 5 if scale == "smoke" else 100)
+        results, comparisons[name] = play(entrant, folder / place / "runs", workers, 2 if scale == "smoke" else 100)
         tables[f"{place}/results"], studies[f"{place}/study.json"] = results, entrant.study.to_json()
         freer[name] = float(compare(results, [SaturatingLaw()], n_bootstrap=0)["score"][0])
         unit = entrant.study.task.unit

@@ -26,8 +26,8 @@ def study(scale: Scale) -> Study:
     if scale == "smoke":
         return Study(
             task=SparseParity.pareto(n_tasks=8, max_context_length=16, nearest=2, exponent=0.7),
-            learner=GradientDescent(model=MLP(hidden_sizes=(16, 16)), steps=200, weight_decay=0.3, validation_size=512),
-            context_lengths=(2, 4, 8, 16),
+            learner=GradientDescent(model=MLP(hidden_sizes=(16, 16)), steps=100, weight_decay=0.3, validation_size=512),
+            context_lengths=(2, 4, 16),
             dataset_sizes=(128, 256, 512, 1024),
             seeds=2,
             test_size=512,

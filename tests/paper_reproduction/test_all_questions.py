@@ -38,18 +38,23 @@ def initial(model, length):
     return model.init(TASK, KEY, length)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def shown(training, progress=0.0):
+    return training.shown(KEY, progress, EVERY)
+
+
 CONTEXT, ANSWERS = jax.jit(lambda: draw(TASK, KEY, 64))()
 
 
 def test_questions_are_asked_of_the_task_s_own_contexts():
     """Its samples answer as the draw does, except where a coin answers."""
-    examples = TASK.sample(KEY, jnp.arange(64, dtype=jnp.int32))
+    examples = jax.tree.map(np.asarray, jax.jit(TASK.sample)(KEY, jnp.arange(64, dtype=jnp.int32)))
     np.testing.assert_array_equal(CONTEXT, examples.context)
-    can_be_known = np.asarray(examples.query) < 3
+    can_be_known = examples.query < 3
     assert can_be_known.sum() > 32
-    of_samples = ANSWERS[jnp.arange(64), examples.query]
+    of_samples = np.asarray(ANSWERS)[np.arange(64), examples.query]
     np.testing.assert_array_equal(of_samples[can_be_known], examples.target[can_be_known])
-    assert 0.2 < ANSWERS[:, 3].mean() < 0.8, "beyond L the answer is a fair coin"
+    assert 0.2 < np.mean(np.asarray(ANSWERS)[:, 3]) < 0.8, "beyond L the answer is a fair coin"
 
 
 def test_the_loss_is_the_task_s_of_each_question():
@@ -64,8 +69,15 @@ def test_the_loss_is_the_task_s_of_each_question():
 def test_new_blocks_underneath_change_nothing_at_first():
     model = TRANSFORMERS[0]
     parameters = initial(model, 6)
-    deeper, more = with_blocks_underneath(TASK, model, parameters, 3, KEY)
-    assert deeper == dataclasses.replace(model, depth=3)
+    deeper = dataclasses.replace(model, depth=2)
+    models = []
+
+    def with_more(parameters):
+        models.append(with_blocks_underneath(TASK, model, parameters, 2, KEY))
+        return models[0][1]
+
+    more = jax.jit(with_more)(parameters)
+    assert models[0][0] == deeper
     before, after = (together(m, p) for m, p in ((model, parameters), (deeper, more)))
     np.testing.assert_allclose(after, before, atol=2e-5)
     gradient = jax.jit(jax.grad(lambda p: jnp.sum(together(deeper, p) ** 2)))(more)
@@ -82,27 +94,24 @@ def test_bits_of_a_question_s_own_need_a_single_block(name):
 def test_what_is_shown_follows_the_recipe():
     """Own bits always while questions are easy; else the newest bits, no fewer than the shortest, all to one half."""
     training = TransformerTraining(TASK, TRANSFORMERS[0], 10, 1e-3, 500, shortest=3, easy_until=0.5, easy_share=1.0)
-    easy = training.shown(KEY, jnp.float32(0.1), EVERY)
+    easy = np.asarray(shown(training, 0.1))
     for question, pair in enumerate(TASK.pairs[:3]):
         assert easy[:, question, [6 - bit for bit in pair]].all()
     assert 0.2 < easy[:, 3].mean() < 0.5, "a bit is shown with the mean of u^2, a third"
-    for shown in (
-        training.shown(KEY, jnp.float32(0.9), EVERY),
-        dataclasses.replace(training, easy_until=0.0).shown(KEY, jnp.float32(0), EVERY),
-    ):
-        number = shown.sum(axis=-1)
-        np.testing.assert_array_equal(shown, np.arange(6) >= 6 - np.asarray(number)[..., None])
+    for newest in map(np.asarray, (shown(training, 0.9), shown(dataclasses.replace(training, easy_until=0.0)))):
+        number = newest.sum(axis=-1)
+        np.testing.assert_array_equal(newest, np.arange(6) >= 6 - number[..., None])
         assert number.min() == 3
         assert abs((number == 6).mean() - (0.5 + 0.5 / 4)) < 0.06
         assert (number[:, 0] != number[:, 1]).any(), "each question its own"
     deeper = TransformerTraining(TASK, TRANSFORMERS[1], 10, 1e-3, 500, shortest=3)
-    assert deeper.shown(KEY, jnp.float32(0), EVERY).shape == (500, 6), "of several blocks one for all"
+    assert shown(deeper).shape == (500, 6), "of several blocks one for all"
 
 
 def test_edges_of_far_bits_are_shown_more_often():
     """Where not all is shown: two bits less than the far one to one more, a fourth each, no less than the shortest."""
     training = TransformerTraining(TASK, TRANSFORMERS[0], 10, 1e-3, 4000, shortest=1, edge_share=1.0)
-    number = np.asarray(training.shown(KEY, jnp.float32(0), EVERY).sum(axis=-1))
+    number = np.asarray(shown(training)).sum(axis=-1)
     for question, eighths in enumerate(((2, 1, 1, 0, 0, 4), (0, 1, 1, 1, 1, 4), (0, 0, 1, 1, 1, 5))):
         shares = np.bincount(number[:, question], minlength=7)[1:] / 4000
         np.testing.assert_allclose(shares, np.asarray(eighths) / 8, atol=0.03)
@@ -128,6 +137,6 @@ def test_training_learns_what_can_be_known(training):
     found = training.run(parameters, 1)
     again = training.run(parameters, 1)
     jax.tree.map(np.testing.assert_array_equal, found, again)
-    before, after = (training.loss(p, KEY, jnp.float32(1)) for p in (parameters, found))
+    before, after = (jax.jit(training.loss)(p, KEY, jnp.float32(1)) for p in (parameters, found))
     assert before > 0.5
     assert after < TASK.bayes_risk(5) + 0.05

@@ -17,7 +17,7 @@ from paper_reproduction.estimator_audit.make import (
 from simulator.measurement import LinearRank, nearest_neighbour_entropy
 
 
-@pytest.mark.parametrize("dimension", [1, 2, 7, 16])
+@pytest.mark.parametrize("dimension", [1, 2, 7])
 @pytest.mark.parametrize("manifold", MANIFOLDS)
 def test_a_manifold_has_its_dimension_and_spans_what_it_should(manifold, dimension):
     """Among the nearest of many samples to one, d principal axes hold all the spread there is; parities are corners."""
@@ -29,11 +29,11 @@ def test_a_manifold_has_its_dimension_and_spans_what_it_should(manifold, dimensi
     x = MANIFOLDS[manifold](np.random.default_rng(0), 400, dimension)
     assert LinearRank()(x) == around.get(manifold, dimension)
     if dimension > 2:
-        return  # 60 of 100,000 samples are not near one another
+        return  # 60 of 20,000 samples are not near one another
     if manifold == "parities":
         assert len(np.unique(x.round(9), axis=0)) == 2**dimension
     else:
-        many = MANIFOLDS[manifold](np.random.default_rng(1), 100_000, dimension)
+        many = MANIFOLDS[manifold](np.random.default_rng(1), 20_000, dimension)
         near = many[np.argsort(np.linalg.norm(many - many[0], axis=1))[:60]]
         spread = np.linalg.svd(near - near.mean(axis=0), compute_uv=False)
         assert np.count_nonzero(spread > 0.2 * spread[0]) == dimension

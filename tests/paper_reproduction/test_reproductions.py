@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import pathlib
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import figures
 from paper_reproduction.cache_compression.make import split, window_only
 from paper_reproduction.gallery.make import LONG
 from paper_reproduction.kept_parts import kept_parts
+from paper_reproduction.optimal_context_laws.make import entrants, laws
 from paper_reproduction.parity_mlp.make import study as parity_study
 from paper_reproduction.report_tables import mean_and_interval, report
 from paper_reproduction.reproduction import FOLDER, Result, load, names, reproduce, write
@@ -158,15 +160,51 @@ CLAIMS = {
 } | dict.fromkeys(STUDIES, single_study)
 
 
+def every_point_is_the_mean_of_the_runs_it_names(folder):
+    study = Study.from_json((folder / "study.json").read_text())
+    assert load_results(folder / "results.nc").attrs["study"] == study.to_json()
+    losses = {path.stem[:12]: json.loads(path.read_text())["result"]["loss"] for path in folder.glob("runs/??/*.json")}
+    numbers = pd.read_csv(folder / "loss_against_context_length.csv")
+    assert len(numbers) == len(study.context_lengths) * len(study.dataset_sizes)
+    for row in numbers.itertuples():
+        assert row.mean_loss == pytest.approx(np.mean([losses.pop(run) for run in row.runs.split()]), rel=1e-12)
+    assert not losses, "every run stands behind one point"
+
+
+def studies_and_a_table_of_verdicts_are_left(folder):
+    players = entrants("smoke")
+    table = pd.read_csv(folder / "verdicts.csv").set_index("entrant")
+    assert list(table.index) == list(players)
+    assert (table["score"] >= table["its score"]).all()
+    numbers = pd.read_csv(folder / "optimal_context_laws.csv")
+    assert (folder / "optimal_context_laws.pdf").is_file()
+    for name, entrant in players.items():
+        place = folder / name.replace(", ", "-").replace(" ", "_")
+        assert Study.from_json((place / "study.json").read_text()) == entrant.study
+        assert load_results(place / "results.nc").sizes["seed"] == entrant.study.seeds
+        rows = numbers[numbers["study"] == name]
+        assert set(rows["law"]) == {*(law.name for law in laws(entrant.study)), "l* stays"}
+        assert rows["exact"].notna().all() == (name != "ridge on pairs of bits")
+
+
+FILES = {
+    "optimal_context_laws": studies_and_a_table_of_verdicts_are_left,
+    **dict.fromkeys(STUDIES, every_point_is_the_mean_of_the_runs_it_names),
+}
+"""What is asked of the files of some reproductions, besides."""
+
+
 @pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in names()])
 def test_a_reproduction_shows_what_is_known_and_its_files_are_its_tables(name, tmp_path, capsys):
     """Files, printed text and axes are held against the tables, and the tables against the exact truth."""
     result = reproduce(name, "smoke", tmp_path, 1)
     folder = tmp_path / "smoke" / name
     CLAIMS[name](result.tables)
+    FILES.get(name, pathlib.Path.is_dir)(folder)
     text = (folder / "report.txt").read_text()
     printed = capsys.readouterr().out
-    assert (text if result.summary is None else result.summary) in printed
+    assert text.startswith(result.summary or text)
+    assert (result.summary or text) in printed
     assert all(str(path) in printed for path in folder.iterdir() if path.suffix in (".nc", ".png", ".csv", ".txt"))
     for key, table in result.tables.items():
         assert load_results(folder / f"{key}.nc").equals(table)
@@ -182,20 +220,6 @@ def test_a_reproduction_shows_what_is_known_and_its_files_are_its_tables(name, t
             assert (folder / f"{key}.pdf").is_file()
 
 
-@pytest.mark.parametrize("name", [STUDIES[0], pytest.param(STUDIES[1], marks=pytest.mark.slow)])
-def test_every_point_of_a_figure_is_the_mean_of_the_runs_it_names(name, tmp_path):
-    reproduce(name, "smoke", tmp_path, 1)
-    folder = tmp_path / "smoke" / name
-    study = Study.from_json((folder / "study.json").read_text())
-    assert load_results(folder / "results.nc").attrs["study"] == study.to_json()
-    losses = {path.stem[:12]: json.loads(path.read_text())["result"]["loss"] for path in folder.glob("runs/??/*.json")}
-    numbers = pd.read_csv(folder / "loss_against_context_length.csv")
-    assert len(numbers) == len(study.context_lengths) * len(study.dataset_sizes)
-    for row in numbers.itertuples():
-        assert row.mean_loss == pytest.approx(np.mean([losses.pop(run) for run in row.runs.split()]), rel=1e-12)
-    assert not losses, "every run stands behind one point"
-
-
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_report_says_measured_predicted_ratio_and_regret_of_every_law(name):
     text = (FOLDER / name / "expected" / "report.txt").read_text()
@@ -204,14 +228,9 @@ def test_a_report_says_measured_predicted_ratio_and_regret_of_every_law(name):
     assert any("saturating" in row for row in rows)
 
 
-@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
-def test_every_scale_of_parity_mlp_is_a_valid_study(scale):
-    study = parity_study(scale)
-    assert Study.from_json(study.to_json()) == study
-
-
 def test_the_paper_s_grid_is_the_published_one():
     study = parity_study("paper")
+    assert Study.from_json(study.to_json()) == study
     assert study.learner == GradientDescent.paper_v1()
     assert study.context_lengths == (27, 32, 36, 43, 63, 94)
     assert study.dataset_sizes == (50_000, 75_000, 85_000, 100_000, 150_000, 200_000, 400_000, 2_000_000)
@@ -274,7 +293,7 @@ def test_parts_are_made_by_workers_and_kept_though_one_fails(tmp_path):
         kept_parts(tmp_path, parts, "parts", 2)
     assert len(list((tmp_path / "parts").glob("*.nc"))) >= 3, "the other worker may have been at one"
     parts["spec 4"] = functools.partial(xr.Dataset, {"x": 4})
-    assert [int(table["x"]) for table in kept_parts(tmp_path, parts, "parts", 2)] == [0, 1, 2, 3, 4]
+    assert [int(table["x"]) for table in kept_parts(tmp_path, parts, "parts", 1)] == [0, 1, 2, 3, 4]
     with pytest.raises(ValueError, match="workers must be between 1 and 4096; got 0"):
         kept_parts(tmp_path, parts, "parts", 0)
 
@@ -288,8 +307,8 @@ def test_the_interval_is_a_standard_error_either_way_and_the_report_shows_it():
     assert report(table.where(table["x"] > 4)).split()[-1] == "-"
 
 
-@pytest.mark.parametrize("compression", [2, 4, 8, 16])
-@pytest.mark.parametrize("n_tokens", [16, 64, 512])
+@pytest.mark.parametrize("compression", [2, 16])
+@pytest.mark.parametrize("n_tokens", [16, 512])
 def test_a_cache_is_shared_out_as_wanted(compression, n_tokens):
     """Up to rounding to whole heads and tokens; half of it goes to whole heads."""
     n_heads = 32

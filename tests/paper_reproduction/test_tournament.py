@@ -1,13 +1,11 @@
 """The tournament of growth laws: what it leaves, and that laws are known again by the exact curves of learners."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import xarray as xr
 
 from paper_reproduction.optimal_context_laws.make import entrants, exact_optimum, laws
-from paper_reproduction.reproduction import reproduce
-from simulator import Study, load_results
+from simulator import Study
 from theory import compare, verdict
 
 LAPTOP = entrants("laptop")
@@ -34,12 +32,10 @@ def exact_table(study: Study, noise: float, n_seeds: int) -> xr.Dataset:
     )
 
 
-@pytest.mark.parametrize(
-    "name", ["least squares", "correlation screening", "posterior over parities", "table of contexts"]
-)
+@pytest.mark.parametrize("name", ["least squares", "correlation screening", "table of contexts"])
 def test_a_mechanism_is_known_again_by_its_exact_curves_among_all_seven_laws(name):
     entrant = LAPTOP[name]
-    told = verdict(compare(exact_table(entrant.study, 0.03, 4), laws(entrant.study), n_bootstrap=10))
+    told = verdict(compare(exact_table(entrant.study, 0.03, 4), laws(entrant.study), n_bootstrap=3))
     assert told.decided
     assert entrant.law is not None
     assert told.laws == (entrant.law.name,)
@@ -62,24 +58,3 @@ def test_the_exact_optimum_is_known_where_the_expected_risk_is():
         ]
         assert exact_optimum(study, D) == study.context_lengths[int(np.argmin(risks))]
     assert exact_optimum(LAPTOP["MLP, parities"].study, 1000) is None
-
-
-@pytest.mark.slow
-def test_it_leaves_the_studies_a_table_of_verdicts_and_a_report(tmp_path, capsys):
-    result = reproduce("optimal_context_laws", "smoke", tmp_path, 1)
-    folder, players = tmp_path / "smoke" / "optimal_context_laws", entrants("smoke")
-    table = pd.read_csv(folder / "verdicts.csv").set_index("entrant")
-    assert list(table.index) == list(players)
-    assert (table["score"] >= table["its score"]).all()
-    numbers = pd.read_csv(folder / "optimal_context_laws.csv")
-    assert (folder / "optimal_context_laws.pdf").is_file()
-    for name, entrant in players.items():
-        place = folder / name.replace(", ", "-").replace(" ", "_")
-        assert Study.from_json((place / "study.json").read_text()) == entrant.study
-        assert load_results(place / "results.nc").sizes["seed"] == entrant.study.seeds
-        rows = numbers[numbers["study"] == name]
-        assert set(rows["law"]) == {*(law.name for law in laws(entrant.study)), "l* stays"}
-        assert rows["exact"].notna().all() == (name != "ridge on pairs of bits")
-    text = (folder / "report.txt").read_text()
-    assert text.split("\n\n\n")[0] == result.summary
-    assert result.summary in capsys.readouterr().out

@@ -13,7 +13,6 @@ from scipy.stats import binom
 from simulator.learners import (
     ContextTable,
     CorrelationScreening,
-    LeastSquares,
     NearestNeighbour,
     ParityPosterior,
     QuantaCounter,
@@ -35,44 +34,27 @@ def test_the_joint_law_of_a_chain_is_consistent_between_lengths():
 
 
 def test_counting_loses_what_its_learning_curve_says():
-    """40 cells of 24 data sets each; the loss of each is summed over all contexts, without a test set."""
-    learner, sizes = ContextTable(0.5), (3, 10, 30, 300, 3000)
-    seeds = {length: range(24 * length, 24 * (length + 1)) for length in range(8)}
-    runs = [Run(length, size, seed) for length in range(8) for seed in seeds[length] for size in sizes]
+    """20 cells of 24 data sets each; the loss of each is summed over all contexts, without a test set."""
+    learner, lengths, sizes = ContextTable(0.5), (0, 2, 5, 7), (3, 10, 30, 300, 3000)
+    seeds = {length: range(24 * length, 24 * (length + 1)) for length in lengths}
+    runs = [Run(length, size, seed) for length in lengths for seed in seeds[length] for size in sizes]
     excess = {
         f.run: exact_excess(f.predictor.log_probabilities[0], f.run.context_length)
         for f in learner.fit_runs(CHAIN, runs)
     }
     z = []
     for size in sizes:
-        for length in range(8):
+        for length in lengths:
             measured = np.array([excess[Run(length, size, seed)] for seed in seeds[length]])
             expected = learner.expected_risk(CHAIN, length, size) - CHAIN.bayes_risk(length)
             z.append((measured.mean() - expected) / (measured.std(ddof=1) / np.sqrt(24)))
-    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
+    assert 0.7 < np.sqrt(np.mean(np.square(z))) < 1.35
 
 
 def exact_excess(log_probabilities, length):
     """KL(P_l || Q_l), summed over every context: no test set."""
     joint = CHAIN.joint_law(length)
     return float(np.sum(joint * (np.log(joint / joint.sum(axis=1, keepdims=True)) - np.asarray(log_probabilities))))
-
-
-def test_the_best_context_of_a_table_grows_with_the_logarithm_of_data():
-    """KL is about v^l (v-1) / (2 D), so v times the data pay for one more token and l* rises with ln D / ln v."""
-    order = 10
-    tokens = (np.arange(2**order)[:, None] >> np.arange(order)) % 2  # newest first
-    one = 0.5 + (tokens - 0.5) @ (0.4 * np.arange(1.0, order + 1) ** -0.75 / np.sum(np.arange(1.0, order + 1) ** -0.75))
-    chain, learner = MarkovChain(np.stack([1 - one, one], axis=1).tolist(), order), ContextTable(0.5)
-    sizes = 2 ** np.arange(10, 21)
-    best = [
-        int(np.argmin([learner.expected_risk(chain, length, size) for length in range(order + 1)])) for size in sizes
-    ]
-    risks = np.array([chain.bayes_risk(length) for length in range(order + 1)])
-    predicted = [int(np.argmin(risks + 2.0 ** np.arange(order + 1) / (2 * size))) for size in sizes]
-    assert np.max(np.abs(np.subtract(best, predicted))) <= 1
-    assert set(np.diff(best)) == {0, 1}
-    assert best[-1] - best[0] >= 6
 
 
 @pytest.mark.parametrize(
@@ -82,21 +64,22 @@ def test_the_nearest_neighbour_learns_with_exponent_two_over_dimension(dimension
     """To first order m(x_j) - m(x) = grad m . (x_j - x), and the displacement is isotropic. So the error is
     E|grad m|^2 E|x_j - x|^2 / d. The cube [-1, 1]^d has sides of 2; its boundary adds a little."""
     teacher = ManifoldTeacher(dimension, gamma=1.0, noise_variance=0.0, n_frequencies=1)
-    samples = training_samples(teacher, 0, 16_000)
-    test = teacher.sample(jax.random.key(7), range(2048))
+    samples, test = (training_samples(teacher, seed, size) for seed, size in ((0, 16_000), (1, 4096)))
 
     def answer(context):
         examples = Examples(context[None], jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.float32))
         return teacher.bayes_prediction(examples, dimension)[0]
 
-    slopes = jax.vmap(jax.grad(answer))(test.context)
+    answers, slopes = jax.jit(jax.vmap(jax.value_and_grad(answer)))(test.context)
     learner = NearestNeighbour(labels="bayes")
     sizes, errors = np.array([2000.0, 8000.0, 16_000.0]), []
     for size in sizes:
         few = Examples(*(field[: int(size)] for field in samples))
         predictor = learner.learn(teacher, few, dimension)
-        errors.append(float(np.mean((predictor(test) - jax.vmap(answer)(test.context)) ** 2)))
-    predicted = float(np.mean(np.sum(slopes**2, axis=1))) / dimension * 4 * nearest_neighbour_distance(dimension, sizes)
+        errors.append(float(np.mean((predictor(test) - answers) ** 2)))
+    predicted = (
+        float(np.mean(np.sum(np.square(slopes), axis=1))) / dimension * 4 * nearest_neighbour_distance(dimension, sizes)
+    )
     assert errors == pytest.approx(predicted, rel=0.12)
     assert np.polyfit(np.log(sizes), np.log(errors), 1)[0] == pytest.approx(-2 / dimension, rel=0.05)
 
@@ -104,32 +87,17 @@ def test_the_nearest_neighbour_learns_with_exponent_two_over_dimension(dimension
 def test_screening_loses_what_its_learning_curve_says():
     """24 cells of 16 data sets each, none shared. With white tokens the loss is a sum over weights, without a test
     set."""
-    task = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 32)
-    weights, z, seeds = task.process.weights(32)[::-1], [], itertools.count()
-    cells = itertools.product((1.0, 2.0, 3.0, 5.0), (1, 10, 32), (512, 4096))
-    for threshold, length, size in cells:
-        learner = CorrelationScreening(threshold)
-        runs = [Run(length, size, next(seeds)) for _ in range(16)]
-        errors = [np.sum((f.predictor.weights - weights) ** 2) for f in learner.fit_runs(task, runs)]
+    task, n_sets, start, z = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 32), 16, 0, []
+    weights, samples = task.process.weights(32)[::-1], training_samples(task, 0, 12 * n_sets * (512 + 2048))
+    for threshold, length, size in itertools.product((1.0, 2.0, 3.0, 5.0), (1, 10, 32), (512, 2048)):
+        learner, errors = CorrelationScreening(threshold), []
+        for _ in range(n_sets):
+            seen = Examples(*(field[start : start + size] for field in samples))
+            errors.append(np.sum((learner.learn(task, seen, length).weights - weights) ** 2))
+            start += size
         expected = learner.expected_risk(task, length, size) - task.bayes_risk(32)
         z.append((np.mean(errors) - expected) / (np.std(errors, ddof=1) / 4))
-    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
-
-
-def test_screening_has_a_horizon_beyond_which_context_does_no_harm():
-    """Least squares pays for every visible token. The horizon grows as D^(1/(2 beta)), beta = (gamma + 1)/2."""
-    task, learner = GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 2048), CorrelationScreening(4.0)
-    near, far = (learner.expected_risk(task, length, 1024) for length in (64, 1024))
-    assert 0 < far - near < 0.04 * task.bayes_risk(64)
-    assert LeastSquares().expected_risk(task, 512, 1024) > near + 0.2
-    sizes, lengths = 256 * 8 ** np.arange(3), np.arange(1, 2049)
-    weights = task.process.weights(2048)
-    # The last token whose weight is four standard errors.
-    horizons = [lengths[weights > 4 * np.sqrt(task.bayes_risk(0) / size)][-1] for size in sizes]
-    assert np.polyfit(np.log(sizes), np.log(horizons), 1)[0] == pytest.approx(1 / 1.5, abs=0.1)
-    for horizon, size in zip(horizons, sizes, strict=True):
-        risks = [learner.expected_risk(task, length, size) for length in (horizon // 4, horizon, 4 * horizon)]
-        assert risks[0] - risks[1] > 4 * abs(risks[1] - risks[2])
+    assert 0.7 < np.sqrt(np.mean(np.square(z))) < 1.35
 
 
 def test_what_is_learned_of_parities_loses_what_its_learning_curve_says():

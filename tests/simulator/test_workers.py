@@ -2,38 +2,53 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import pathlib
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from simulator import Study, WorkerError, run
+from simulator import Stopped, Study, WorkerError, run
 from simulator.learners import GradientDescent, LeastSquares
 from simulator.machine import workers
-from simulator.machine.stopping import asked_to_stop, stopping_in_order
-from simulator.machine.workers import available_cores
+from simulator.machine.stopping import asked_to_stop, stop_if_asked, stopping_in_order
 from simulator.models import MLP
+from simulator.specification import SpecificationError
+from simulator.studies import run as run_module
 from simulator.tasks import GaussianLookBack, SparseParity
 
 pytestmark = pytest.mark.optimised
 
+
+@dataclasses.dataclass(frozen=True)
+class Waiting(LeastSquares):
+    """Where WAITING is set, every process makes one group and then waits until it is asked to stop."""
+
+    def fit_groups(self, task, groups):
+        if "WAITING" not in os.environ:
+            yield from super().fit_groups(task, groups)
+            return
+        yield from super().fit_groups(task, itertools.islice(groups, 1))
+        for _ in range(30_000):
+            stop_if_asked()
+            time.sleep(0.02)
+        raise TimeoutError("ten minutes have passed")
+
+
 PARITY = SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10)
 SERIES = GaussianLookBack.designed(C0=1.0, C=1.0, gamma=1.0, b=1.0, max_context_length=8)
-NARROW = GradientDescent(model=MLP(hidden_sizes=(16, 16)), steps=300, batch_size=32, validation_size=256)
-WIDE = GradientDescent(
-    model=MLP(hidden_sizes=(256, 64)), steps=6, batch_size=512, evaluation_every=3, validation_size=256
-)
-LINEAR = Study(SERIES, LeastSquares(), (1, 4, 8), (64, 500), seeds=3, test_size=512)
-LONG = Study(
-    PARITY, dataclasses.replace(NARROW, steps=4000, patience=None, side_by_side=4), (2, 10), (64, 512), seeds=6
-)
+WIDE = GradientDescent(model=MLP((256,)), steps=6, batch_size=512, evaluation_every=3, validation_size=256)
+STUDY = Study(SERIES, Waiting(), (1, 4, 8), (64, 500), seeds=4, test_size=512)
+GROUP = 6
+"""Runs of a group, which is made by one process."""
 
 CHILD = """
 import sys
@@ -44,12 +59,12 @@ save_results(run(Study.from_json(sys.argv[1]), sys.argv[2], workers=int(sys.argv
 
 @pytest.fixture(scope="module")
 def undisturbed():
-    return run(LONG, progress=False)
+    return run(STUDY, progress=False)
 
 
 @contextlib.contextmanager
-def child(folder, n_workers, study=LONG):
-    """A process that makes a study; LONG is 24 runs, of which a process holds 4 at once."""
+def child(folder, n_workers, study=STUDY):
+    """A process that makes a study."""
     arguments = [study.to_json(), str(folder / "runs"), str(folder / "results.nc"), str(n_workers)]
     with subprocess.Popen([sys.executable, "-c", CHILD, *arguments], stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -58,14 +73,27 @@ def child(folder, n_workers, study=LONG):
             process.kill()
 
 
+@contextlib.contextmanager
+def meanwhile(folder, n_runs, act, n_workers=2):
+    """Once there are so many finished runs and workers of this process, call ``act`` with the workers."""
+    others = children_of(os.getpid())
+
+    def wait_and_act():
+        def mine():
+            return [pid for pid in children_of(os.getpid()) if pid not in others]
+
+        wait_until(lambda: finished(folder) >= n_runs and len(mine()) == n_workers)
+        act(mine())
+
+    thread = threading.Thread(target=wait_and_act)
+    thread.start()
+    yield
+    thread.join()
+    assert set(children_of(os.getpid())) <= set(others), "all workers have ended"
+
+
 def finished(folder):
     return len(list((folder / "runs").glob("??/*.json")))
-
-
-def assert_continues(folder, undisturbed, at_least=1):
-    """Some runs are kept, not all. A second call makes the rest, and the table is that of an undisturbed study."""
-    assert at_least <= finished(folder) < len(LONG.runs())
-    xr.testing.assert_identical(run(LONG, folder / "runs", progress=False), undisturbed)
 
 
 def wait_until(condition, process=None):
@@ -78,8 +106,9 @@ def wait_until(condition, process=None):
 
 
 def children_of(pid):
-    """Processes whose parent is this one."""
-    return [int(number) for number in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """Processes whose parent is this one, through any of its threads."""
+    lists = pathlib.Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(number) for children in lists for number in children.read_text().split()]
 
 
 def is_running(pid):
@@ -88,104 +117,110 @@ def is_running(pid):
     return False
 
 
-@pytest.mark.parametrize(
-    "study",
-    [
-        Study(PARITY, NARROW, (1, 8), (64, 500), seeds=2, test_size=512),
-        Study(PARITY, dataclasses.replace(WIDE, precision="mixed"), (8,), (64, 600), seeds=2, test_size=512),
-        pytest.param(Study(PARITY, WIDE, (8,), (64, 600), seeds=2, test_size=512), marks=pytest.mark.slow),
-    ],
-    ids=["narrow", "wide mixed", "wide"],
-)
-def test_a_table_is_the_same_to_the_bit_on_any_number_of_workers(study):
+@pytest.mark.parametrize("precision", ["mixed", pytest.param("float32", marks=pytest.mark.slow)])
+def test_a_table_is_the_same_to_the_bit_on_any_number_of_workers(precision):
     """The order of every sum is the same in one process with many threads and in processes with a core each."""
-    xr.testing.assert_identical(run(study, progress=False, workers=2), run(study, progress=False))
+    learner = dataclasses.replace(WIDE, precision=precision)
+    study = Study(PARITY, learner, (8,), (600,), seeds=2, test_size=512)
+    alone = run(study, progress=False)  # first: workers then find its programs compiled
+    xr.testing.assert_identical(run(study, progress=False, workers=2), alone)
 
 
-def test_more_workers_than_cores_or_runs_do_no_harm():
-    """With more workers than cores none is pinned. There are never more workers than groups of runs, here three."""
-    many = run(LINEAR, workers=len(available_cores()) + 1, progress=False)
-    xr.testing.assert_identical(many, run(LINEAR, progress=False))
-    few = dataclasses.replace(LINEAR, seeds=1)
-    xr.testing.assert_identical(run(few, workers=3, progress=False), run(few, progress=False))
+def test_there_are_never_more_workers_than_groups_of_runs(monkeypatch):
+    asked = []
+
+    def here(make, groups, workers):
+        asked.append(workers)
+        return make(iter(groups))
+
+    monkeypatch.setattr(run_module, "make_with_workers", here)
+    for seeds, n_workers in ((1, 3), (4, 3), (4, 9)):
+        table = run(dataclasses.replace(STUDY, seeds=seeds), workers=n_workers, progress=False)
+        assert np.isfinite(table["loss"]).all()
+    assert asked == [3, 4]
 
 
-def test_a_killed_worker_is_reported_and_finished_runs_are_kept(tmp_path, undisturbed):
-    """After SIGKILL to a worker the parent reports it and ends the others. Another call continues."""
+def test_a_killed_worker_is_reported_and_finished_runs_are_kept(tmp_path, undisturbed, monkeypatch):
+    """The parent ends the others, and another call continues. There are more workers than cores: none is pinned."""
+    monkeypatch.setattr(workers, "available_cores", lambda: [0])
+    monkeypatch.setenv("WAITING", "")
+    message = r"a worker process was killed by SIGKILL\. What was finished is kept"
+    with (
+        meanwhile(tmp_path, 2 * GROUP, lambda mine: os.kill(mine[0], signal.SIGKILL)),
+        pytest.raises(WorkerError, match=message),
+    ):
+        run(STUDY, tmp_path / "runs", workers=2, progress=False)
+    assert finished(tmp_path) == 2 * GROUP
+    monkeypatch.delenv("WAITING")
+    xr.testing.assert_identical(run(STUDY, tmp_path / "runs", progress=False), undisturbed)
+
+
+def test_workers_end_at_once_when_their_parent_is_killed(tmp_path, undisturbed, monkeypatch):
+    """They do not wait until they next have a result to send, which may take hours. What they sent is kept."""
+    monkeypatch.setenv("WAITING", "")
     with child(tmp_path, 2) as parent:
-        wait_until(lambda: finished(tmp_path) >= 4, parent)
+        wait_until(lambda: finished(tmp_path) == 2 * GROUP, parent)
         mine = children_of(parent.pid)
-        os.kill(mine[0], signal.SIGKILL)
-        assert (
-            "WorkerError: a worker process was killed by SIGKILL. What was finished is kept" in parent.communicate()[1]
-        )
-    assert parent.returncode == 1
-    assert not any(map(is_running, mine))
-    assert_continues(tmp_path, undisturbed, at_least=4)
-
-
-@pytest.mark.slow
-def test_a_killed_parent_leaves_what_its_workers_finished(tmp_path, undisturbed):
-    with child(tmp_path, 2) as parent:
-        wait_until(lambda: finished(tmp_path) >= 4, parent)
-        mine = children_of(parent.pid)
+        assert len(mine) == 2
+        assert all(map(is_running, mine))
         parent.kill()
         parent.communicate()
     wait_until(lambda: not any(map(is_running, mine)))
-    assert_continues(tmp_path, undisturbed, at_least=4)
+    monkeypatch.delenv("WAITING")
+    xr.testing.assert_identical(run(STUDY, tmp_path / "runs", progress=False), undisturbed)
 
 
-def test_a_worker_that_ends_early_is_an_error(monkeypatch):
-    """Status 0 is an error too: a learner may call exit."""
-    for how, status in (("os._exit(0)", 0), ("os._exit(3)", 3)):
-        instead = f"LeastSquares.fit_groups = lambda self, task, groups: (next(groups), {how})"
-        monkeypatch.setattr(workers, "_CHILD", broken(instead))
-        with pytest.raises(WorkerError, match=f"ended by itself with status {status}"):
-            run(LINEAR, workers=2, progress=False)
-        monkeypatch.undo()
+def exits(groups):
+    next(groups)
+    os._exit(0)
 
 
-def test_an_exception_in_a_worker_comes_with_its_traceback(monkeypatch):
-    refuse = "def refuse(*_):\n    raise ValueError('no such luck')\nLeastSquares.fit_groups = refuse"
-    monkeypatch.setattr(workers, "_CHILD", broken(refuse))
-    with pytest.raises(WorkerError, match=r"(?s)a worker process failed.*in refuse\n.*ValueError: no such luck"):
-        run(LINEAR, workers=2, progress=False)
+def refuses(groups):
+    raise ValueError("no such luck")
+    yield
 
 
-def broken(instead):
-    """A worker's program in which least squares does something else."""
-    return workers._CHILD.replace(
-        "\nserve(pipe)", f"\nfrom simulator.learners import LeastSquares\n{instead}\nserve(pipe)"
-    )
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (exits, "ended by itself with status 0"),
+        (refuses, r"(?s)a worker process failed.*in refuses\n.*ValueError: no such luck"),
+    ],
+)
+def test_a_worker_that_exits_or_raises_is_an_error(make, message):
+    """Status 0 is an error too: a learner may call exit. An exception comes with its traceback."""
+    with pytest.raises(WorkerError, match=message):
+        list(workers.make_with_workers(make, [[1], [2]], 1))
 
 
-@pytest.mark.parametrize("n_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_sigterm_keeps_finished_runs_and_ends_with_status_0(tmp_path, undisturbed, n_workers):
-    """Nothing is printed: whoever sent the signal knows."""
-    with child(tmp_path, n_workers) as stopped:
-        wait_until(lambda: finished(tmp_path) >= 1, stopped)
-        mine = children_of(stopped.pid)
-        stopped.terminate()
-        assert stopped.communicate()[1] == ""
-    assert stopped.returncode == 0
-    assert not (tmp_path / "results.nc").exists()
-    assert not any(map(is_running, mine))
-    assert_continues(tmp_path, undisturbed)
+def test_sigterm_keeps_finished_runs_and_leads_to_status_0(tmp_path, undisturbed, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop(_):
+        assert signal.getsignal(signal.SIGTERM) is not before, "it would end the tests"
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setenv("WAITING", "")
+    with meanwhile(tmp_path, GROUP, stop, n_workers=0), pytest.raises(Stopped) as stopped:
+        run(STUDY, tmp_path / "runs", progress=False)
+    assert stopped.value.code == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert finished(tmp_path) == GROUP
+    monkeypatch.delenv("WAITING")
+    xr.testing.assert_identical(run(STUDY, tmp_path / "runs", progress=False), undisturbed)
 
 
-@pytest.mark.parametrize("when", ["it makes runs", pytest.param("it is being loaded", marks=pytest.mark.slow)])
-def test_sigterm_to_a_worker_stops_all_in_order(tmp_path, when):
-    """A worker may get the signal before its parent: whoever ends a job signals its processes one by one."""
-    with child(tmp_path, 2) as parent:
-        if when == "it makes runs":
-            wait_until(lambda: finished(tmp_path) >= 1, parent)
-        wait_until(lambda: len(children_of(parent.pid)) == 2, parent)
-        mine = children_of(parent.pid)
-        os.kill(mine[1], signal.SIGTERM)
-        assert parent.communicate()[1] == ""
-    assert parent.returncode == 0
-    assert not any(map(is_running, mine))
-    assert finished(tmp_path) < len(LONG.runs())
+@pytest.mark.parametrize("n_runs", [2 * GROUP, 0], ids=["it waits", "it is being loaded"])
+def test_sigterm_to_a_worker_stops_all_in_order(tmp_path, monkeypatch, capfd, n_runs):
+    """A worker may get the signal before its parent: whoever ends a job signals its processes one by one.
+
+    Nothing is printed: whoever sent the signal knows.
+    """
+    monkeypatch.setenv("WAITING", "")
+    with meanwhile(tmp_path, n_runs, lambda mine: os.kill(mine[1], signal.SIGTERM)), pytest.raises(Stopped):
+        run(STUDY, tmp_path / "runs", workers=2, progress=False)
+    assert finished(tmp_path) == n_runs
+    assert capfd.readouterr().err == ""
 
 
 def test_repeated_sigterm_in_nested_blocks_reaches_the_outer_one():
@@ -199,45 +234,33 @@ def test_repeated_sigterm_in_nested_blocks_reaches_the_outer_one():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_workers_end_at_once_when_their_parent_is_killed(tmp_path):
-    """They do not wait until they next have a result to send, which may take hours. Here one worker has an epoch of a
-    billion samples before it, and the other has sent its last result."""
-    learner = dataclasses.replace(NARROW, steps=None, epochs=1, side_by_side=1)
-    with child(tmp_path, 2, Study(PARITY, learner, (2,), (64, 10**9), seeds=1)) as parent:
-        wait_until(lambda: finished(tmp_path) == 1, parent)
-        mine = children_of(parent.pid)
-        assert any(map(is_running, mine))
-        parent.kill()
-        parent.communicate()
-    wait_until(lambda: not any(map(is_running, mine)))
-
-
 @pytest.mark.slow
-def test_a_study_killed_at_random_moments_ends_in_the_same_table(tmp_path, undisturbed):
+def test_a_study_killed_at_random_moments_ends_in_the_same_table(tmp_path):
     """A process gets SIGKILL anywhere between its first import and its last write.
 
     The moments are fractions of the time that an undisturbed process takes.
     """
+    learner = GradientDescent(model=MLP((16,)), steps=2000, batch_size=32, validation_size=256, side_by_side=4)
+    study = Study(PARITY, learner, (2, 10), (64, 512), seeds=4, test_size=512)
     begin = time.monotonic()
-    with child(tmp_path / "undisturbed", 1) as process:
+    undisturbed = run(study, progress=False)
+    with child(tmp_path / "undisturbed", 1, study) as process:
         assert process.wait() == 0
     whole, kept = time.monotonic() - begin, []
-    for share in np.random.default_rng(4).uniform(0.05, 1.0, size=8):
-        with child(tmp_path / "killed", 1) as victim, contextlib.suppress(subprocess.TimeoutExpired):
+    for share in np.random.default_rng(4).uniform(0.05, 1.0, size=4):
+        with child(tmp_path / "killed", 1, study) as victim, contextlib.suppress(subprocess.TimeoutExpired):
             victim.wait(share * whole)
         kept.append(finished(tmp_path / "killed"))
     assert np.all(np.diff(kept) >= 0)
     assert kept[-1] > 0
-    xr.testing.assert_identical(run(LONG, tmp_path / "killed" / "runs", progress=False), undisturbed)
+    xr.testing.assert_identical(run(study, tmp_path / "killed" / "runs", progress=False), undisturbed)
 
 
 @pytest.mark.parametrize(
     ("number", "message"),
     [
         (0, "workers must be between 1 and 4096; got 0"),
-        (-1, "workers must be between 1 and 4096; got -1"),
         (2.5, "workers must be an integer; got 2.5"),
-        ("2", "workers must be an integer; got '2'"),
     ],
 )
 def test_an_impossible_number_of_workers_is_refused(number, message):
@@ -246,22 +269,16 @@ def test_an_impossible_number_of_workers_is_refused(number, message):
         workers.check_workers(number)
 
 
-def test_a_task_defined_in_the_script_is_refused_before_anything_runs(tmp_path):
+def test_a_task_defined_in_the_script_is_refused_before_anything_runs(tmp_path, monkeypatch):
     """Another process cannot import what the script defines. A single process can run it."""
-    script = """
-import dataclasses, sys
-from simulator import Study, run
-from simulator.learners import LeastSquares
-from simulator.tasks import GaussianLookBack
-@dataclasses.dataclass(frozen=True)
-class Own(GaussianLookBack):
-    pass
-own = Own.designed(C0=1.0, C=1.0, gamma=1.0, b=1.0, max_context_length=4)
-study = Study(own, LeastSquares(), (1,), (64,), seeds=2, test_size=64)
-assert run(study, progress=False).loss.size == 2
-run(study, "runs", workers=2, progress=False)
-"""
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert re.search("SpecificationError: .*move it to a module of its own, or set workers=1", done.stderr)
+
+    @dataclasses.dataclass(frozen=True)
+    class Own(GaussianLookBack):
+        pass
+
+    monkeypatch.setattr(Own, "__module__", "__main__")
+    study = dataclasses.replace(STUDY, task=Own(SERIES.process, 8))
+    assert np.isfinite(run(study, progress=False)["loss"]).all()
+    with pytest.raises(SpecificationError, match="move it to a module of its own, or set workers=1"):
+        run(study, tmp_path / "runs", workers=2, progress=False)
     assert not list(tmp_path.iterdir())

@@ -25,6 +25,12 @@ def fitted(law, noise=0.0, seed=0):
     return fit_chinchilla(*runs(law, noise, seed))
 
 
+@pytest.fixture
+def few_resamples(monkeypatch):
+    """For tests of the fit itself: its intervals need a hundred."""
+    monkeypatch.setattr("theory.measured.chinchilla_fit._RESAMPLES", 5)
+
+
 def constants(law):
     return np.array([getattr(law, name) for name in CONSTANTS])
 
@@ -39,10 +45,10 @@ def objective(x, N, D, L):
 
 
 @pytest.mark.parametrize("law", [ChinchillaLaw.besiroglu(), ChinchillaLaw(0.5, 9.0, 80.0, 0.2, 0.6)])
-def test_the_constants_of_a_table_without_noise_come_back(law):
+def test_the_constants_of_a_table_without_noise_come_back(law, few_resamples):
     """Every loss is met exactly, so the minimum is at the constants themselves. In the second table the term of the
     data is below 1/1800 of the loss: starts that are alike all end beside it."""
-    fit = fitted(law)
+    fit = fit_chinchilla(*runs(law))
     np.testing.assert_allclose(constants(fit.law), constants(law), rtol=1e-6)
     assert fit.objective < 1e-20
     assert fit.n_runs == 81
@@ -76,10 +82,9 @@ def test_no_optimiser_finds_a_lower_sum():
         assert fit.objective <= other.fun * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 30))])
-def test_no_table_makes_the_optimiser_overflow(seed, monkeypatch):
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])
+def test_no_table_makes_the_optimiser_overflow(seed, few_resamples):
     """Every warning is an error here. Terms vanish, sizes or losses span many decades, or losses do not fall at all."""
-    monkeypatch.setattr("theory.measured.chinchilla_fit._RESAMPLES", 5)
     rng = np.random.default_rng(seed)
     N, D = (x.ravel() for x in np.meshgrid(10.0 ** np.arange(0, 12, 4), 10.0 ** np.arange(0, 15, 5)))
     law = ChinchillaLaw(rng.choice([0.0, 50.0]), *10 ** rng.uniform(-3, 6, 2), *rng.uniform(0.02, 2, 2))
@@ -88,7 +93,7 @@ def test_no_table_makes_the_optimiser_overflow(seed, monkeypatch):
             assert np.isfinite(fit_chinchilla(N, D, L).objective)
 
 
-def test_one_wild_run_moves_nothing_much():
+def test_one_wild_run_moves_nothing_much(few_resamples):
     """Huber's loss grows linearly beyond one part in a thousand: a loss twice too high pulls as one of 1 % does."""
     N, D, L = runs(ChinchillaLaw.besiroglu())
     L[40] *= 2
@@ -112,6 +117,6 @@ def test_one_wild_run_moves_nothing_much():
         (lambda N, D, L: (N, D, 2 + 1e-2 * np.log(N)), LossTableError, "do not fall by a power of both sizes"),
     ],
 )
-def test_runs_that_fix_no_law_are_refused(change, error, message):
+def test_runs_that_fix_no_law_are_refused(change, error, message, few_resamples):
     with pytest.raises(error, match=message):
         fit_chinchilla(*change(*runs(ChinchillaLaw.besiroglu())))

@@ -16,7 +16,7 @@ from theory import (
     optimal_context_length,
     read_loss_table,
 )
-from theory.laws import PowerLaw, SaturatingLaw
+from theory.laws import PowerLaw
 
 DATA = pathlib.Path(__file__).parents[2] / "paper_reproduction" / "data"
 GRID = [(l, D, seed) for l in (1, 2, 4, 8, 16, 32) for D in (100, 1000, 10_000) for seed in (0, 1)]
@@ -102,7 +102,7 @@ def test_what_fixes_no_bayes_risk_is_refused(lengths, losses, error, message):
 
 def test_a_table_written_as_csv_comes_back(tmp_path):
     """With R(l) and dim(l) in columns nothing is estimated: every result is that of the table itself."""
-    law = SaturatingLaw(20.0, 1.0, 1.5)
+    law = PowerLaw(2.0, 1.0, 0.8)
     source = table_of_law(law, noise=0.1, n_seeds=3)
     source["intrinsic_dimension"] = "context_length", truth().intrinsic_dimension[list(LENGTHS)]
     rows = source[["loss", "approximation_loss", "bayes_risk", "intrinsic_dimension"]].to_dataframe().reset_index()

@@ -41,15 +41,15 @@ def test_with_fewer_bits_than_the_degree_nothing_is_fitted():
 
 
 def test_the_risk_is_that_of_ridge_on_explicit_monomials(rng):
-    """96 cells of 16 data sets, p = 378 to 630 monomials of degree 2, a solvable and an unsolvable task in each.
+    """32 cells of 16 data sets, p = 378 to 630 monomials of degree 2, a solvable and an unsolvable task in each.
 
     All monomials are uncorrelated, so the squared error is the squared distance of the weights, without a test set.
     """
     z, n = [], 16
-    for length in (28, 32, 36):
+    for length in (28, 36):
         monomials = np.array(list(itertools.combinations(range(length), 2)))
         assert len(monomials) == n_monomials(length, 2)
-        for samples in (40, 70, 110, 200):
+        for samples in (40, 200):
             for penalty in (0.3, 0.7, 1.5, 3.0):
                 bits = rng.choice([-1.0, 1.0], size=(n, samples, length))
                 features = bits[:, :, monomials].prod(axis=3)
@@ -61,7 +61,7 @@ def test_the_risk_is_that_of_ridge_on_explicit_monomials(rng):
                 for solvable, cell in ((1.0, lost[:, 0]), (0.0, 1 + lost[:, 1])):
                     exact = float(parity_ridge_risk(solvable, length, penalty, samples).total)
                     z.append((cell.mean() - exact) / (cell.std(ddof=1) / np.sqrt(n)))
-    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
+    assert 0.75 < np.sqrt(np.mean(np.square(z))) < 1.3
 
 
 @pytest.mark.parametrize(

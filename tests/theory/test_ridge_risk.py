@@ -129,11 +129,11 @@ def test_the_best_penalty_is_the_best(signal, noise, p, D):
 
 
 def test_the_risk_is_that_of_ridge_on_gaussian_features_of_any_covariance(rng):
-    """60 cells of 40 designs, the risk of each solution taken exactly: z-scores have a root mean square near one."""
-    z, n = [], 40
+    """36 cells of 16 designs, the risk of each solution taken exactly: z-scores have a root mean square near one."""
+    z, n = [], 16
     for p, D in [(40, 120), (90, 100), (120, 100), (160, 80)]:
         for decay in (0.0, 0.7, 1.5):
-            for penalty in (0.01, 0.03, 0.1, 0.3, 1.0):
+            for penalty in (0.01, 0.1, 1.0):
                 spectrum, w = np.arange(1, p + 1.0) ** -decay, rng.normal(size=p)
                 X = rng.normal(size=(n, D, p)) * np.sqrt(spectrum)
                 y = X @ w + np.sqrt(0.5) * rng.normal(size=(n, D))
@@ -142,7 +142,7 @@ def test_the_risk_is_that_of_ridge_on_gaussian_features_of_any_covariance(rng):
                 risk = 0.5 + (beta - w) ** 2 @ spectrum
                 exact = float(ridge_risk(spectrum, w, 0.5, penalty, D).total)
                 z.append((risk.mean() - exact) / (risk.std(ddof=1) / np.sqrt(n)))
-    assert 0.8 < np.sqrt(np.mean(np.square(z))) < 1.25
+    assert 0.75 < np.sqrt(np.mean(np.square(z))) < 1.3
 
 
 def test_a_power_law_spectrum_learns_with_the_exponent_of_its_kernel():
