@@ -24,6 +24,11 @@ def _answer(task, examples, length):
     return prediction, task.pointwise_loss(prediction, examples, length)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _relevant_tokens(task, examples):
+    return task.relevant_tokens(examples)
+
+
 def in_batches(function, examples, *others):
     """A function of examples and arrays, batch by batch; arrays of NumPy go in and come out."""
     starts = range(0, len(examples.query), BATCH)
@@ -53,6 +58,10 @@ def answer(task, examples, length) -> tuple[np.ndarray, np.ndarray]:
 
 def predict(task, examples, length) -> np.ndarray:
     return answer(task, examples, length)[0]
+
+
+def relevant_tokens(task, examples) -> np.ndarray:
+    return np.asarray(_relevant_tokens(task, examples))
 
 
 def standard_error(values):

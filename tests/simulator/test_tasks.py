@@ -19,6 +19,7 @@ from tests.simulator.compiled import (
     assert_risk_is_measured,
     in_batches,
     predict,
+    relevant_tokens,
     sample,
     sample_at,
     standard_error,
@@ -54,11 +55,6 @@ def spread(task, number=6):
 
 def drawn(task, number=BATCH):
     return jax.tree.map(lambda field: field[:number], sample(task, seed=7))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def relevant_tokens(task, examples):
-    return task.relevant_tokens(examples)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -207,11 +203,11 @@ def test_the_bayes_predictor_ignores_what_is_out_of_sight(task):
 def test_the_bayes_predictor_ignores_irrelevant_tokens(task):
     """Irrelevant tokens are taken from another sample: where they stay irrelevant, no prediction changes."""
     examples, other = drawn(task), sample(task, seed=8)
-    relevant = np.asarray(relevant_tokens(task, examples))
-    foreign = np.asarray(relevant_tokens(task, examples._replace(context=other.context)))
+    relevant = relevant_tokens(task, examples)
+    foreign = relevant_tokens(task, examples._replace(context=other.context))
     exchanged = (~relevant & ~foreign).reshape(*relevant.shape, *[1] * (examples.context.ndim - 2))
     changed = examples._replace(context=np.where(exchanged, other.context, examples.context))
-    same = np.all(np.asarray(relevant_tokens(task, changed)) == relevant, axis=1)
+    same = np.all(relevant_tokens(task, changed) == relevant, axis=1)
     assert same.sum() >= 5
     for length in spread(task, 3):
         before, after = (predict(task, x, length)[same] for x in (examples, changed))
