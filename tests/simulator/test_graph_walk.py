@@ -2,7 +2,6 @@
 
 import math
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from simulator.tasks.graph_walk import GraphWalk
 from simulator.tasks.markov_chain import MarkovChain
+from tests.simulator.compiled import sample
 
 KITE = ((0, 1), (0, 2), (1, 2), (2, 3))
 
@@ -62,7 +62,7 @@ def test_a_walk_is_a_markov_chain_of_order_one(seed):
 
 def test_every_step_follows_an_edge_and_edges_are_equally_frequent():
     task = GraphWalk(KITE, 6)
-    tokens = np.asarray(task.sample(jax.random.key(0), range(5000)).context)
+    tokens = sample(task).context
     counts = np.zeros((4, 4))
     np.add.at(counts, (tokens[:, :-1].ravel(), tokens[:, 1:].ravel()), 1)
     directed = [pair for edge in task.edges for pair in (edge, edge[::-1])]
@@ -74,7 +74,7 @@ def test_the_order_in_which_edges_are_given_does_not_matter():
     assert GraphWalk(((3, 2), (2, 1), (1, 0), (2, 0)), 4) == GraphWalk(KITE, 4)
 
 
-@pytest.mark.parametrize(("n_nodes", "n_edges"), [(7, 6), (7, 21), (7, 12), (1000, 5000)])
+@pytest.mark.parametrize(("n_nodes", "n_edges"), [(7, 6), (7, 21), (1000, 5000)])
 def test_a_random_graph_has_the_nodes_and_edges_asked_for(n_nodes, n_edges):
     task = GraphWalk.random(n_nodes, n_edges, 4, seed=3)
     assert task.vocabulary_size == n_nodes
@@ -103,7 +103,6 @@ def test_bad_dials_of_a_random_graph_are_refused():
         ((1, 0, 3), "n_nodes must be between 2 and 65536; got 1"),
         ((5, 3, 3), "n_edges must be between 4 and 10; got 3"),
         ((5, 11, 3), "n_edges must be between 4 and 10; got 11"),
-        ((5, 7, 0), "max_context_length must be at least 1; got 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             GraphWalk.random(*dials)
