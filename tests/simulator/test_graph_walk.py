@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from simulator.tasks.graph_walk import GraphWalk
 from simulator.tasks.markov_chain import MarkovChain
-from tests.simulator.compiled import sample
 
 KITE = ((0, 1), (0, 2), (1, 2), (2, 3))
 
@@ -58,16 +57,6 @@ def test_a_walk_is_a_markov_chain_of_order_one(seed):
         assert task.intrinsic_dimension(length) == chain.intrinsic_dimension(length)
         assert task.intrinsic_entropy(length) == pytest.approx(chain.intrinsic_entropy(length), abs=1e-12)
     assert task.bayes_risk(1) == task.bayes_risk(3)
-
-
-def test_every_step_follows_an_edge_and_edges_are_equally_frequent():
-    task = GraphWalk(KITE, 6)
-    tokens = sample(task).context
-    counts = np.zeros((4, 4))
-    np.add.at(counts, (tokens[:, :-1].ravel(), tokens[:, 1:].ravel()), 1)
-    directed = [pair for edge in task.edges for pair in (edge, edge[::-1])]
-    assert set(zip(*map(np.ndarray.tolist, np.nonzero(counts)), strict=True)) == set(directed)
-    assert counts[counts > 0] / counts.sum() == pytest.approx(np.full(8, 1 / 8), abs=0.01)
 
 
 def test_the_order_in_which_edges_are_given_does_not_matter():

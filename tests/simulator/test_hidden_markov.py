@@ -26,17 +26,6 @@ def test_states_that_show_themselves_make_a_markov_chain():
     assert task.entropy_rate_bounds(40) == pytest.approx((chain.entropy_rate,) * 2)
 
 
-def test_a_pair_of_tokens_as_state_makes_a_chain_of_order_two():
-    chain = MarkovChain.random(2, 2, 1.0, 6, seed=1)
-    transition = [[0.0] * 4 for _ in range(4)]
-    for pair in range(4):
-        for token in range(2):
-            transition[pair][pair * 2 % 4 + token] = chain.transition[pair][token]
-    task = HiddenMarkov(tuple(map(tuple, transition)), ((1, 0), (0, 1), (1, 0), (0, 1)), 6)
-    for length in range(7):
-        assert task.bayes_risk(length) == pytest.approx(chain.bayes_risk(length), abs=1e-14)
-
-
 @pytest.mark.parametrize(
     "task",
     [

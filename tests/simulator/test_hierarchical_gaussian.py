@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from simulator.specification import canonical_json
 from simulator.tasks.hierarchical_gaussian import HierarchicalGaussian
-from tests.simulator.compiled import BATCH, sample
 
 g, r = math.sqrt(5) / 4, 1 / 4
 M = np.array([[g, g, g, r], [-g, g, -g, r], [-g, -g, g, r], [g, -g, -g, r]])
@@ -92,20 +91,6 @@ def test_risk_at_every_length_by_schur_complement(n_layers, copies, loss):
         expected = variance if loss == "squared_error" else 0.5 * math.log(2 * math.pi * math.e * variance)
         assert task.bayes_risk(length) == pytest.approx(expected, abs=1e-12)
     assert task.intrinsic_dimension(L) == L
-
-
-def test_the_first_layer_s_risks():
-    """Four variables of correlation -1/4: 1 - R(l) = (1/16) l / (1 - (l-1)/4)."""
-    risks = [HierarchicalGaussian(1).bayes_risk(length) for length in range(4)]
-    np.testing.assert_allclose(risks, [1, 1 - 1 / 16, 1 - 1 / 6, 1 - 3 / 8], rtol=1e-12)
-
-
-def test_samples_have_the_covariance_they_should():
-    n, task = 15 * BATCH, HierarchicalGaussian(2)
-    examples = sample(task, n)
-    values = np.concatenate([examples.context, examples.target[:, None]], axis=1).astype(float)
-    error = np.sqrt((task.joint_covariance() ** 2 + 1) / n)
-    assert np.abs((values.T @ values / n - task.joint_covariance()) / error).max() < 5
 
 
 def test_a_task_with_a_derived_length_is_rebuilt_from_its_fields():

@@ -22,34 +22,10 @@ def test_with_every_tuple_in_use_tokens_are_independent_and_uniform(dials):
         assert task.intrinsic_entropy(length) is None
 
 
-def test_one_level_is_a_list_of_equally_likely_tuples():
-    task = RandomHierarchy(3, 2, 3, 1, seed=4)
-    tuples = task.rules()[0].reshape(-1, 3)
-    assert len(np.unique(tuples, axis=0)) == 6
-    for length in range(3):
-        _, group, counts = np.unique(tuples[:, 2 - length : 2], axis=0, return_inverse=True, return_counts=True)
-        risk = 0.0
-        for g, count in enumerate(counts):
-            answers = np.bincount(tuples[group.ravel() == g, 2])
-            risk -= sum(a / 6 * math.log(a / count) for a in answers if a)
-        assert task.bayes_risk(length) == pytest.approx(risk, abs=1e-14)
-
-
 def test_no_two_symbols_of_a_level_share_a_tuple():
     for rule in RandomHierarchy(5, 4, 2, 3, seed=1).rules():
         assert rule.shape == (5, 4, 2)
         assert len(np.unique(rule.reshape(-1, 2), axis=0)) == 20
-
-
-def test_every_sample_can_be_read_back_to_its_top_symbol():
-    """Tuples are looked up level by level; at each level all of them are in the rules."""
-    examples = sample(BIGGER, 4 * BATCH)
-    symbols = np.concatenate([examples.context, examples.target[:, None]], axis=1)[:500]
-    for rule in BIGGER.rules():
-        table = {tuple(pair): symbol for symbol in range(8) for pair in rule[symbol].tolist()}
-        pairs = symbols.reshape(len(symbols), -1, 2).tolist()
-        symbols = np.array([[table[tuple(pair)] for pair in row] for row in pairs])
-    assert np.bincount(symbols[:, 0], minlength=8) / 500 == pytest.approx(np.full(8, 1 / 8), abs=0.07)
 
 
 @pytest.mark.parametrize("task", [BIGGER, RandomHierarchy(6, 4, 3, 2, seed=2)], ids=["pairs", "triples"])

@@ -7,7 +7,6 @@ import pytest
 
 from simulator.tasks.markov_chain import MarkovChain
 from simulator.tasks.renewal import Renewal
-from tests.simulator.compiled import BATCH, sample
 
 LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -30,15 +29,6 @@ def test_the_risks_of_exponent_three_halves(reference):
 def test_the_entropies_of_exponent_three_halves(reference):
     expected = (0.6928, 0.9759, 1.2560, 1.5087, 1.7249, 1.9038, 2.0486, 2.1640)
     assert [reference.intrinsic_entropy(length) for length in LENGTHS] == pytest.approx(expected, abs=5.1e-5)
-
-
-def test_risk_is_far_from_linear_in_entropy(reference):
-    lengths = (*LENGTHS, 256, 512)
-    slopes = np.diff([reference.bayes_risk(n) for n in lengths]) / np.diff(
-        [reference.intrinsic_entropy(n) for n in lengths]
-    )
-    expected = (-0.0931, -0.0539, -0.0273, -0.0128, -0.0058, -0.0026, -0.0012, -0.0005, -0.0002)
-    assert slopes == pytest.approx(expected, abs=5.1e-5)
 
 
 def local_exponent(task, length):
@@ -77,19 +67,6 @@ def test_beyond_the_longest_gap_nothing_is_left_to_learn():
     assert task.bayes_risk(4) == pytest.approx(task.entropy_rate, abs=1e-15)
     assert task.bayes_risk(12) == pytest.approx(task.entropy_rate, abs=1e-15)
     assert task.intrinsic_entropy(12) == pytest.approx(task.intrinsic_entropy(4), abs=1e-15)
-
-
-def test_events_are_as_frequent_at_every_place():
-    """Stationary: 1/E[T] of the tokens are events, first or last, and gaps have their law."""
-    task = Renewal(1.5, 64)
-    n = 5 * BATCH
-    tokens = sample(task, n).context
-    gaps = np.arange(1, task.max_gap + 1)
-    rate = np.sum(gaps**-2.5) / np.sum(gaps**-1.5)
-    for place in (0, 1, 31, 63):
-        assert tokens[:, place].mean() == pytest.approx(rate, abs=5 * math.sqrt(0.25 / n))
-    after_event = tokens[:, 1][tokens[:, 0] == 1]
-    assert after_event.mean() == pytest.approx(1 / np.sum(gaps**-2.5), abs=0.02)
 
 
 def test_bad_dials_are_refused():

@@ -30,12 +30,6 @@ def test_the_risk_of_a_sum_is_one_minus_the_kth_power_of_the_distance_law(k, m, 
         assert task.intrinsic_entropy(length) == pytest.approx(k * F * math.log(m), abs=1e-12)
 
 
-def test_two_uniform_needles():
-    task = Retrieval(2, 2, 10)
-    assert task.bayes_risk(5) == pytest.approx(math.log(2) * 0.75)
-    assert task.bayes_risk(10) == 0
-
-
 def test_more_needles_change_the_constant_of_a_pareto_law_and_not_its_exponent():
     """R/R(0) ~ k (nearest/l)^a."""
     for k in (1, 2, 3):
@@ -43,14 +37,6 @@ def test_more_needles_change_the_constant_of_a_pareto_law_and_not_its_exponent()
         far = [task.bayes_risk(length) / math.log(2) for length in (10_000, 100_000)]
         assert math.log10(far[0] / far[1]) == pytest.approx(0.8, abs=2e-3)
         assert far[1] == pytest.approx(k * (3 / 100_000) ** 0.8, rel=1e-3)
-
-
-def test_two_needles_of_an_and():
-    """(1-F)^2 0.56234 + 2 F (1-F) 0.34657 nats."""
-    task = Retrieval(2, 2, 10, rule="and")
-    for length in range(11):
-        F = length / 10
-        assert task.bayes_risk(length) == pytest.approx((1 - F) ** 2 * 0.562335 + 2 * F * (1 - F) * 0.346574, abs=1e-6)
 
 
 @pytest.mark.parametrize("task", [EXAMPLES[19], EXAMPLES[20]])

@@ -25,19 +25,6 @@ def test_the_entropy_of_the_facts_in_sight_grows_with_exponent_b():
     assert task.intrinsic_entropy(1000) == pytest.approx(math.log(2) * counts[0])
 
 
-def test_facts_hold_within_a_document_and_change_between_documents():
-    task = SantaFe(n_facts=3, b=0.8, max_context_length=30)
-    context = sample(task).context[:400]
-    values = np.full((400, 3), -1)
-    for row, tokens in zip(values, context, strict=True):
-        for token in tokens:
-            assert row[token // 2] in (-1, token % 2)
-            row[token // 2] = token % 2
-    for fact in values.T:
-        stated = fact[fact >= 0]
-        assert abs(stated.mean() - 0.5) < 5 * 0.5 / math.sqrt(stated.size)
-
-
 def test_fixed_facts_are_the_same_in_every_document_and_leave_nothing_to_the_context():
     task = SantaFe(n_facts=50, b=0.8, max_context_length=30, facts="fixed")
     tokens = {int(t) for seed in (0, 1) for t in np.unique(sample(task, seed=seed).context)}

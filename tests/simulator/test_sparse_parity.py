@@ -74,12 +74,6 @@ def test_entropy_equals_the_entropy_of_the_visible_answers_by_enumeration(task):
         assert task.intrinsic_dimension(length) == rank
 
 
-def test_a_cycle_adds_dimension_but_no_entropy():
-    triangle = SparseParity(((2, 1), (3, 1), (3, 2)), 3)
-    assert triangle.intrinsic_entropy(3) == pytest.approx(2 * LN2)
-    assert triangle.intrinsic_dimension(3) == 3
-
-
 @given(st.integers(1, 80), st.integers(1, 30), st.floats(0.3, 3), st.integers(0, 5))
 def test_pareto_placement_follows_its_power_law(n, nearest, exponent, seed):
     task = SparseParity.pareto(n, 64, nearest, exponent, seed)

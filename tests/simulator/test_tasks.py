@@ -143,33 +143,15 @@ def test_shapes_and_values_are_those_of_the_contract(task):
 
 
 @each_task
-def test_bayes_risk_never_rises(task):
+def test_the_risk_never_rises_and_dimension_and_entropy_never_fall(task):
     risks = [task.bayes_risk(length) for length in lengths(task)]
     assert all(type(risk) is float for risk in risks)
     assert np.all(np.diff(risks) <= 1e-15)
-
-
-@each_task
-def test_dimension_and_entropy_never_fall(task):
     assert np.all(np.diff([task.intrinsic_dimension(length) for length in lengths(task)]) >= 0)
     entropies = [task.intrinsic_entropy(length) for length in lengths(task)]
     assert len({entropy is None for entropy in entropies}) == 1
     if entropies[0] is not None:
         assert np.all(np.diff(entropies) >= 0)
-
-
-@each_task
-def test_without_context_the_risk_is_the_entropy_or_variance_of_the_target(task):
-    """Measured on the targets alone, for tasks that ask one thing."""
-    target = sample(task, MANY, seed=7).target.astype(float)
-    if task.n_classes is not None and task.n_queries == 1:
-        shares = np.bincount(target.astype(int)) / MANY
-        surprise = -np.log(shares[target.astype(int)])
-        # The entropy of observed shares is too low by (classes - 1)/(2 n) on average.
-        assert abs(surprise.mean() - task.bayes_risk(0)) < 5 * standard_error(surprise) + task.n_classes / MANY
-    elif task.n_classes is None and task.loss == "squared_error":
-        squares = (target**2).reshape(MANY, -1).mean(axis=1)
-        assert abs(squares.mean() - task.bayes_risk(0)) < 5 * standard_error(squares)
 
 
 @each_task

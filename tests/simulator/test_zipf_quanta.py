@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from simulator.tasks import SparseParity, ZipfQuanta
+from simulator.tasks import ZipfQuanta
 
 
 def test_unlearned_quanta_cost_their_frequencies():
@@ -53,14 +53,6 @@ def test_every_subset_has_its_bits_nearer_than_the_far_one():
         assert len(set(subset)) == 4
         assert list(subset) == sorted(subset, reverse=True)
         assert subset[-1] >= 1
-
-
-def test_a_parity_of_pairs_is_the_sparse_parity():
-    quanta = ZipfQuanta(6, 8, alpha=0.5, distance_exponent=1.0, nearest=2, bits_per_task=2)
-    pairs = SparseParity(quanta.subsets(), 8, tuple(quanta.relative_frequencies()))
-    for length in range(9):
-        assert pairs.bayes_risk(length) == quanta.bayes_risk(length)
-        assert pairs.intrinsic_entropy(length) == quanta.intrinsic_entropy(length)
 
 
 @pytest.mark.parametrize(
