@@ -44,7 +44,7 @@ def sample_at(task, index, seed=0) -> Examples:
     return jax.tree.map(np.asarray, _sample(task, jax.random.key(seed), jnp.asarray(index)))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=8)
 def sample(task, number=BATCH, seed=0) -> Examples:
     """The first samples of a stream, a multiple of BATCH."""
     parts = [sample_at(task, np.arange(start, start + BATCH), seed) for start in range(0, number, BATCH)]

@@ -15,7 +15,7 @@ each_kind = pytest.mark.parametrize("kind", SMALL, ids=lambda kind: kind.__name_
 
 @each_kind
 @given(data=st.data())
-@settings(max_examples=5)
+@settings(max_examples=3)
 def test_bayes_risk_is_what_enumeration_finds(kind, data):
     strategy, story = SMALL[kind]
     task = data.draw(strategy)
