@@ -101,12 +101,15 @@ def test_what_the_kinds_are():
     bare = Retrieval(1, 2, 6, n_distractors=3)
     frequencies = {}
     for kind in ("noise", "distractor"):
-        others = sample(IrrelevantTokens(bare, 0.5, kind, "first")).context[:, 6:]
+        others = sample(IrrelevantTokens(bare, 0.3, kind, "first")).context[:, 6:]
+        assert np.mean(others[:, :6] == others[:, 6:12]) < 0.5
         frequencies[kind] = np.bincount(others.ravel(), minlength=5) / others.size
     assert np.abs(frequencies["noise"] - 1 / 5).max() < 0.02
     assert np.abs(frequencies["distractor"] - [5 / 18, 5 / 18, 5 / 18, 1 / 12, 1 / 12]).max() < 0.02
-    context = sample(IrrelevantTokens(bare, 0.5, "repeat", "last")).context
-    assert np.all(context[:, :6] == context[:, 6:7])
+    context = sample(IrrelevantTokens(bare, 0.5, "repeat", "middle")).context
+    np.testing.assert_array_equal(context[:, :3], np.repeat(context[:, 3:4], 3, axis=1))
+    np.testing.assert_array_equal(context[:, 9:11], context[:, 10:])  # nothing relevant is newer: one token of noise
+    assert np.mean(context[:, 9] == context[:, 8]) < 0.5
 
 
 def test_marks_of_vectors_are_one_more_channel():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.training.order import shuffled
+from simulator.training.order import _divided, shuffled
 
 WORDS = st.tuples(*[st.integers(0, 2**32 - 1)] * 2)
 LONGEST = 3000
@@ -46,3 +46,10 @@ def test_different_keys_give_unrelated_orders():
 def test_neighbours_do_not_stay_neighbours():
     order = permutation((5, 6), LONGEST).astype(int)
     assert np.mean(np.abs(np.diff(order)) <= 2) < 0.01
+
+
+def test_division_in_floats_is_exact_at_every_multiple():
+    b = 46_341
+    x = np.arange(1, b - 1, dtype=np.uint32) * b
+    for numbers in (x - 1, x):
+        np.testing.assert_array_equal(jax.jit(_divided)(numbers, np.uint32(b)), numbers // b)

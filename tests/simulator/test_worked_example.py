@@ -41,6 +41,9 @@ def test_the_sequence_shown_is_one_of_the_test_stream():
     assert [int(bit) for bit in shown.group(1).split()] == examples.context[0].tolist()
     assert shown.group(2).count("^") == 2
     assert f"answer:   {int(examples.target[0])}" in text
+    asked = task.pairs[int(examples.query[0])]
+    rows = text[text.index("Bayes prediction") :].splitlines()[1:]
+    assert [int(row.split()[1]) for row in rows] == [sum(bit <= length for bit in asked) for length in range(6)]
     assert worked_example(task, seed=3) == text != worked_example(task, seed=4)
 
 
