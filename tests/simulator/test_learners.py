@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -20,7 +21,6 @@ from simulator.learners import (
     Run,
 )
 from simulator.learners.closed_form import training_samples
-from simulator.learners.evaluation import evaluate
 from simulator.specification import canonical_json, from_json
 from simulator.tasks import GaussianLookBack, ManifoldTeacher, MarkovChain, SparseParity, ZipfQuanta
 
@@ -60,9 +60,26 @@ def together(learner):
     return {f.run: f.predictor for f in learner.fit_runs(TASKS[type(learner)], RUNS)}
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def looked_at(task, predictor, examples):
+    """Predictions of a predictor and of Bayes' rule, the divergence, and the loss of each example."""
+    length = predictor.context_length
+    bayes, found = task.bayes_prediction(examples, length), predictor(examples)
+    divergence = task.pointwise_divergence(bayes, found, examples, length)
+    return found, bayes, divergence, task.pointwise_loss(found, examples, length)
+
+
 @functools.cache
-def measured(learner, run):
-    return evaluate(TASKS[type(learner)], together(learner)[run], run.seed, 4096)
+def fresh(task, seed):
+    """Samples that were not learned from."""
+    return jax.tree.map(lambda field: jnp.asarray(field[:1024]), training_samples(task, 9 + seed, 4096))
+
+
+@functools.cache
+def losses(learner, run):
+    """Divergences and losses of the test samples."""
+    task = TASKS[type(learner)]
+    return [np.asarray(a) for a in looked_at(task, together(learner)[run], fresh(task, run.seed))[2:]]
 
 
 def same(a, b):
@@ -75,8 +92,8 @@ def test_a_run_is_the_same_to_the_bit_alone_or_in_any_company_and_order(learner,
     assert set(together(learner)) == set(RUNS)
     for fitted in learner.fit_runs(task, RUNS[:2:-1]):
         assert same(fitted.predictor, together(learner)[fitted.run])
-    for run in (RUNS[0], RUNS[-2]):
-        assert same(learner.fit(task, run.context_length, run.dataset_size, run.seed), together(learner)[run])
+    run = RUNS[-2]
+    assert same(learner.fit(task, run.context_length, run.dataset_size, run.seed), together(learner)[run])
 
 
 @each_learner
@@ -87,33 +104,33 @@ def test_seeds_and_dataset_sizes_make_a_difference(learner, task):
 
 @each_learner
 def test_a_predictor_sees_its_own_context_only(learner, task):
-    predictor, examples = together(learner)[Run(4, 300, 0)], training_samples(task, 9, 4096)
+    predictor, examples = together(learner)[Run(4, 300, 0)], fresh(task, 0)
     contexts = np.array(examples.context)
     contexts[:, : task.max_context_length - 4] = 1
-    predict = jax.jit(lambda p, examples: (p(examples), task.bayes_prediction(examples, 4)))
-    predictions, bayes = predict(predictor, examples)
-    np.testing.assert_allclose(predict(predictor, examples._replace(context=contexts))[0], predictions, rtol=1e-6)
+    predictions, bayes, *_ = looked_at(task, predictor, examples)
+    changed = looked_at(task, predictor, examples._replace(context=jnp.asarray(contexts)))[0]
+    np.testing.assert_allclose(changed, predictions, rtol=1e-6)
     assert predictions.shape == bayes.shape
 
 
 @each_learner
 def test_the_loss_comes_near_the_bayes_risk_from_above_as_data_grow(learner, task):
-    losses = np.reshape([measured(learner, run).approximation_loss for run in CURVE], (3, 4)).mean(axis=1)
-    assert np.all(np.diff(losses) < 0)
-    assert losses[-1] < 0.1 * (task.bayes_risk(0) - task.bayes_risk(4))
+    means = np.reshape([losses(learner, run)[0].mean() for run in CURVE], (3, 4)).mean(axis=1)
+    assert np.all(np.diff(means) < 0)
+    assert means[-1] < 0.1 * (task.bayes_risk(0) - task.bayes_risk(4))
 
 
 @each_learner
 def test_no_learner_beats_the_bayes_risk(learner, task):
     for run in (Run(0, 300, 0), Run(4, 10_000, 0), Run(8, 300, 0)):
-        found = measured(learner, run)
-        assert found.test_loss > task.bayes_risk(run.context_length) - 5 * found.test_loss_standard_error
-        assert found.approximation_loss >= 0
+        divergence, loss = losses(learner, run)
+        assert loss.mean() > task.bayes_risk(run.context_length) - 5 * loss.std() / np.sqrt(len(loss))
+        assert divergence.mean() >= 0
 
 
 @each_learner
 def test_an_untrained_predictor_has_the_shape_of_a_trained_one(learner, task):
-    examples, trained, structures = training_samples(task, 9, 5), together(learner)[Run(4, 30, 0)], []
+    examples, trained, structures = fresh(task, 0), together(learner)[Run(4, 30, 0)], []
 
     def predict(examples):
         predictor = learner.untrained(task, 4)
