@@ -159,7 +159,7 @@ def dense(layer, x):
 
 def rounded_dense(layer, x):
     """The layer with factors of 8 significant bits."""
-    x, kernel = (np.asarray(jnp.asarray(a).astype(jnp.bfloat16), np.float64) for a in (x, weights(layer.kernel)))
+    x, kernel = (a.astype(jnp.bfloat16).astype(np.float64) for a in (x, weights(layer.kernel)))
     return x @ kernel + (0 if layer.bias is None else weights(layer.bias))
 
 
