@@ -162,8 +162,6 @@ def test_a_sweep_is_an_evaluation_at_each_length():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CacheCompression(window=0), "window must be at least 1; got 0"),
-        (lambda: CacheCompression(window=4, sinks=-1), "sinks must be at least 0; got -1"),
         (lambda: evaluate_compressed(untrained(MLP()), CacheCompression(4), NONE), "only a Transformer has heads"),
         (lambda: evaluate_compressed(untrained(), CacheCompression(4), NONE[:1]), r"2 layers and 4 heads.*\(1, 4\)"),
         (
