@@ -21,8 +21,9 @@ PARITY = SparseParity(((2, 1), (4, 2), (7, 3)), 8)
 
 @functools.cache
 def network(model=BRANCHES, length=5):
-    """An untrained network: the claims hold for any parameters."""
-    parameters = jax.jit(lambda key: model.init(PARITY, key, length))(jax.random.key(0))
+    """A network with random parameters."""
+    rng, shapes = np.random.default_rng(0), jax.eval_shape(lambda: model.init(PARITY, jax.random.key(0), length))
+    parameters = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape) / 4, jnp.float32), shapes)
     return network_predictor.NetworkPredictor(PARITY, model, parameters, np.int32(length))
 
 
@@ -35,12 +36,12 @@ def test_layers_are_those_of_the_model():
 def test_the_prediction_is_made_from_them_masked_or_not(model, layer):
     """The readout of the last layer's values is the prediction on the test samples of an evaluation."""
     predictor = network(model)
-    predicted = jax.jit(lambda p: p(PARITY.sample(stream_key(3, "test"), range(30))))(predictor)
+    predicted = jax.jit(lambda p: p(PARITY.sample(stream_key(3, "test"), range(50))))(predictor)
     module = model.merged(PARITY, predictor.parameters)
     last = module.readout if model is TRANSFORMER else None
     kernel, bias = (last.kernel, last.bias) if last is not None else (module.kernels[2], module.biases[2])
     for masked in (True, False):
-        values = extract_features(predictor, layer, 30, seed=3, masked=masked)
+        values = extract_features(predictor, layer, 50, seed=3, masked=masked)
         outputs = values @ np.asarray(kernel[...]) + np.asarray(bias[...])
         np.testing.assert_allclose(as_prediction(PARITY, jnp.asarray(outputs)), predicted, rtol=1e-4, atol=1e-5)
 
@@ -57,13 +58,13 @@ def test_features_of_the_context_are_a_function_of_what_is_in_sight():
     """l fair bits have 2^l values, and so have their features. At l = 0 no bit is visible."""
     predictor = network()
     for length in (1, 3):
-        values = extract_features(predictor, "layer 1", 200, length, masked=True)
-        assert values.shape == (200, 6)
+        values = extract_features(predictor, "layer 1", 50, length, masked=True)
+        assert values.shape == (50, 6)
         assert len(np.unique(values.round(4), axis=0)) == 2**length
-    assert LinearRank()(extract_features(predictor, "layer 1", 200, 1, masked=True)) == 1
-    with pytest.raises(ValueError, match="the 200 samples are all equal"):
-        LinearRank()(extract_features(predictor, "layer 1", 200, 0, masked=True))
-    own, other = (extract_features(predictor, "layer 1", 200, seed=seed, masked=True) for seed in (0, 1))
+    assert LinearRank()(extract_features(predictor, "layer 1", 50, 1, masked=True)) == 1
+    with pytest.raises(ValueError, match="the 50 samples are all equal"):
+        LinearRank()(extract_features(predictor, "layer 1", 50, 0, masked=True))
+    own, other = (extract_features(predictor, "layer 1", 50, seed=seed, masked=True) for seed in (0, 1))
     assert not np.allclose(own, other)
 
 
@@ -81,11 +82,11 @@ def test_a_masked_length_is_given_to_the_program_and_another_is_part_of_it(monke
 
 def test_the_length_is_the_predictors_unless_given():
     predictor = network(length=3)
-    own = extract_features(predictor, "layer 1", 200, masked=True)
-    np.testing.assert_array_equal(own, extract_features(predictor, "layer 1", 200, 3, masked=True))
+    own = extract_features(predictor, "layer 1", 50, masked=True)
+    np.testing.assert_array_equal(own, extract_features(predictor, "layer 1", 50, 3, masked=True))
     longer = dataclasses.replace(predictor, context_length=np.int32(8))
-    np.testing.assert_array_equal(extract_features(longer, "layer 1", 200, 3, masked=True), own)
-    assert not np.allclose(extract_features(longer, "layer 1", 200, masked=True), own)
+    np.testing.assert_array_equal(extract_features(longer, "layer 1", 50, 3, masked=True), own)
+    assert not np.allclose(extract_features(longer, "layer 1", 50, masked=True), own)
 
 
 @pytest.mark.parametrize(

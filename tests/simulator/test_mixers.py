@@ -18,7 +18,6 @@ from simulator.models import (
     LinearAttention,
     Mamba,
     MinGRU,
-    NoPositions,
     NTKAware,
     RelativeRoPE,
     RetNet,
@@ -30,11 +29,9 @@ from simulator.models.layers import initialised
 
 T, E, CUT = 7, 16, 2
 MIXERS = [
-    Transformer(width=E, heads=4, kv_heads=2, positions=ALiBi()),
-    Transformer(width=E, heads=2, positions=RoPE(base=100.0), window=3),
+    Transformer(width=E, heads=4, kv_heads=2, positions=ALiBi(), window=5, log_length=True),
+    Transformer(width=E, heads=4, kv_heads=2, positions=RelativeRoPE(base=50.0, max_length=T), window=3),
     Transformer(width=E, heads=2, positions=YaRN(base=100.0, scale=4.0, trained_length=64), log_length=True),
-    Transformer(width=E, heads=2, positions=NoPositions(), window=5, log_length=True),
-    Transformer(width=E, heads=4, kv_heads=2, positions=RelativeRoPE(base=50.0, max_length=T)),
     LinearAttention(width=E, heads=2),
     RetNet(width=E, heads=2),
     RWKV4(width=E),
@@ -44,7 +41,7 @@ MIXERS = [
     LSTM(width=E),
 ]
 each_mixer = pytest.mark.parametrize("model", MIXERS, ids=repr)
-each_kind = pytest.mark.parametrize("model", MIXERS[2:3] + MIXERS[5:], ids=lambda model: type(model).__name__)
+each_kind = pytest.mark.parametrize("model", MIXERS[2:], ids=lambda model: type(model).__name__)
 
 
 class Alone(nnx.Module):
@@ -67,7 +64,7 @@ def drawn(model):
     def advance(parameters, x, places, state, precision="float32", last=False):
         return nnx.merge(graph, parameters).mixer(x, places, state, precision, last)
 
-    x = jnp.asarray(rng.normal(size=(2, T, E)), jnp.float32)
+    x = rng.normal(size=(2, T, E)).astype(np.float32)
     return nnx.merge(graph, parameters).mixer, functools.partial(advance, parameters), advance, parameters, x
 
 
@@ -78,10 +75,23 @@ def assert_same(outputs, expected):
 
 
 @functools.cache
+def gradients(model):
+    """A program: the outputs at some places, and gradients of those from CUT to 4 by parameters and tokens."""
+    _, _, advance, _, x = drawn(model)
+    weights = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
+
+    def middle(parameters, x, places):
+        outputs = advance(parameters, x, places, None)[0]
+        return (outputs * weights)[:, CUT:5].sum(), outputs
+
+    return jax.jit(jax.grad(middle, (0, 1), has_aux=True))
+
+
+@functools.cache
 def whole(model):
     """The outputs for all tokens at once, as in training."""
-    _, advance, _, _, x = drawn(model)
-    return advance(x, jnp.arange(T), None)[0]
+    *_, parameters, x = drawn(model)
+    return np.asarray(gradients(model)(parameters, x, np.arange(T))[1])
 
 
 @functools.cache
@@ -89,28 +99,25 @@ def stepped(model):
     """Outputs and states of the recurrence, before the first token and after each."""
     mixer, _, _, _, x = drawn(model)
     step = jax.jit(lambda token, place, state: mixer.step(token, place, state, "float32"))
-    outputs, states = [], [mixer.initial_state(2, T)]
+    outputs, states = [], [jax.jit(lambda: mixer.initial_state(2, T))()]
     for t in range(T):
-        output, state = step(x[:, t], jnp.int32(t), states[-1])
+        output, state = step(x[:, t], np.int32(t), states[-1])
         outputs.append(output)
         states.append(state)
-    return jnp.stack(outputs, axis=1), states
+    return np.stack(outputs, axis=1), states
 
 
 @each_mixer
 def test_the_recurrence_and_a_chunk_after_it_give_the_parallel_form(model):
+    """Two hidden tokens before a chunk leave outputs and state as if they were not there."""
     _, advance, _, _, x = drawn(model)
     outputs, states = stepped(model)
     assert_same(outputs, whole(model))
-    assert_same(advance(x[:, CUT:], jnp.arange(CUT, T), states[CUT]), (whole(model)[:, CUT:], states[-1]))
-
-
-@each_mixer
-def test_hidden_tokens_leave_outputs_and_state_as_if_they_were_not_there(model):
-    _, advance, _, _, x = drawn(model)
-    shifted = jnp.concatenate([x[:, T - CUT :], x[:, : T - CUT]], axis=1)
-    outputs, state = advance(shifted, jnp.arange(T) - CUT, stepped(model)[1][0])
-    assert_same((outputs[:, CUT:], state), (whole(model)[:, : T - CUT], stepped(model)[1][T - CUT]))
+    for hidden in (CUT, 0):
+        places = np.arange(T - CUT) + CUT - 2 * hidden
+        seen = places[hidden:]
+        outputs, state = advance(x[:, places], places, states[seen[0]])
+        assert_same((outputs[:, hidden:], state), (whole(model)[:, seen], states[seen[-1] + 1]))
 
 
 def test_dynamic_ntk_stretches_by_the_position_of_the_last_token():
@@ -130,25 +137,14 @@ def test_the_parallel_scan_of_accelerators_is_the_sequential_one_of_cpus(model, 
     assert_same(parallel(x[:, CUT:], stepped(model)[1][CUT]), (whole(model)[:, CUT:], stepped(model)[1][-1]))
 
 
-@each_kind
-def test_the_last_output_alone_is_the_last_of_all(model):
-    _, advance, _, _, x = drawn(model)
-    assert_same(advance(x, jnp.arange(T), None, last=True)[0], whole(model)[:, -1:])
-
-
 @each_mixer
-def test_no_gradient_reaches_hidden_or_later_tokens(model, rng):
+def test_no_gradient_reaches_hidden_or_later_tokens(model):
     """Two tokens are hidden and two are later: their gradients are exactly zero, those of all else are not."""
-    _, _, advance, parameters, x = drawn(model)
-    weights = jnp.asarray(rng.normal(size=x.shape), jnp.float32)
-
-    def middle(parameters, x):
-        return (advance(parameters, x, jnp.arange(T) - CUT, None)[0] * weights)[:, CUT:5].sum()
-
-    of_parameters, of_tokens = jax.jit(jax.grad(middle, (0, 1)))(parameters, x)
+    *_, parameters, x = drawn(model)
+    of_parameters, of_tokens = gradients(model)(parameters, x, np.arange(T) - CUT)[0]
     seen = np.asarray(of_tokens).any(axis=-1)
     np.testing.assert_array_equal(seen, np.broadcast_to([False] * CUT + [True] * 3 + [False] * 2, seen.shape))
-    for leaf in jax.tree.leaves(of_parameters):
+    for leaf in map(np.asarray, jax.tree.leaves(of_parameters)):
         assert np.isfinite(leaf).all()
         assert np.any(leaf)
 
@@ -163,7 +159,7 @@ def dense(layer, x):
 
 def rounded_dense(layer, x):
     """The layer with factors of 8 significant bits."""
-    x, kernel = (np.asarray(jnp.asarray(a).astype(jnp.bfloat16), np.float64) for a in (x, weights(layer.kernel)))
+    x, kernel = (a.astype(jnp.bfloat16).astype(np.float64) for a in (x, weights(layer.kernel)))
     return x @ kernel + (0 if layer.bias is None else weights(layer.bias))
 
 
@@ -176,12 +172,14 @@ def test_outputs_are_those_of_the_published_formula(model):
 
 @each_kind
 def test_mixed_precision_is_the_formula_with_rounded_factors_in_every_layer(model):
-    """A float32 error rarely rounds a factor the other way; that leaves a tenth of the distance to full precision."""
+    """A float32 error rarely rounds a factor the other way; that leaves a tenth of the distance to full precision.
+    The output of the last token can be asked for alone."""
     mixer, advance, _, _, x = drawn(model)
     exact, rounded = (
-        FORMULAS[type(model)](model, mixer, np.asarray(x, np.float64), of) for of in (dense, rounded_dense)
+        FORMULAS[type(model)](model, mixer, np.asarray(x, np.float64), of)[:, -1:] for of in (dense, rounded_dense)
     )
-    mixed, _ = advance(x, jnp.arange(T), None, "mixed")
+    mixed, _ = advance(x, np.arange(T), None, "mixed", last=True)
+    assert mixed.shape == rounded.shape
     assert np.linalg.norm(mixed - rounded) < 0.1 * np.linalg.norm(rounded - exact)
 
 
