@@ -72,9 +72,10 @@ class Compiler:
     emitters of fused loops. Processes that a test starts do as their parent does.
     """
 
-    option = {"xla_cpu_use_fusion_emitters": False}
-    flags = os.environ.get("XLA_FLAGS", "")
-    quickly: bool | None = None
+    def __init__(self) -> None:
+        self.option = {"xla_cpu_use_fusion_emitters": False}
+        self.flags = os.environ.get("XLA_FLAGS", "")
+        self.quickly: bool | None = None
 
     def set(self, quickly: bool) -> None:
         if self.quickly is None and not self.is_known():
