@@ -51,10 +51,11 @@ def test_each_term_has_mean_zero_and_its_exact_variance_whatever_the_nearer_late
     """
     n = int(task.intrinsic_dimension(task.max_context_length))
     rng = np.random.default_rng(0)
-    grid = (2 * np.arange(64) + 1) / 64 - 1
+    N = 256  # above twice the highest frequency, 4 x 23
+    grid = (2 * np.arange(N) + 1) / N - 1
     variances = []
     for i in range(1, n + 1):
-        latents = np.repeat(rng.uniform(-1, 1, (5, 1, n)), 64, axis=1)
+        latents = np.repeat(rng.uniform(-1, 1, (5, 1, n)), N, axis=1)
         latents[:, :, i - 1] = grid
         term = told(task, latents)[:, :, i - 1]
         np.testing.assert_allclose(term.mean(axis=1), 0, atol=1e-12)
