@@ -163,12 +163,14 @@ def arguments_of(mutation: Mutation, contexts: Contexts) -> list[str]:
 
 
 def nearest_files(mutation: Mutation) -> list[str]:
-    """All test files, the nearest to the mutation first."""
+    """All test files: that of the defaults, which are lines of this kind, then the nearest to the mutation first."""
     path = pathlib.Path(mutation.path)
     module = ".".join(path.with_suffix("").parts)
 
     def distance(file: pathlib.Path) -> tuple[int, int]:
         text = file.read_text()
+        if file.name == "test_defaults.py":
+            return -1, 0
         if path.stem in file.stem:
             return 0, len(text)
         if module in text:
