@@ -33,7 +33,7 @@ def initial(model):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def gradient_of(learner, step, context_length=8):
+def gradient_of(learner, step, context_length):
     """Gradient of a step, at parameters that no run starts from."""
     inputs = INPUTS._replace(context_length=context_length)
     return batch_gradient(TASK, learner, "cpu", learner.model.init(TASK, jax.random.key(1), 8), inputs, step)
@@ -69,11 +69,11 @@ def test_a_random_context_is_whole_for_its_share_and_else_uniform():
 def test_a_step_trains_on_its_stages_context_and_positions():
     """It equals a step of a run on that context. The predictor keeps the positions of the last stage."""
     longer = PositionInterpolation(scale=4.0)
-    curriculum = (ShortContext(0.25, context_length=2), Stage(0.25), Stage(0.5, positions=longer))
+    curriculum = (ShortContext(0.25, context_length=2), Ramp(0.25, shortest=2), Stage(0.5, positions=longer))
     learner = dataclasses.replace(LEARNER, curriculum=curriculum)
     stretched = dataclasses.replace(LEARNER, model=dataclasses.replace(SMALL, positions=longer))
-    kinds = [(LEARNER, 2), (LEARNER, 8), (stretched, 8)]
-    for step, kind in ((1, 0), (2, 1), (3, 1), (4, 2), (7, 2)):
+    kinds = [(LEARNER, 2), (LEARNER, 3), (LEARNER, 7), (stretched, 8)]
+    for step, kind in ((1, 0), (2, 1), (3, 2), (4, 3), (7, 3)):
         step = jnp.int32(step)
         actual = gradient_of(learner, step, jnp.int32(8))
         alone = [gradient_of(one, step, jnp.int32(length)) for one, length in kinds]

@@ -14,6 +14,7 @@ from simulator.models import Transformer, TwoBranchMLP
 from simulator.models.base import as_prediction
 from simulator.random.streams import stream_key
 from simulator.tasks import SparseParity
+from tests.simulator.parameters import drawn_for
 
 BRANCHES, TRANSFORMER = TwoBranchMLP(16, 6, 16), Transformer(depth=1, width=16, heads=2)
 PARITY = SparseParity(((2, 1), (4, 2), (7, 3)), 8)
@@ -22,9 +23,7 @@ PARITY = SparseParity(((2, 1), (4, 2), (7, 3)), 8)
 @functools.cache
 def network(model=BRANCHES, length=5):
     """A network with random parameters."""
-    rng, shapes = np.random.default_rng(0), jax.eval_shape(lambda: model.init(PARITY, jax.random.key(0), length))
-    parameters = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape) / 4, jnp.float32), shapes)
-    return network_predictor.NetworkPredictor(PARITY, model, parameters, np.int32(length))
+    return network_predictor.NetworkPredictor(PARITY, model, drawn_for(model, PARITY), np.int32(length))
 
 
 def test_layers_are_those_of_the_model():

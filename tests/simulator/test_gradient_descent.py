@@ -16,7 +16,7 @@ from simulator.models import MLP
 from simulator.tasks import Examples, SparseParity
 from simulator.training import step as single
 from simulator.training import sweep as engine
-from simulator.training.batching import runs_per_device
+from simulator.training.batching import runs_per_device, shared_by_slots
 from simulator.training.step import RunInputs
 
 TASK = SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10)
@@ -207,7 +207,8 @@ def test_the_paper_s_hyper_parameters():
     assert sizes == (10_000, 200, 25, 2_000_000)
     assert (learner.learning_rate, learner.weight_decay, learner.gradient_clip) == (1e-3, 8e-4, 1.0)
     assert learner.selection == "paper"
-    assert learner.chunk_steps(85_000) == 9
+    assert shared_by_slots(learner, "cpu", Run(5, 85_000, 0)) == (5, 9)
+    assert shared_by_slots(LEARNER, "cpu", Run(5, 85_000, 0)) == (None, 10)
     assert learner.last_step(85_000) == 1800
     assert runs_per_device(learner, "cpu") == 1
 

@@ -21,6 +21,7 @@ from simulator.measurement import attention_heads, echo_and_induction_scores, re
 from simulator.models import MLP, ALiBi, NoPositions, Transformer
 from simulator.models.attention import Cache
 from simulator.tasks import GaussianLookBack, LagCopy, Retrieval
+from tests.simulator.parameters import drawn_for
 
 KEY = jax.random.key(2)
 COPY, NEEDLE = LagCopy(3, 1.0, 0.3, 12), Retrieval(1, 3, 12, n_distractors=3)
@@ -31,9 +32,7 @@ NONE, ALL = np.zeros((2, 4), bool), np.ones((2, 4), bool)
 @functools.cache
 def untrained(model=SMALL, task=COPY):
     """A network with small random parameters."""
-    rng, shapes = np.random.default_rng(0), jax.eval_shape(lambda: model.init(task, KEY, task.max_context_length))
-    parameters = jax.tree.map(lambda p: jnp.asarray(0.2 * rng.normal(size=p.shape), jnp.float32), shapes)
-    return NetworkPredictor(task, model, parameters, np.int32(task.max_context_length))
+    return NetworkPredictor(task, model, drawn_for(model, task, 0.2), np.int32(task.max_context_length))
 
 
 @functools.cache

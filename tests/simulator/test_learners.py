@@ -20,7 +20,7 @@ from simulator.learners import (
     Ridge,
     Run,
 )
-from simulator.learners.closed_form import training_samples
+from simulator.learners.closed_form import ClosedForm, training_samples
 from simulator.specification import canonical_json, from_json
 from simulator.tasks import GaussianLookBack, ManifoldTeacher, MarkovChain, SparseParity, ZipfQuanta
 
@@ -111,6 +111,16 @@ def test_a_predictor_sees_its_own_context_only(learner, task):
     changed = looked_at(task, predictor, examples._replace(context=jnp.asarray(contexts)))[0]
     np.testing.assert_allclose(changed, predictions, rtol=1e-6)
     assert predictions.shape == bayes.shape
+
+
+@pytest.mark.parametrize("learner", [x for x in EXAMPLES if isinstance(x, ClosedForm)], ids=lambda x: type(x).__name__)
+def test_a_closed_form_learns_from_its_own_context_only(learner):
+    task = TASKS[type(learner)]
+    samples = training_samples(task, 0, 300)
+    contexts = samples.context.copy()
+    contexts[:, : task.max_context_length - 4] = 1
+    changed = samples._replace(context=contexts)
+    assert same(*(learner.learn(task, seen, 4) for seen in (samples, changed)))
 
 
 @each_learner

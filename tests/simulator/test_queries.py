@@ -12,9 +12,9 @@ from simulator.learners.evaluation import divergence_of_queries
 from simulator.models import MLP, ALiBi, LearnedPositions, RelativeRoPE, RoPE, Transformer, TwoBranchMLP
 from simulator.random.streams import stream_key
 from simulator.tasks import Examples, Retrieval, SparseParity
+from tests.simulator.parameters import drawn_for
 
 PARITY = SparseParity(((2, 1), (4, 1), (5, 3), (9, 2)), 6, (4.0, 3.0, 2.0, 1.0))
-KEY = jax.random.key(5)
 ONE_BLOCK = Transformer(depth=1, width=16, heads=2, positions=RelativeRoPE(base=100.0, max_length=7))
 TWO_BLOCKS = Transformer(depth=2, width=16, heads=4, kv_heads=2, positions=RelativeRoPE(max_length=9))
 CASES = [
@@ -50,13 +50,6 @@ def together(model, task, parameters, context, length, queries, shown=None, prec
 
 
 @functools.cache
-def drawn(model, task):
-    """Random parameters."""
-    rng, shapes = np.random.default_rng(0), jax.eval_shape(lambda: model.init(task, KEY, task.max_context_length))
-    return jax.tree.map(lambda p: jnp.asarray(0.3 * rng.normal(size=p.shape), jnp.float32), shapes)
-
-
-@functools.cache
 def contexts(task):
     sample = jax.jit(lambda: task.sample(stream_key(3, "test"), jnp.arange(N, dtype=jnp.int32)))
     return sample().context
@@ -65,7 +58,7 @@ def contexts(task):
 @pytest.mark.parametrize(("model", "task"), CASES, ids=repr)
 def test_queries_asked_together_are_answered_as_one_by_one(model, task):
     """The same network and another order of the same sums, whatever the rule of positions and the visible length."""
-    parameters, context = drawn(model, task), contexts(task)
+    parameters, context = drawn_for(model, task), contexts(task)
     every = np.arange(task.n_queries, dtype=np.int32)
     for length, queries in ((0, every), (3, every), (6, every), (6, every[::-1] // 2)):
         found = together(model, task, parameters, context, np.int32(length), queries)
@@ -74,7 +67,7 @@ def test_queries_asked_together_are_answered_as_one_by_one(model, task):
 
 
 def test_a_length_known_when_compiling_and_mixed_precision_are_those_of_apply():
-    parameters, context, asked = drawn(ONE_BLOCK, PARITY), contexts(PARITY), jnp.int32(EVERY)
+    parameters, context, asked = drawn_for(ONE_BLOCK, PARITY), contexts(PARITY), jnp.int32(EVERY)
     together = jax.jit(lambda p: ONE_BLOCK.apply_to_queries(PARITY, p, context, 4, asked, None, "mixed"))(parameters)
     for query in EVERY:
         expected = alone(ONE_BLOCK, PARITY, parameters, context, np.int32(4), query, "mixed")
@@ -84,7 +77,7 @@ def test_a_length_known_when_compiling_and_mixed_precision_are_those_of_apply():
 @pytest.mark.parametrize(("model", "shape"), [(ONE_BLOCK, (N, 4, 6)), (TWO_BLOCKS, (N, 6))], ids=["one", "two"])
 def test_what_is_not_shown_is_as_absent_as_what_is_out_of_sight(model, shape):
     """The newest tokens shown are a shorter visible length: these positions count distances only."""
-    parameters, context = drawn(model, PARITY), contexts(PARITY)
+    parameters, context = drawn_for(model, PARITY), contexts(PARITY)
     for length in (0, 4):
         shown = np.broadcast_to(np.arange(6) >= 6 - length, shape)
         found = together(model, PARITY, parameters, context, np.int32(6), EVERY, shown)
@@ -93,7 +86,7 @@ def test_what_is_not_shown_is_as_absent_as_what_is_out_of_sight(model, shape):
 
 
 def test_each_query_may_be_shown_its_own_tokens(rng):
-    parameters, context = drawn(ONE_BLOCK, PARITY), contexts(PARITY)
+    parameters, context = drawn_for(ONE_BLOCK, PARITY), contexts(PARITY)
     shown = rng.random((N, PARITY.n_queries, 6)) < 0.5
     found = np.asarray(together(ONE_BLOCK, PARITY, parameters, context, np.int32(6), EVERY, shown))
     for query in EVERY:
@@ -113,7 +106,7 @@ def test_models_that_cannot_hide_tokens_say_so():
     ):
         with pytest.raises(ValueError, match=message):
             together(
-                model, PARITY, drawn(model, PARITY), contexts(PARITY), np.int32(6), EVERY, np.zeros((N, 4, 6), bool)
+                model, PARITY, drawn_for(model, PARITY), contexts(PARITY), np.int32(6), EVERY, np.zeros((N, 4, 6), bool)
             )
 
 
@@ -132,7 +125,7 @@ def test_answers_are_the_bayes_predictor_s_and_coins_beyond_the_context(rng):
 
 def test_the_divergence_of_queries_is_the_divergence_of_each(monkeypatch):
     """Also where contexts pass the network a few at a time."""
-    parameters, context = drawn(ONE_BLOCK, PARITY), contexts(PARITY)
+    parameters, context = drawn_for(ONE_BLOCK, PARITY), contexts(PARITY)
     monkeypatch.setattr("simulator.learners.network_predictor._PREDICTED_ACTIVATIONS", 2**14)
     for length in (2, 6):
         predictor = NetworkPredictor(PARITY, ONE_BLOCK, parameters, np.int32(length))

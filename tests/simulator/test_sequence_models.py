@@ -20,6 +20,7 @@ from simulator.models import (
     scans,
 )
 from simulator.tasks import GaussianLookBack, LagCopy, Retrieval
+from tests.simulator.parameters import drawn_for
 from tests.simulator.products import products_of
 from tests.simulator.test_mixers import FORMULAS
 
@@ -45,8 +46,7 @@ LENGTH, L, B = 4, 9, 4
 @functools.cache
 def network(model, task):
     """A network with random parameters."""
-    rng, shapes = np.random.default_rng(0), jax.eval_shape(lambda: model.init(task, KEY, L))
-    return model.merged(task, jax.tree.map(lambda p: jnp.asarray(0.3 * rng.normal(size=p.shape), jnp.float32), shapes))
+    return model.merged(task, drawn_for(model, task))
 
 
 @functools.cache
