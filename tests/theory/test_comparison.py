@@ -14,6 +14,7 @@ from theory.laws import (
     SaturatingLaw,
     TableLaw,
 )
+from theory.measured.comparison import _Outcome, _prediction_intervals
 from theory.measured.fitting import fit
 from theory.measured.loss_table import LossTableError
 from theory.measured.verdict import STAYS
@@ -65,6 +66,14 @@ def test_a_prediction_s_interval_holds_the_prediction_for_the_generating_law():
     row = COMPARISON.sel(law="saturating")
     assert np.all(row["predicted_lower"] <= row["predicted"])
     assert np.all(row["predicted"] <= row["predicted_upper"])
+
+
+def test_the_interval_leaves_half_of_the_rest_on_either_side():
+    """The resampled predictions are 1..99 in some order. At level 0.9, five of them lie beyond either end."""
+    order = np.random.default_rng(0).permutation(np.arange(1, 100))
+    resampled = [_Outcome([], np.array([[n]]), np.zeros(1), np.zeros(1), 1) for n in order]
+    ends = _prediction_intervals(resampled, [PowerLaw()], 0.9, 1)[:, 0, 0]
+    np.testing.assert_allclose(ends, [5.5, 94.5], atol=1)
 
 
 def test_sizes_whose_minimum_is_at_the_edge_have_no_ratio_and_are_not_scored():
