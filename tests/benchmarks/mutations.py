@@ -6,8 +6,8 @@
 A line is drawn uniformly from all lines that hold something to break. One thing on it is then broken: an arithmetic
 operator, a comparison, a number, a truth value, a negation, or a whole statement, which is left out. Each mutant lives
 in a copy of the checkout. A first run of all tests records which of them execute which lines. The tests that execute
-the broken line are then run until one fails. A line that is executed while a module is imported is tested by all test
-files, the nearest first.
+the broken line are then run until one fails. If none fails, all test files are run, the nearest first: a test that uses
+what another one has compiled does not execute the line itself.
 """
 
 import argparse
@@ -156,12 +156,6 @@ class Contexts:
         return list(dict.fromkeys(context.rpartition("|")[0] for context in ordered))
 
 
-def arguments_of(mutation: Mutation, contexts: Contexts) -> list[str]:
-    """The tests that execute the line, those that execute least first; all test files if a module's import does."""
-    tests = contexts.tests(mutation.path, mutation.line)
-    return tests or nearest_files(mutation)
-
-
 def nearest_files(mutation: Mutation) -> list[str]:
     """All test files: that of the defaults, which are lines of this kind, then the nearest to the mutation first."""
     path = pathlib.Path(mutation.path)
@@ -228,9 +222,12 @@ def first_failure(mutation: Mutation, contexts: Contexts, tier: str, cache: path
     with copied() as copy:
         broken = copy / mutation.path
         broken.write_text(mutation.broken(broken.read_text()))
-        arguments = copy.parent / "arguments"
-        arguments.write_text("\n".join(arguments_of(mutation, contexts)))
-        failed = run_tests(copy, cache, tier, "-n", "0", f"@{arguments}")
+        failed = None
+        for chosen in (contexts.tests(mutation.path, mutation.line), nearest_files(mutation)):
+            if chosen and not failed:
+                arguments = copy.parent / "arguments"
+                arguments.write_text("\n".join(chosen))
+                failed = run_tests(copy, cache, tier, "-n", "0", f"@{arguments}")
     return failed, time.perf_counter() - begin
 
 
