@@ -20,6 +20,12 @@ def test_risk_dimension_and_entropy_are_weighted_means():
             assert getattr(task, name)(length) == pytest.approx(expected, abs=1e-14)
 
 
+def test_the_risk_falls_with_the_smallest_exponent_if_all_are_known():
+    other = LagCopy(3, 0.4, 0.2, 5)
+    assert Mixture((other, LAGS), (1, 1)).risk_exponent == min(other.risk_exponent, LAGS.risk_exponent)
+    assert Mixture((LAGS, PARITY), (1, 1)).risk_exponent is None
+
+
 def test_the_query_shows_the_task_and_what_it_asks():
     task = Mixture((LAGS, PARITY), (1.0, 1.0))
     assert [task.query_name(q) for q in range(4)] == ["LagCopy 0", *[f"SparseParity {k}" for k in range(3)]]
