@@ -100,20 +100,6 @@ def test_screening_loses_what_its_learning_curve_says():
     assert 0.7 < np.sqrt(np.mean(np.square(z))) < 1.35
 
 
-@pytest.mark.parametrize(
-    "task",
-    [
-        GaussianLookBack.arfima(0.3, 4),
-        GaussianLookBack.independent(0.5, 1.0, 0.5, 1.0, 4, loss="log_loss"),
-        SparseParity(((2, 1),), 4),
-    ],
-    ids=["dependent tokens", "log loss", "no numbers"],
-)
-def test_the_curve_of_screening_is_refused_where_it_does_not_hold(task):
-    with pytest.raises(ValueError, match=r"known for independent tokens alone; got .*\("):
-        CorrelationScreening().expected_risk(task, 2, 64)
-
-
 def test_what_is_learned_of_parities_loses_what_its_learning_curve_says():
     """Pairs are asked in turn, triples by frequency. Each has 12 cells (l, D) of 16 data sets and test sets."""
     in_turn = z_scores(ParityPosterior(), SparseParity.pareto(6, 14, 3, 1.0), (8, 12, 14))
