@@ -68,8 +68,8 @@ def pytest_terminal_summary(terminalreporter, config):
 class Compiler:
     """Compiles quickly, except for tests of bits and of long trainings, which are marked ``optimised``.
 
-    Most of the time of the tests is compilation. It takes a third of the time without optimisations and with the older
-    emitters of fused loops. Processes that a test starts do as their parent does.
+    Most of the time of the tests is compilation. Few optimisations and the older emitters of fused loops make it short.
+    Processes that a test starts do as their parent does.
     """
 
     def __init__(self) -> None:

@@ -148,7 +148,7 @@ class Contexts:
         )
 
     def tests(self, path: str, line: int) -> list[str]:
-        """Tests that execute a line, those that execute the fewest lines first. None if an import executes it."""
+        """Tests that execute a line, those that execute the fewest lines first; no test if an import executes it."""
         contexts = self._tests.get(path, {}).get(line, [])
         if "" in contexts:
             return []
@@ -157,7 +157,7 @@ class Contexts:
 
 
 def nearest_files(mutation: Mutation) -> list[str]:
-    """All test files: that of the defaults, which are lines of this kind, then the nearest to the mutation first."""
+    """All test files, the nearest to the mutation first. That of the defaults is short and comes before them."""
     path = pathlib.Path(mutation.path)
     module = ".".join(path.with_suffix("").parts)
 
@@ -241,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="print the mutations and run nothing")
     parser.add_argument("--processes", type=int, default=2, help="mutations tested at once (default: 2)")
     parser.add_argument(
-        "--coverage", type=pathlib.Path, help="file that keeps which tests execute which lines, for further calls"
+        "--coverage", type=pathlib.Path, help="file that keeps which tests execute which lines, until a line changes"
     )
     options = parser.parse_args(arguments)
     chosen = list(enumerate(draw(options.count, options.seed)))

@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import pathlib
 
 import numpy as np
 import pandas as pd
@@ -200,7 +199,8 @@ def test_a_reproduction_shows_what_is_known_and_its_files_are_its_tables(name, t
     result = reproduce(name, "smoke", tmp_path, 1)
     folder = tmp_path / "smoke" / name
     CLAIMS[name](result.tables)
-    FILES.get(name, pathlib.Path.is_dir)(folder)
+    if name in FILES:
+        FILES[name](folder)
     text = (folder / "report.txt").read_text()
     printed = capsys.readouterr().out
     assert text.startswith(result.summary or text)

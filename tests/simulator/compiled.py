@@ -30,7 +30,7 @@ def _relevant_tokens(task, examples):
 
 
 def in_batches(function, examples, *others):
-    """A function of examples and arrays, batch by batch; arrays of NumPy go in and come out."""
+    """A function of examples and arrays, batch by batch; NumPy arrays go in and come out."""
     starts = range(0, len(examples.query), BATCH)
     parts = [
         function(*jax.tree.map(lambda a, start=start: a[start : start + BATCH], (examples, *others)))
@@ -40,7 +40,7 @@ def in_batches(function, examples, *others):
 
 
 def sample_at(task, index, seed=0) -> Examples:
-    """Samples of a stream, as arrays of NumPy; BATCH indices at once share a program."""
+    """Samples of a stream, as NumPy arrays; BATCH indices at once share a program."""
     return jax.tree.map(np.asarray, _sample(task, jax.random.key(seed), jnp.asarray(index)))
 
 

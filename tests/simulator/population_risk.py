@@ -15,7 +15,7 @@ def population_risk(task, covariance, fitted):
 
 
 def z_scores(task, learner, cells, n_seeds):
-    """Of the mean risk over seeds against the learner's expected risk, for each cell (l, D)."""
+    """How far the mean risk over seeds lies from the learner's expected risk, in standard errors, for each (l, D)."""
     covariance, risks = task.joint_covariance(), {cell: [] for cell in cells}
     for fitted in learner.fit_runs(task, [Run(*cell, seed) for cell in cells for seed in range(n_seeds)]):
         risks[fitted.run.context_length, fitted.run.dataset_size].append(population_risk(task, covariance, fitted))

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import heapq
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -229,6 +231,29 @@ def test_losses_and_gradients_are_the_same_in_pieces_or_at_once(monkeypatch):
     monkeypatch.setattr(single, "pieces", lambda *arguments: 7)
     for a, b in zip(*map(jax.tree.leaves, (losses_and_gradients(), whole)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+PEAK = """
+import resource, sys
+from simulator.learners import GradientDescent
+from simulator.models import MLP
+from simulator.tasks import SparseParity
+learner = GradientDescent(model=MLP(hidden_sizes=(16, 16)), steps=300, batch_size=64, validation_size=256)
+learner.fit(SparseParity.pareto(8, 16, 2, 1.0), 8, int(sys.argv[1]), 0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+def test_a_billion_samples_cost_no_more_memory_than_ten_thousand():
+    """Peak resident memory of whole processes, in MiB. Data are made from their index, so D is only a number."""
+    peaks = [
+        float(
+            subprocess.run([sys.executable, "-c", PEAK, str(size)], capture_output=True, text=True, check=True).stdout
+        )
+        for size in (10**4, 10**9)
+    ]
+    assert peaks[1] - peaks[0] < 100
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ def test_sigterm_to_a_worker_stops_all_in_order(tmp_path, monkeypatch, capfd, n_
     monkeypatch.setenv("WAITING", "")
     with meanwhile(tmp_path, n_runs, lambda mine: os.kill(mine[1], signal.SIGTERM)), pytest.raises(Stopped):
         run(STUDY, tmp_path / "runs", workers=2, progress=False)
-    assert finished(tmp_path) == n_runs
+    assert n_runs <= finished(tmp_path) <= 2 * GROUP
     assert capfd.readouterr().err == ""
 
 

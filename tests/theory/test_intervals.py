@@ -7,7 +7,7 @@ from scipy.stats import t as student_t
 
 from tests.tables import LENGTHS, SIZES, table, table_of_law, truth
 from theory import fit, profile_interval
-from theory.laws import PowerLaw
+from theory.laws import PowerLaw, SaturatingLaw
 from theory.measured.fitting import fit_gap
 from theory.measured.intervals import jackknife_interval
 
@@ -28,9 +28,9 @@ def test_a_single_seed_has_no_interval():
 
 
 @pytest.mark.slow
-def test_ninety_per_cent_intervals_of_fitted_constants_cover_85_to_95_of_100():
+@pytest.mark.parametrize("law", [PowerLaw(2.0, 1.0, 0.8), SaturatingLaw(100.0, 0.8, 2.0)], ids=lambda law: law.name)
+def test_ninety_per_cent_intervals_of_fitted_constants_cover_85_to_95_of_100(law):
     """200 simulated studies of four seeds; half of a cell's noise is shared by all cells of its seed."""
-    law = PowerLaw(2.0, 1.0, 0.8)
     exact = law.approximation_loss(np.array(LENGTHS)[:, None], np.array(SIZES, float)[None, :], truth())
     rng, names = np.random.default_rng(0), law.fitted
 
