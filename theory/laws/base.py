@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, TypeVar
 
@@ -58,8 +59,11 @@ class Truth:
         It passes through every R(l), has a continuous derivative and rises nowhere where R falls (Fritsch & Carlson
         1980).
         """
-        curve = PchipInterpolator(np.arange(len(self.bayes_risk)), self.bayes_risk)
-        return np.asarray(curve(context_length))
+        return np.asarray(self._curve(context_length))
+
+    @functools.cached_property
+    def _curve(self) -> PchipInterpolator:
+        return PchipInterpolator(np.arange(len(self.bayes_risk)), self.bayes_risk)
 
 
 @dataclasses.dataclass(frozen=True)

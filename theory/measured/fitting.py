@@ -113,7 +113,7 @@ def fit(law: Law, results: xr.Dataset, *, level: Scalar = 0.9) -> Fit:
 
     def constants(mean_gap: Float[Array, "l D"]) -> Float[Array, "p"]:
         again = fit_gap(best.law, lengths, sizes, mean_gap, truth, polish_only=True)
-        return _to_internal(again.law, law.fitted)
+        return constants_of(again.law, law.fitted)
 
     _, *ends = jackknife_interval(constants, gaps, level)
     lower, upper = (_from_internal_values(law, law.fitted, end) for end in ends)
@@ -144,7 +144,7 @@ def profile_interval(law: Law, results: xr.Dataset, name: str, *, level: Scalar 
     best = fit_gap(law, lengths, sizes, gaps.mean(axis=2), truth)
     cells = _Cells(law, lengths, sizes, gaps.mean(axis=2), truth)
     others = tuple(other for other in law.fitted if other != name)
-    center, smallest = _to_internal(best.law, (name,))[0], _cost(best.law, cells)
+    center, smallest = constants_of(best.law, (name,))[0], _cost(best.law, cells)
     freedom = best.n_cells - len(law.fitted)
     allowed = smallest * (1 + fisher.ppf(level, 1, freedom) / freedom) + 1e-16
 
@@ -155,7 +155,7 @@ def profile_interval(law: Law, results: xr.Dataset, name: str, *, level: Scalar 
 
         def excess(value: float) -> float:
             nonlocal nearby
-            nearby = _from_internal(nearby, (name,), np.array([value]))
+            nearby = with_constants_of(nearby, (name,), np.array([value]))
             if not others:
                 return float(_cost(nearby, cells) - allowed)
             solution = _polish(nearby, cells, others, _FULL_EFFORT)
@@ -232,7 +232,8 @@ class _Cells:
         return np.log(law.approximation_loss(self.length[chosen], self.size[chosen], self.truth))
 
 
-def _to_internal(law: Law, names: tuple[str, ...]) -> Float[Array, "p"]:
+def constants_of(law: Law, names: tuple[str, ...]) -> Float[Array, "p"]:
+    """The constants as a fit moves them: logarithms of those that must stay above zero."""
     return np.array([np.log(getattr(law, n)) if n in law.positive else getattr(law, n) for n in names])
 
 
@@ -244,7 +245,8 @@ def _from_internal_values(law: Law, names: tuple[str, ...], values: Array) -> di
     }
 
 
-def _from_internal(law: AnyLaw, names: tuple[str, ...], values: Array) -> AnyLaw:
+def with_constants_of(law: AnyLaw, names: tuple[str, ...], values: Array) -> AnyLaw:
+    """The law with constants as a fit moves them."""
     return law.with_constants(_from_internal_values(law, names, values))
 
 
@@ -253,15 +255,15 @@ def _solve_separable(law: Law, cells: _Cells) -> Law:
     names = law.separable
     if not names:
         return law
-    origin = _from_internal(law, names, np.zeros(len(names)))
+    origin = with_constants_of(law, names, np.zeros(len(names)))
     says_something = law.approximation_loss(cells.length, cells.size, cells.truth) > 0
     chosen = says_something & (cells.gap > 0) & (cells.gap < cells.ceiling)
     if chosen.sum() < len(names):
         return law
     offset = cells.log_gap(origin, chosen)
-    columns = [cells.log_gap(_from_internal(law, names, point), chosen) - offset for point in np.eye(len(names))]
+    columns = [cells.log_gap(with_constants_of(law, names, point), chosen) - offset for point in np.eye(len(names))]
     solution = np.linalg.lstsq(np.stack(columns, axis=1), np.log(cells.gap[chosen]) - offset)[0]
-    return _from_internal(law, names, solution)
+    return with_constants_of(law, names, solution)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,8 +293,8 @@ class _Solution:
 def _polish(law: Law, cells: _Cells, names: tuple[str, ...], effort: _Effort) -> _Solution:
     with np.errstate(over="ignore", under="ignore"):
         solution = least_squares(
-            lambda x: cells.residuals(_from_internal(law, names, x)),
-            _to_internal(law, names),
+            lambda x: cells.residuals(with_constants_of(law, names, x)),
+            constants_of(law, names),
             loss="huber",
             f_scale=HUBER_DELTA,
             x_scale="jac",
@@ -301,7 +303,7 @@ def _polish(law: Law, cells: _Cells, names: tuple[str, ...], effort: _Effort) ->
             gtol=effort.tolerance,
             max_nfev=effort.most_steps,
         )
-    return _Solution(_from_internal(law, names, solution.x), names, float(solution.cost), solution.jac)
+    return _Solution(with_constants_of(law, names, solution.x), names, float(solution.cost), solution.jac)
 
 
 def _cost(law: Law, cells: _Cells) -> float:

@@ -1,0 +1,384 @@
+"""Can a law be true? An absolute test of each law, and a test of equal merit between two.
+
+A table gives the mean loss y of every cell (l, D). A law says y = R(l) + G(l, D), plus the scatter of the seeds, whose
+covariance V is pooled from the table (:mod:`theory.measured.scatter`). Misfits below a tolerance count as nothing: V
+holds a variance (tolerance U)^2 for every cell, and one for a shift of all cells together. The misfit of a law is
+
+    T = min over its constants of (y - f)^T V^-1 (y - f).
+
+For a linear model T is the sum of squared one-step-ahead prediction errors, each in units of its own standard deviation
+(recursive residuals: Brown, Durbin & Evans 1975, Journal of the Royal Statistical Society B 37, 149). So a law pays for
+its constants by what it cannot foresee, and no penalty for their number is added.
+
+**Adequacy.** Two statistics look for a misfit: T, against any misfit, and the part of T that a quadratic surface in
+(ln l, ln D) would explain, against a smooth one. Their distribution under the law is simulated: seeds are drawn from the
+estimated scatter, V is estimated again from each draw, and the law is fitted again, linearised at its constants. The
+p-value is twice the smaller of the two.
+
+**Equal merit.** Laws A and B are equally good where the truth lies half-way between their fits. The same simulation
+around that midpoint gives the distribution of T_B - T_A, hence the p-value of the difference found.
+
+Where R(l) is not known, it is one free constant for each context length, fitted with the law and anew in each draw.
+A law that uses R(l) itself takes the fitted one. Where R(l) is known, gaps at the ceiling Gmax(l) = R(0) - R(l) say only
+that nothing was learned: a law that predicts the ceiling, or more, agrees with them.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import least_squares
+
+from theory.laws.base import Law, Truth
+from theory.measured.fitting import constants_of, fit_gap, unit_of, with_constants_of
+from theory.measured.loss_table import LossTableError
+from theory.measured.scatter import Grid, Scatter, estimate_scatter
+from theory.types import Array
+
+TOLERANCE = 0.002
+"""Misfit that counts as nothing, in units of U = R(0) - R(L): what validation and finite training leave."""
+REPLICATES = 199
+"""Simulated tables behind a p-value."""
+_PASSES = 2
+"""Fits with weights from the fit before; the first weights come from a smooth surface through the means."""
+_BEYOND = 10.0
+"""Largest gap that counts where no ceiling is known, in units of U."""
+_STEP = 1e-5
+"""Step of the constants in a Jacobian."""
+_NEAR_CEILING = 2.5
+"""Standard errors below the ceiling from which a gap counts as the ceiling."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """What a table says of each law.
+
+    Attributes:
+        laws: the laws with the constants that fit best.
+        truths: R(l) and dim(l) under each law: as given, or with the fitted R(l).
+        misfit: T per degree of freedom.
+        p_adequate: p-value of the law; NaN without scatter to judge by.
+        p_equal: p-value of equal merit with the law of the smallest misfit; 1 for that law itself.
+    """
+
+    laws: tuple[Law, ...]
+    truths: tuple[Truth, ...]
+    misfit: Float[Array, "law"]
+    p_adequate: Float[Array, "law"]
+    p_equal: Float[Array, "law"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LossCells:
+    """The losses of a table, cell by cell.
+
+    Attributes:
+        grid: where the cells lie.
+        losses: losses of each cell and seed; NaN where there is none.
+        truth: R(l) and dim(l), at every l = 0..L.
+        risk_known: whether R(l) is exact. If not, the truth's R(l) is where fits start.
+    """
+
+    grid: Grid
+    losses: Float[Array, "cells seed"]
+    truth: Truth
+    risk_known: bool = True
+
+    @property
+    def mean(self) -> Float[Array, "cells"]:
+        """The mean over the seeds of a cell."""
+        return self.grid.mean(self.losses)
+
+    @property
+    def has_scatter(self) -> bool:
+        """Whether some cell has two seeds."""
+        return bool(np.any(self.grid.seeds > 1))
+
+
+def cells_of(
+    losses: Float[Array, "l D seed"], lengths: Array, sizes: Array, truth: Truth, *, risk_known: bool = True
+) -> LossCells:
+    """The cells of a table whose every sample is finite. A cell with a diverged or missing run is left out."""
+    usable = np.isfinite(losses).all(axis=2)
+    row, column = np.nonzero(usable)
+    grid = Grid(np.asarray(lengths)[row], np.asarray(sizes, np.float64)[column], np.isfinite(losses[usable]))
+    return LossCells(grid, losses[usable], truth, risk_known)
+
+
+def best_fits(laws: Sequence[Law], cells: LossCells) -> list[Law]:
+    """Constants from which the fits of :func:`judge` start: those of :func:`theory.measured.fitting.fit_gap`."""
+    lengths, sizes = np.unique(cells.grid.length), np.unique(cells.grid.size)
+    gap = np.full((len(lengths), len(sizes)), np.nan)
+    gap[cells.grid.ranks] = np.maximum(cells.mean - cells.truth.bayes_risk[cells.grid.length], 0.0)
+    return [fit_gap(law, lengths, sizes, gap, cells.truth).law for law in laws]
+
+
+def judge(
+    starts: Sequence[Law],
+    cells: LossCells,
+    *,
+    tolerance: float = TOLERANCE,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> Judgement:
+    """Test each law, and the merit of each against that of the best.
+
+    Args:
+        starts: the laws, with constants from which their fits start (:func:`best_fits`).
+        cells: the losses.
+        tolerance: misfit that counts as nothing, in units of U.
+        replicates: simulated tables.
+        seed: seed of the simulation.
+
+    Raises:
+        LossTableError: a law has as many constants as there are cells beyond those that fix R(l).
+    """
+    _check_cells(starts, cells)
+    fits = [_Fit(law, cells.truth) for law in starts]
+    level = _smooth(cells)
+    for _ in range(_PASSES):
+        weights = _Weights.of(cells, level, tolerance)
+        fits = [_refitted(fit, cells, weights) for fit in fits]
+        squares = np.array([np.sum((weights.root @ (weights.target - fit.gap)) ** 2) for fit in fits])
+        best = int(np.argmin(squares))
+        level = fits[best].gap
+    p_adequate = p_equal = np.full(len(fits), np.nan)
+    if cells.has_scatter:
+        drawn = _Replicates.of(cells, weights, level, tolerance, replicates, seed)
+        p_adequate = np.array([drawn.p_adequate(fit, weights) for fit in fits])
+        p_equal = np.array([1.0 if fit is fits[best] else drawn.p_equal(fits[best], fit, weights) for fit in fits])
+    spare = _spare(cells)
+    freedom = np.array([spare - fit.jacobian.shape[1] for fit in fits])
+    return Judgement(
+        tuple(fit.law for fit in fits), tuple(fit.truth for fit in fits), squares / freedom, p_adequate, p_equal
+    )
+
+
+def _spare(cells: LossCells) -> int:
+    """Cells beyond those that fix R(l)."""
+    return len(cells.grid.length) - (0 if cells.risk_known else len(np.unique(cells.grid.length)))
+
+
+def _check_cells(laws: Sequence[Law], cells: LossCells) -> None:
+    most = max(laws, key=lambda law: len(law.fitted))
+    if _spare(cells) <= len(most.fitted):
+        free = "" if cells.risk_known else " and R(l), which is not known,"
+        raise LossTableError(
+            f"{len(cells.grid.length)} usable cells cannot test the {len(most.fitted)} constants of the law "
+            f"{most.name!r}{free}: give more context lengths or dataset sizes with finite losses"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fit:
+    """A law at its constants: the gaps it predicts, in units of U, and their derivatives by its constants."""
+
+    law: Law
+    truth: Truth
+    gap: Float[Array, "cells"] = dataclasses.field(default_factory=lambda: np.empty(0))
+    jacobian: Float[Array, "cells p"] = dataclasses.field(default_factory=lambda: np.empty((0, 0)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Weights:
+    """The covariance V of the means as a root: ``root @ residual`` has unit variance, and R(l), if free, drops out.
+
+    Attributes:
+        target: measured gaps in units of U, at most the ceiling; losses less R(l) at which fits start if R is free.
+        ceiling: largest gap that counts, in units of U.
+        tied: whether a cell lies below its ceiling. Those at the ceiling are independent of all others.
+        scatter: that of single samples.
+        unit: U.
+    """
+
+    root: Float[Array, "cells cells"]
+    target: Float[Array, "cells"]
+    ceiling: Float[Array, "cells"]
+    tied: Array
+    scatter: Scatter
+    unit: float
+
+    @classmethod
+    def of(cls, cells: LossCells, level: Float[Array, "cells"], tolerance: float) -> "_Weights":
+        grid, unit = cells.grid, unit_of(cells.truth)
+        scatter = _scatter(cells, grid.deviations(cells.losses)[None] / unit, level, tolerance)
+        target = (cells.mean - cells.truth.bayes_risk[grid.length]) / unit
+        ceiling = np.full(len(target), _BEYOND)
+        if cells.risk_known:
+            largest = cells.truth.largest_gap(grid.length) / unit
+            error = np.sqrt(scatter.variance[0] / grid.seeds) if cells.has_scatter else 0.0
+            ceiling = np.maximum(largest - _NEAR_CEILING * np.minimum(error, 0.3 * largest), 0.0)
+        tied = target < ceiling
+        root = _roots(scatter, cells, tied, tolerance)[0]
+        return cls(root, np.minimum(target, ceiling), ceiling, tied, scatter, unit)
+
+    def gap(self, law: Law, cells: LossCells, truth: Truth) -> Float[Array, "cells"]:
+        """The gaps that a law predicts."""
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            gap = law.approximation_loss(cells.grid.length, cells.grid.size, truth) / self.unit
+        return np.minimum(np.nan_to_num(gap, nan=_BEYOND, posinf=_BEYOND), self.ceiling)
+
+
+def _scatter(
+    cells: LossCells, deviations: Float[Array, "batch cells seed"], level: Float[Array, "cells"], tolerance: float
+) -> Scatter:
+    """The scatter of tables; without a second seed anywhere there is none to estimate."""
+    if not cells.has_scatter:
+        nothing = np.zeros(len(deviations))
+        return Scatter(np.zeros(deviations.shape[:2]), nothing, nothing)
+    logs = None
+    if cells.risk_known:
+        known = (level > tolerance / 4) & (cells.mean > cells.truth.bayes_risk[cells.grid.length])
+        logs = np.where(known, np.log(np.maximum(level, np.finfo(np.float64).tiny)), np.nan)
+    return estimate_scatter(deviations, cells.grid, logs)
+
+
+def _roots(scatter: Scatter, cells: LossCells, tied: Array, tolerance: float) -> Float[Array, "batch cells cells"]:
+    """Inverse Cholesky factors of V, times the projection that removes R(l) where that is free."""
+    n = len(cells.grid.length)
+    covariance = scatter.covariance_of_means(cells.grid) * (np.outer(tied, tied) | np.eye(n, dtype=bool))
+    floor = max(tolerance, 1e-6) ** 2
+    covariance = covariance + floor * (np.eye(n) + np.ones((n, n)))
+    roots = np.linalg.inv(np.linalg.cholesky(covariance))
+    if cells.risk_known:
+        return roots
+    place = cells.grid.ranks[0]
+    free = np.linalg.qr(roots @ np.eye(place.max() + 1)[place])[0]
+    return np.asarray(roots - free @ (free.transpose(0, 2, 1) @ roots))
+
+
+def _surface(grid: Grid, degree: int) -> Float[Array, "cells k"]:
+    """Products of powers of ln l and ln D of at most this degree together; fewer powers of D with few sizes."""
+    x, y = (_centred(np.log(np.maximum(axis, 0.5))) for axis in (grid.length, grid.size))
+    most = min(degree, len(np.unique(grid.size)) - 1), min(degree, len(np.unique(grid.length)) - 1)
+    powers = [(i, j) for i in range(most[1] + 1) for j in range(min(degree - i, most[0]) + 1)]
+    return np.stack([x**i * y**j for i, j in powers], axis=1)
+
+
+def _centred(values: Float[Array, "cells"]) -> Float[Array, "cells"]:
+    span = float(np.ptp(values))
+    return 2 * (values - values.min()) / span - 1 if span > 0 else np.zeros_like(values)
+
+
+def _smooth(cells: LossCells) -> Float[Array, "cells"]:
+    """Gaps in units of U from a cubic surface through their logarithms: weights must not follow the noise."""
+    unit, R = unit_of(cells.truth), cells.truth
+    gap = (cells.mean - R.bayes_risk[cells.grid.length]) / unit
+    if cells.risk_known:
+        gap = np.minimum(gap, R.largest_gap(cells.grid.length) / unit)
+    logs, surface = np.log(np.maximum(gap, 0.0) + TOLERANCE), _surface(cells.grid, 3)
+    return np.exp(surface @ np.linalg.lstsq(surface, logs)[0]) - TOLERANCE
+
+
+def _refitted(start: _Fit, cells: LossCells, weights: _Weights) -> _Fit:
+    """The law with the constants of the smallest T, from its present constants on."""
+    law, truth, names = start.law, start.truth, start.law.fitted
+    for _ in range(1 if cells.risk_known else 3):
+        if names:
+
+            def residuals(values: Array, law: Law = law, truth: Truth = truth) -> Float[Array, "cells"]:
+                gap = weights.gap(with_constants_of(law, names, values), cells, truth)
+                return weights.root @ (weights.target - gap)
+
+            solution = least_squares(
+                residuals, constants_of(law, names), method="lm", x_scale="jac",
+                xtol=1e-8, ftol=1e-8, max_nfev=60 * (len(names) + 1),
+            )  # fmt: skip
+            law = with_constants_of(law, names, solution.x)
+        if not cells.risk_known:
+            truth = _with_risk(cells, weights, weights.gap(law, cells, truth))
+    gap = weights.gap(law, cells, truth)
+    values = constants_of(law, names)
+    columns = [
+        (weights.gap(with_constants_of(law, names, values + step), cells, truth) - gap) / _STEP
+        for step in _STEP * np.eye(len(names))
+    ]
+    return _Fit(law, truth, gap, np.stack(columns, axis=1) if columns else np.empty((len(gap), 0)))
+
+
+def _with_risk(cells: LossCells, weights: _Weights, gap: Float[Array, "cells"]) -> Truth:
+    """The truth with the R(l) that a law leaves: at the measured lengths the weighted mean of loss - G, falling with l.
+
+    Between and beyond the measured lengths R keeps its shape. R(0) stays as it was: no law says anything of it.
+    """
+    length, truth = cells.grid.length, cells.truth
+    measured = np.unique(length)
+    precision = 1 / (weights.scatter.variance[0] / cells.grid.seeds + TOLERANCE**2)
+    rest = cells.mean - gap * weights.unit
+    found = np.array([np.average(rest[length == l], weights=precision[length == l]) for l in measured])
+    shift = found - truth.bayes_risk[measured]
+    every = np.arange(len(truth.bayes_risk))
+    moved = truth.bayes_risk + np.interp(np.log1p(every), np.log1p(measured), shift)
+    risk = np.minimum.accumulate(np.append(truth.bayes_risk[0], np.minimum(moved[1:], truth.bayes_risk[0])))
+    return Truth(risk, truth.intrinsic_dimension)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Replicates:
+    """Simulated noise of the means, and for each draw the root of V as estimated from that draw."""
+
+    noise: Float[Array, "number cells"]
+    roots: Float[Array, "number cells cells"]
+    surface: Float[Array, "cells k"]
+
+    @classmethod
+    def of(
+        cls,
+        cells: LossCells,
+        weights: _Weights,
+        level: Float[Array, "cells"],
+        tolerance: float,
+        number: int,
+        seed: int,
+    ) -> "_Replicates":
+        samples = weights.scatter.draw(cells.grid, np.random.default_rng(seed), number)
+        again = _scatter(cells, cells.grid.deviations(samples), level, tolerance)
+        roots = _roots(again, cells, weights.tied, tolerance)
+        return cls(cells.grid.mean(samples), roots, _surface(cells.grid, 2))
+
+    def p_adequate(self, fit: _Fit, weights: _Weights) -> float:
+        """Twice the smaller p-value of T and of its smooth part."""
+        columns = _independent(weights.root @ fit.jacobian, fit.jacobian)
+        smooth = np.hstack([columns, self._smooth_beside(columns, weights)])
+        residual = (weights.root @ (weights.target - fit.gap))[None]
+        whole, rest = (_left(weights.root[None] @ of, residual)[0] for of in (columns, smooth))
+        noise = np.einsum("bij,bj->bi", self.roots, self.noise)
+        whole_drawn, rest_drawn = (_left(self.roots @ of, noise) for of in (columns, smooth))
+        tails = (np.sum(whole_drawn >= whole), np.sum(whole_drawn - rest_drawn >= whole - rest))
+        return float(min(1.0, 2 * (1 + min(tails)) / (1 + len(self.noise))))
+
+    def p_equal(self, best: _Fit, other: _Fit, weights: _Weights) -> float:
+        """The p-value of T_other - T_best where the truth lies half-way between both."""
+        half = (other.gap - best.gap) / 2
+        found, drawn = [], []
+        for fit, offset in ((best, half), (other, -half)):
+            columns = _independent(weights.root @ fit.jacobian, fit.jacobian)
+            residual = (weights.root @ (weights.target - fit.gap))[None]
+            found.append(_left(weights.root[None] @ columns, residual)[0])
+            drawn.append(_left(self.roots @ columns, np.einsum("bij,bj->bi", self.roots, self.noise + offset)))
+        return float((1 + np.sum(drawn[1] - drawn[0] >= found[1] - found[0])) / (1 + len(self.noise)))
+
+    def _smooth_beside(self, columns: Float[Array, "cells p"], weights: _Weights) -> Float[Array, "cells q"]:
+        """Directions of the surface that the law's constants cannot follow."""
+        taken = np.linalg.qr(weights.root @ columns)[0]
+        whitened = weights.root @ self.surface
+        return _independent(whitened - taken @ (taken.T @ whitened), self.surface, 1e-3)
+
+
+def _independent(
+    whitened: Float[Array, "cells k"], columns: Float[Array, "cells k"], smallest: float = 1e-6
+) -> Float[Array, "cells q"]:
+    """Combinations of the columns that differ from each other once whitened."""
+    _, sizes, directions = np.linalg.svd(whitened, full_matrices=False)
+    kept = sizes > smallest * max(float(sizes.max(initial=0.0)), 1e-6)
+    return np.asarray(columns @ (directions[kept].T / np.where(kept, sizes, 1.0)[kept]))
+
+
+def _left(columns: Float[Array, "batch cells k"], residual: Float[Array, "batch cells"]) -> Float[Array, "batch"]:
+    """The sum of squares that the best combination of the columns leaves."""
+    whole = np.sum(residual**2, axis=1)
+    if columns.shape[2] == 0:
+        return whole
+    basis = np.linalg.qr(columns)[0]
+    return np.asarray(whole - np.sum(np.einsum("bnk,bn->bk", basis, residual) ** 2, axis=1))

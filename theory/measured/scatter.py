@@ -1,0 +1,176 @@
+"""How much the mean over seeds scatters: a covariance of all cells (l, D), pooled from few seeds.
+
+With four seeds the variance of a single cell is known to a factor of two. So three things are pooled over cells:
+
+- the variance follows a trend, ln s^2 = a + b ln G + c ln l + d ln D, found by least squares (b only where G is known);
+- each cell's own variance is shrunk towards the trend, by as much as the cells' variances agree with it (Smyth 2004,
+  Statistical Applications in Genetics and Molecular Biology 3, 3: empirical Bayes moderated variances);
+- the correlation of two cells of a seed is rho_l^i rho_D^j, i and j their distances on the grid.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.special import digamma, polygamma
+
+from theory.types import Array
+
+_RIDGE = 0.05
+"""Weight of the prior of the trend's slopes: b = 2 (noise in proportion to G), c = d = 0."""
+_SMALLEST = 1e-10
+"""Smallest variance, in squares of the unit: a table without any noise still has a covariance."""
+_MOST_PRIOR = 100.0
+"""Largest number of degrees of freedom of the trend: beyond, all cells follow it."""
+_FEWEST_CELLS = 8
+"""Fewest cells with a known level for a trend in G."""
+_STRONGEST = 0.98
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Where the cells lie, in the order of the rows of their samples.
+
+    Attributes:
+        length: l of each cell.
+        size: D of each cell.
+        present: whether a cell has a sample of a seed.
+    """
+
+    length: Int[Array, "cells"]
+    size: Float[Array, "cells"]
+    present: Bool[Array, "cells seed"]
+
+    @property
+    def ranks(self) -> tuple[Int[Array, "cells"], Int[Array, "cells"]]:
+        """The place of each cell among the context lengths and among the dataset sizes."""
+        return np.unique(self.length, return_inverse=True)[1], np.unique(self.size, return_inverse=True)[1]
+
+    @property
+    def seeds(self) -> Int[Array, "cells"]:
+        """The number of samples of each cell."""
+        return self.present.sum(axis=1)
+
+    def mean(self, samples: Float[Array, "*batch cells seed"]) -> Float[Array, "*batch cells"]:
+        """The mean over the seeds that a cell has."""
+        return np.where(self.present, samples, 0.0).sum(axis=-1) / self.seeds
+
+    def deviations(self, samples: Float[Array, "*batch cells seed"]) -> Float[Array, "*batch cells seed"]:
+        """Samples less the mean of their cell, 0 where there is none."""
+        return np.where(self.present, samples - self.mean(samples)[..., None], 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scatter:
+    """The estimated scatter of samples, for a batch of tables on one grid.
+
+    Attributes:
+        variance: that of one sample of each cell.
+        along_length, along_size: correlations of neighbouring cells of a seed.
+    """
+
+    variance: Float[Array, "batch cells"]
+    along_length: Float[Array, "batch"]
+    along_size: Float[Array, "batch"]
+
+    def correlation(self, grid: Grid) -> Float[Array, "batch cells cells"]:
+        """The correlation of two cells of the same seed."""
+        by_length, by_size = (np.abs(np.subtract.outer(rank, rank)) for rank in grid.ranks)
+        found = self.along_length[:, None, None] ** by_length * self.along_size[:, None, None] ** by_size
+        return np.asarray(found)
+
+    def covariance_of_means(self, grid: Grid) -> Float[Array, "batch cells cells"]:
+        """The covariance of the means over seeds; only seeds that two cells share correlate them."""
+        present = grid.present.astype(np.float64)
+        shared = present @ present.T / np.outer(grid.seeds, grid.seeds)
+        deviation = np.sqrt(self.variance)
+        return self.correlation(grid) * shared * deviation[:, :, None] * deviation[:, None, :]
+
+    def draw(self, grid: Grid, rng: np.random.Generator, number: int) -> Float[Array, "number cells seed"]:
+        """Normal samples around zero, from the scatter of the first table of the batch."""
+        root = np.linalg.cholesky(self.correlation(grid)[0] + 1e-9 * np.eye(len(grid.length)))
+        root *= np.sqrt(self.variance[0])[:, None]
+        return root @ rng.normal(size=(number, len(grid.length), grid.present.shape[1]))
+
+
+def estimate_scatter(
+    deviations: Float[Array, "batch cells seed"], grid: Grid, level: Float[Array, "cells"] | None
+) -> Scatter:
+    """The scatter of each table of a batch.
+
+    Args:
+        deviations: samples less the mean of their cell (:meth:`Grid.deviations`), in a unit of about the largest gap.
+        grid: where the cells lie; at least one cell has two seeds.
+        level: ln G of each cell, smoothed; NaN where it is too small to be known. None if G is not known at all.
+    """
+    freedom = grid.seeds - 1
+    squares = (deviations**2).sum(axis=-1) / np.maximum(freedom, 1)
+    known = (freedom > 0) & (squares > 0).all(axis=0)
+    if level is not None and (known & np.isfinite(level)).sum() >= _FEWEST_CELLS:
+        known &= np.isfinite(level)
+    else:
+        level = None
+    variance = np.maximum(squares, _SMALLEST)
+    if known.any():
+        variance[:, known] = _shrunk(squares[:, known], freedom[known], _regressors(grid, level)[known], level)
+        spare = freedom == 0
+        variance[:, spare] = np.median(variance[:, known], axis=1, keepdims=True)
+    variance = np.maximum(variance, _SMALLEST)
+    relative = deviations / np.sqrt(variance)[..., None]
+    whole = np.maximum((relative**2).sum(axis=(1, 2)) / max(grid.present.sum(), 1), np.finfo(np.float64).tiny)
+    pairs = (_neighbours(grid, along) for along in (0, 1))
+    along_length, along_size = (np.clip(_mean_product(relative, grid, pair) / whole, -0.3, _STRONGEST) for pair in pairs)
+    return Scatter(variance, along_length, along_size)
+
+
+def _regressors(grid: Grid, level: Float[Array, "cells"] | None) -> Float[Array, "cells k"]:
+    columns = [np.log(np.maximum(grid.length, 0.5)), np.log(grid.size), *([] if level is None else [level])]
+    return np.stack([np.ones(len(grid.length)), *columns], axis=1)
+
+
+def _shrunk(
+    squares: Float[Array, "batch cells"],
+    freedom: Int[Array, "cells"],
+    regressors: Float[Array, "cells k"],
+    level: Float[Array, "cells"] | None,
+) -> Float[Array, "batch cells"]:
+    """Variances of cells between their own estimate and the trend."""
+    columns = np.hstack([regressors[:, :1], regressors[:, 1:] - regressors[:, 1:].mean(axis=0)])
+    prior = np.zeros(columns.shape[1])
+    if level is not None:
+        prior[3] = 2.0
+    half = freedom / 2
+    logs = np.log(squares) - digamma(half) + np.log(half)
+    penalty = _RIDGE * len(columns) * np.diag([0.0] + [1.0] * (columns.shape[1] - 1))
+    slopes = (logs - columns @ prior) @ np.linalg.solve(columns.T @ columns + penalty, columns.T).T
+    trend = slopes @ columns.T + columns @ prior
+    spare = max(len(columns) - columns.shape[1], 1)
+    beyond_chance = ((logs - trend) ** 2).sum(axis=1) / spare - np.mean(polygamma(1, half))
+    strength = 2 * _inverse_trigamma(np.maximum(beyond_chance, polygamma(1, _MOST_PRIOR / 2)))[:, None]
+    typical = np.exp(trend + digamma(strength / 2) - np.log(strength / 2))
+    return np.asarray((strength * typical + freedom * squares) / (strength + freedom))
+
+
+def _inverse_trigamma(value: Float[Array, "batch"]) -> Float[Array, "batch"]:
+    """Newton's iteration of Smyth (2004), appendix, which converges from below."""
+    found = 0.5 + 1 / value
+    for _ in range(20):
+        now = polygamma(1, found)
+        found = found + now * (1 - now / value) / polygamma(2, found)
+    return np.asarray(found)
+
+
+def _neighbours(grid: Grid, along: int) -> tuple[Int[Array, "pairs"], Int[Array, "pairs"]]:
+    """Cells beside each other along l (0) or D (1)."""
+    ranks = np.stack(grid.ranks)
+    apart = ranks[:, :, None] - ranks[:, None, :]
+    return np.nonzero((apart[along] == 1) & (apart[1 - along] == 0))
+
+
+def _mean_product(
+    relative: Float[Array, "batch cells seed"], grid: Grid, pairs: tuple[Int[Array, "pairs"], Int[Array, "pairs"]]
+) -> Float[Array, "batch"]:
+    one, other = pairs
+    both = grid.present[one] & grid.present[other]
+    products = np.where(both, relative[:, one] * relative[:, other], 0.0)
+    return np.asarray(products.sum(axis=(1, 2)) / max(both.sum(), 1))
