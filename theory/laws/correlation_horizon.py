@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool, Float
 
-from theory.laws.base import Law, PowerLawRisk, Truth
+from theory.laws.base import Law, PowerLawRisk, Truth, bounded_exp
 from theory.types import Array, Scalar
 
 
@@ -41,7 +41,7 @@ class CorrelationHorizonLaw(Law):
 
     def horizon(self, dataset_size: Array) -> Float[Array, "*sizes"]:
         """n*(D), in tokens."""
-        return np.asarray(np.exp((np.log(dataset_size) - np.log(self.scale)) / (2 * self.correlation_exponent)))
+        return bounded_exp((np.log(dataset_size) - np.log(self.scale)) / (2 * self.correlation_exponent))
 
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         reached = truth.bayes_risk_between(np.minimum(context_length, self.horizon(dataset_size)))

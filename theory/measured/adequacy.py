@@ -27,7 +27,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.optimize import least_squares
 
 from theory.laws.base import Law, Truth
@@ -43,7 +43,7 @@ REPLICATES = 199
 _PASSES = 2
 """Fits with weights from the fit before; the first weights come from a smooth surface through the means."""
 _BEYOND = 10.0
-"""Largest gap that counts where no ceiling is known, in units of U."""
+"""Largest gap of a law where no ceiling is known, in units of the largest gap measured (or of U)."""
 _STEP = 1e-5
 """Step of the constants in a Jacobian."""
 _NEAR_CEILING = 2.5
@@ -92,8 +92,8 @@ class LossCells:
 
     @property
     def has_scatter(self) -> bool:
-        """Whether some cell has two seeds."""
-        return bool(np.any(self.grid.seeds > 1))
+        """Whether the seeds of some cell differ."""
+        return bool(np.any(self.grid.deviations(self.losses)))
 
 
 def cells_of(
@@ -128,28 +128,27 @@ def judge(
         starts: the laws, with constants from which their fits start (:func:`best_fits`).
         cells: the losses.
         tolerance: misfit that counts as nothing, in units of U.
-        replicates: simulated tables.
+        replicates: simulated tables; 0 to fit the laws only.
         seed: seed of the simulation.
 
     Raises:
         LossTableError: a law has as many constants as there are cells beyond those that fix R(l).
     """
     _check_cells(starts, cells)
-    fits = [_Fit(law, cells.truth) for law in starts]
+    fits = [_Fit(law, cells.truth, _first_values(law, cells)) for law in starts]
     level = _smooth(cells)
     for _ in range(_PASSES):
         weights = _Weights.of(cells, level, tolerance)
         fits = [_refitted(fit, cells, weights) for fit in fits]
-        squares = np.array([np.sum((weights.root @ (weights.target - fit.gap)) ** 2) for fit in fits])
+        squares = np.array([np.sum((weights.root @ (weights.target - fit.predicted)) ** 2) for fit in fits])
         best = int(np.argmin(squares))
-        level = fits[best].gap
+        level = weights.gap(fits[best].law, fits[best].truth, cells)
     p_adequate = p_equal = np.full(len(fits), np.nan)
-    if cells.has_scatter:
+    if cells.has_scatter and replicates:
         drawn = _Replicates.of(cells, weights, level, tolerance, replicates, seed)
         p_adequate = np.array([drawn.p_adequate(fit, weights) for fit in fits])
         p_equal = np.array([1.0 if fit is fits[best] else drawn.p_equal(fits[best], fit, weights) for fit in fits])
-    spare = _spare(cells)
-    freedom = np.array([spare - fit.jacobian.shape[1] for fit in fits])
+    freedom = np.array([_spare(cells) - len(fit.law.fitted) for fit in fits])
     return Judgement(
         tuple(fit.law for fit in fits), tuple(fit.truth for fit in fits), squares / freedom, p_adequate, p_equal
     )
@@ -157,12 +156,17 @@ def judge(
 
 def _spare(cells: LossCells) -> int:
     """Cells beyond those that fix R(l)."""
-    return len(cells.grid.length) - (0 if cells.risk_known else len(np.unique(cells.grid.length)))
+    return len(cells.grid.length) - len(_free_lengths(cells))
+
+
+def can_be_judged(laws: Sequence[Law], cells: LossCells) -> bool:
+    """Whether there are more cells than constants, those of R(l) included."""
+    return _spare(cells) > max(len(law.fitted) for law in laws)
 
 
 def _check_cells(laws: Sequence[Law], cells: LossCells) -> None:
-    most = max(laws, key=lambda law: len(law.fitted))
-    if _spare(cells) <= len(most.fitted):
+    if not can_be_judged(laws, cells):
+        most = max(laws, key=lambda law: len(law.fitted))
         free = "" if cells.risk_known else " and R(l), which is not known,"
         raise LossTableError(
             f"{len(cells.grid.length)} usable cells cannot test the {len(most.fitted)} constants of the law "
@@ -172,20 +176,22 @@ def _check_cells(laws: Sequence[Law], cells: LossCells) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Fit:
-    """A law at its constants: the gaps it predicts, in units of U, and their derivatives by its constants."""
+    """A law, its fitted values, what it predicts (in units of U) and the derivatives of that by the values."""
 
     law: Law
     truth: Truth
-    gap: Float[Array, "cells"] = dataclasses.field(default_factory=lambda: np.empty(0))
+    values: Float[Array, "p"]
+    predicted: Float[Array, "cells"] = dataclasses.field(default_factory=lambda: np.empty(0))
     jacobian: Float[Array, "cells p"] = dataclasses.field(default_factory=lambda: np.empty((0, 0)))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Weights:
-    """The covariance V of the means as a root: ``root @ residual`` has unit variance, and R(l), if free, drops out.
+    """The covariance V of the means and what is fitted.
 
     Attributes:
-        target: measured gaps in units of U, at most the ceiling; losses less R(l) at which fits start if R is free.
+        root: inverse Cholesky factor of V: ``root @ residual`` has unit variance.
+        target: measured gaps in units of U, at most the ceiling. Where R(l) is free: losses less the R(l) at which fits start.
         ceiling: largest gap that counts, in units of U.
         tied: whether a cell lies below its ceiling. Those at the ceiling are independent of all others.
         scatter: that of single samples.
@@ -204,7 +210,7 @@ class _Weights:
         grid, unit = cells.grid, unit_of(cells.truth)
         scatter = _scatter(cells, grid.deviations(cells.losses)[None] / unit, level, tolerance)
         target = (cells.mean - cells.truth.bayes_risk[grid.length]) / unit
-        ceiling = np.full(len(target), _BEYOND)
+        ceiling = np.full(len(target), _BEYOND * max(1.0, float(np.abs(target).max())))
         if cells.risk_known:
             largest = cells.truth.largest_gap(grid.length) / unit
             error = np.sqrt(scatter.variance[0] / grid.seeds) if cells.has_scatter else 0.0
@@ -213,11 +219,16 @@ class _Weights:
         root = _roots(scatter, cells, tied, tolerance)[0]
         return cls(root, np.minimum(target, ceiling), ceiling, tied, scatter, unit)
 
-    def gap(self, law: Law, cells: LossCells, truth: Truth) -> Float[Array, "cells"]:
-        """The gaps that a law predicts."""
+    def gap(self, law: Law, truth: Truth, cells: LossCells) -> Float[Array, "cells"]:
+        """The gaps that a law predicts, at most the ceiling."""
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             gap = law.approximation_loss(cells.grid.length, cells.grid.size, truth) / self.unit
-        return np.minimum(np.nan_to_num(gap, nan=_BEYOND, posinf=_BEYOND), self.ceiling)
+        return np.minimum(np.where(np.isnan(gap), np.inf, gap), self.ceiling)
+
+    def predicted(self, law: Law, truth: Truth, cells: LossCells) -> Float[Array, "cells"]:
+        """The losses that a law predicts, less the R(l) that the target leaves out."""
+        shift = (truth.bayes_risk - cells.truth.bayes_risk)[cells.grid.length] / self.unit
+        return self.gap(law, truth, cells) + shift
 
 
 def _scatter(
@@ -235,17 +246,11 @@ def _scatter(
 
 
 def _roots(scatter: Scatter, cells: LossCells, tied: Array, tolerance: float) -> Float[Array, "batch cells cells"]:
-    """Inverse Cholesky factors of V, times the projection that removes R(l) where that is free."""
+    """Inverse Cholesky factors of V."""
     n = len(cells.grid.length)
     covariance = scatter.covariance_of_means(cells.grid) * (np.outer(tied, tied) | np.eye(n, dtype=bool))
     floor = max(tolerance, 1e-6) ** 2
-    covariance = covariance + floor * (np.eye(n) + np.ones((n, n)))
-    roots = np.linalg.inv(np.linalg.cholesky(covariance))
-    if cells.risk_known:
-        return roots
-    place = cells.grid.ranks[0]
-    free = np.linalg.qr(roots @ np.eye(place.max() + 1)[place])[0]
-    return np.asarray(roots - free @ (free.transpose(0, 2, 1) @ roots))
+    return np.linalg.inv(np.linalg.cholesky(covariance + floor * (np.eye(n) + np.ones((n, n)))))
 
 
 def _surface(grid: Grid, degree: int) -> Float[Array, "cells k"]:
@@ -273,45 +278,41 @@ def _smooth(cells: LossCells) -> Float[Array, "cells"]:
 
 def _refitted(start: _Fit, cells: LossCells, weights: _Weights) -> _Fit:
     """The law with the constants of the smallest T, from its present constants on."""
-    law, truth, names = start.law, start.truth, start.law.fitted
-    for _ in range(1 if cells.risk_known else 3):
-        if names:
+    law, values = start.law, start.values
 
-            def residuals(values: Array, law: Law = law, truth: Truth = truth) -> Float[Array, "cells"]:
-                gap = weights.gap(with_constants_of(law, names, values), cells, truth)
-                return weights.root @ (weights.target - gap)
+    def predicted(values: Array) -> Float[Array, "cells"]:
+        return weights.predicted(*_with_values(law, cells, values), cells)
 
-            solution = least_squares(
-                residuals, constants_of(law, names), method="lm", x_scale="jac",
-                xtol=1e-8, ftol=1e-8, max_nfev=60 * (len(names) + 1),
-            )  # fmt: skip
-            law = with_constants_of(law, names, solution.x)
-        if not cells.risk_known:
-            truth = _with_risk(cells, weights, weights.gap(law, cells, truth))
-    gap = weights.gap(law, cells, truth)
-    values = constants_of(law, names)
-    columns = [
-        (weights.gap(with_constants_of(law, names, values + step), cells, truth) - gap) / _STEP
-        for step in _STEP * np.eye(len(names))
-    ]
-    return _Fit(law, truth, gap, np.stack(columns, axis=1) if columns else np.empty((len(gap), 0)))
+    if values.size:
+        values = least_squares(
+            lambda values: weights.root @ (weights.target - predicted(values)), values,
+            method="lm", x_scale="jac", xtol=1e-6, ftol=1e-6, max_nfev=40 * (values.size + 1),
+        ).x  # fmt: skip
+    found = predicted(values)
+    columns = [(predicted(values + step) - found) / _STEP for step in _STEP * np.eye(values.size)]
+    jacobian = np.stack(columns, axis=1) if columns else np.empty((len(found), 0))
+    return _Fit(*_with_values(law, cells, values), values, found, jacobian)
 
 
-def _with_risk(cells: LossCells, weights: _Weights, gap: Float[Array, "cells"]) -> Truth:
-    """The truth with the R(l) that a law leaves: at the measured lengths the weighted mean of loss - G, falling with l.
+def _free_lengths(cells: LossCells) -> Int[Array, "free"]:
+    """The context lengths whose R(l) is fitted: none if it is known, else 0 and every measured one."""
+    return np.unique(np.append(0, cells.grid.length)) if not cells.risk_known else np.empty(0, int)
 
-    Between and beyond the measured lengths R keeps its shape. R(0) stays as it was: no law says anything of it.
-    """
-    length, truth = cells.grid.length, cells.truth
-    measured = np.unique(length)
-    precision = 1 / (weights.scatter.variance[0] / cells.grid.seeds + TOLERANCE**2)
-    rest = cells.mean - gap * weights.unit
-    found = np.array([np.average(rest[length == l], weights=precision[length == l]) for l in measured])
-    shift = found - truth.bayes_risk[measured]
-    every = np.arange(len(truth.bayes_risk))
-    moved = truth.bayes_risk + np.interp(np.log1p(every), np.log1p(measured), shift)
-    risk = np.minimum.accumulate(np.append(truth.bayes_risk[0], np.minimum(moved[1:], truth.bayes_risk[0])))
-    return Truth(risk, truth.intrinsic_dimension)
+
+def _first_values(law: Law, cells: LossCells) -> Float[Array, "p"]:
+    """The law's constants, and the shifts of R(l) in units of U."""
+    return np.append(constants_of(law, law.fitted), np.zeros(len(_free_lengths(cells))))
+
+
+def _with_values(law: Law, cells: LossCells, values: Float[Array, "p"]) -> tuple[Law, Truth]:
+    """The law and the truth that these values stand for. Between the measured lengths R(l) keeps its shape."""
+    n, truth, free = len(law.fitted), cells.truth, _free_lengths(cells)
+    law = with_constants_of(law, law.fitted, values[:n])
+    if not free.size:
+        return law, truth
+    every = np.log1p(np.arange(len(truth.bayes_risk)))
+    risk = truth.bayes_risk + unit_of(truth) * np.interp(every, np.log1p(free), values[n:])
+    return law, Truth(risk, truth.intrinsic_dimension)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -341,7 +342,7 @@ class _Replicates:
         """Twice the smaller p-value of T and of its smooth part."""
         columns = _independent(weights.root @ fit.jacobian, fit.jacobian)
         smooth = np.hstack([columns, self._smooth_beside(columns, weights)])
-        residual = (weights.root @ (weights.target - fit.gap))[None]
+        residual = (weights.root @ (weights.target - fit.predicted))[None]
         whole, rest = (_left(weights.root[None] @ of, residual)[0] for of in (columns, smooth))
         noise = np.einsum("bij,bj->bi", self.roots, self.noise)
         whole_drawn, rest_drawn = (_left(self.roots @ of, noise) for of in (columns, smooth))
@@ -350,11 +351,11 @@ class _Replicates:
 
     def p_equal(self, best: _Fit, other: _Fit, weights: _Weights) -> float:
         """The p-value of T_other - T_best where the truth lies half-way between both."""
-        half = (other.gap - best.gap) / 2
+        half = (other.predicted - best.predicted) / 2
         found, drawn = [], []
         for fit, offset in ((best, half), (other, -half)):
             columns = _independent(weights.root @ fit.jacobian, fit.jacobian)
-            residual = (weights.root @ (weights.target - fit.gap))[None]
+            residual = (weights.root @ (weights.target - fit.predicted))[None]
             found.append(_left(weights.root[None] @ columns, residual)[0])
             drawn.append(_left(self.roots @ columns, np.einsum("bij,bj->bi", self.roots, self.noise + offset)))
         return float((1 + np.sum(drawn[1] - drawn[0] >= found[1] - found[0])) / (1 + len(self.noise)))

@@ -7,17 +7,23 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
 
-from theory.checks import check_integer
+from theory.checks import check_integer, check_positive
 from theory.laws.base import Law, Truth
-from theory.measured.fitting import Fit, cell_weights, fit_gap, root_gap
+from theory.measured.adequacy import TOLERANCE, LossCells, best_fits, can_be_judged, cells_of, judge
+from theory.measured.fitting import cell_weights, fit_gap, root_gap, unit_of
 from theory.measured.intervals import check_level
-from theory.measured.loss_table import LossTableError, check_gaps, check_loss_table, check_unit, seed_losses, truth_of
+from theory.measured.loss_table import (
+    LossTableError,
+    check_gaps,
+    check_loss_table,
+    check_unit,
+    risk_known,
+    seed_losses,
+    truth_of,
+)
 from theory.measured.optimum import optimal_context_length
-from theory.measured.verdict import STAYS, verdict
+from theory.measured.verdict import FEWEST_SIZES, STAYS, verdict
 from theory.types import Array
-
-_ROUNDING = 1e-6
-"""Residual below which a law is exact: without it the likelihood of a noise-free table is unbounded."""
 
 
 def compare(
@@ -26,40 +32,45 @@ def compare(
     *,
     fit_fraction: float = 0.5,
     level: float = 0.9,
-    n_bootstrap: int = 100,
+    tolerance: float = TOLERANCE,
+    n_bootstrap: int = 50,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Fit each law on the small dataset sizes, let it predict the large ones, and score it there.
+    """Fit each law on the small dataset sizes, let it predict the large ones, and test whether it can be true.
 
-    A law predicts l* among the measured context lengths, so a perfect law has no error. The scores use only dataset
-    sizes that the fit has not seen:
+    A law predicts l* among the measured context lengths, so a perfect law has no error. These use only dataset sizes
+    that the fit has not seen:
 
     - the error ``|log2(l*_predicted / l*_measured)|``, where l* was measured (not at an edge);
     - the regret: the measured loss at the predicted length minus the smallest measured loss, never negative;
-    - the error of the loss: the root mean square of r = w [sqrt(G_law / U) - sqrt(G_measured / U)], the residual of the
+    - the error of the loss: the root mean square of w [sqrt(G_law / U) - sqrt(G_measured / U)], the residual of the
       fit (:mod:`theory.measured.fitting`), which counts cells near a minimum most;
-    - the predictive log-likelihood: the mean over cells of ln N(r; 0, s^2 + t^2), s the standard error of the measured
-      mean over seeds and t the rms residual of the fitted cells. Only this score asks a law how wrong it is;
     - the coverage: the share of measured l* within the law's prediction interval.
 
+    The tests (:mod:`theory.measured.adequacy`) use all cells up to a dataset size, for every size from the fourth on:
+    can the scatter of the seeds explain what the law misses, and is another law better? :func:`theory.verdict` reads
+    the answer.
+
     Args:
-        results: a table from :func:`simulator.run`, or of the same shape.
+        results: a table from :func:`simulator.run`, or of the same shape. Where R(l) was estimated
+            (:func:`theory.read_loss_table`) it is fitted anew with each law, a constant for each context length.
             Dataset sizes whose every context length has a diverged run are left out.
-        laws: laws to fit; those without fitted constants are scored as they are. The baseline "l* stays" is added.
+        laws: laws to fit; those without fitted constants are tested as they are. The baseline "l* stays" is added.
         fit_fraction: share of the dataset sizes, smallest first, that the fit sees.
         level: level of all intervals.
-        n_bootstrap: resamples of the seeds behind each law's prediction interval and the share of wins; 0 for none.
-        seed: seed of the resampling.
+        tolerance: misfit of a law that counts as nothing, in units of U = R(0) - R(L).
+        n_bootstrap: resamples of the seeds behind each law's prediction interval; 0 for none.
+        seed: seed of the resampling and of the tests.
 
     Returns:
         A Dataset over (law, dataset_size): ``predicted``, its interval ``predicted_lower`` and ``predicted_upper``,
-        ``ratio`` (predicted / measured), ``log2_error``, ``regret``, ``predicted_loss``; over dataset_size what
-        :func:`optimal_context_length` measured and ``held_out``; over law the held-out means ``mean_log2_error`` and
-        ``mean_regret``, ``n_scored`` (held-out sizes with a measured l*), ``loss_error``, ``log_likelihood``,
-        ``coverage``, ``score`` (log-likelihood less a nat for each fitted constant, as in Akaike's criterion, so that a
-        law does not lose to one that contains it), ``wins`` (share of resamples in which its score is the highest),
-        ``rms_residual`` of the fit, its ``constants``, the ``given`` constants that were not fitted
-        (:attr:`theory.laws.Law.given`), and ``flat_directions`` (:class:`theory.measured.fitting.Fit`).
+        ``ratio`` (predicted / measured), ``log2_error``, ``regret``, ``predicted_loss``, ``p_adequate`` (p-value of the
+        law by all cells up to this size) and ``p_equal`` (p-value of equal merit with the law of the smallest misfit; 1
+        for that law); over dataset_size what :func:`optimal_context_length` measured and ``held_out``; over law
+        ``mean_log2_error`` and ``mean_regret`` (held-out means), ``n_scored`` (held-out sizes with a measured l*),
+        ``loss_error``, ``coverage``, ``misfit`` (T per degree of freedom, by all cells), ``rms_residual`` of the fit,
+        its ``constants``, the ``given`` constants that were not fitted (:attr:`theory.laws.Law.given`), and
+        ``flat_directions`` (:class:`theory.measured.fitting.Fit`).
 
     Raises:
         LossTableError: fewer than one dataset size would be left on either side, the table lacks what is needed, holds
@@ -70,13 +81,14 @@ def compare(
     truth = truth_of(table)
     laws = list(laws) if isinstance(laws, Sequence) else [laws]
     if not laws or not all(isinstance(law, Law) for law in laws):
-        raise TypeError(f"laws are instances of Law, as in [SaturatingLaw(), PowerLaw()]; got {laws!r}")
+        raise TypeError(f"laws are instances of Law, at least one, as in [SaturatingLaw(), PowerLaw()]; got {laws!r}")
     names = [law.name for law in laws]
     if len(set(names)) != len(names) or STAYS in names:
         raise ValueError(f"laws need distinct names, other than {STAYS!r}; got {names}")
     if not 0.0 < fit_fraction < 1.0:
         raise ValueError(f"fit_fraction must lie in (0, 1), as in 0.5; got {fit_fraction!r}")
     check_integer("n_bootstrap", n_bootstrap, 0)
+    check_positive("tolerance", tolerance)
     for law in laws:
         check_unit(table, law)
     measured = optimal_context_length(table, level=level, seed=seed)
@@ -90,58 +102,57 @@ def compare(
             "fitted and one held out"
         )
     lengths = table.indexes["context_length"].to_numpy()
-    mean_loss = seed_losses(table).mean(axis=2)
     gaps = seed_losses(table, "approximation_loss")
     gaps = np.where(np.isfinite(gaps).all(axis=2, keepdims=True), gaps, np.nan)
     check_gaps(gaps)
     if not np.isfinite(gaps[:, n_fitted:]).any():
         raise LossTableError("no held-out cell has a finite approximation loss in every seed: nothing can be scored")
-    trial = _Trial(lengths, sizes, n_fitted, truth)
-    outcome = trial.play(laws, gaps)
-    resampled = _resampled(trial, outcome, gaps, n_bootstrap, seed)
-
+    losses = np.where(np.isfinite(gaps), seed_losses(table), np.nan)
+    trial = _Trial(lengths, sizes, n_fitted, truth, risk_known(table))
+    fits = trial.fit(laws, losses)
     stays = np.full((1, len(sizes)), measured["best_on_grid"].values[n_fitted - 1])
-    predicted = np.concatenate([outcome.predicted, stays])
-    lower, upper = _prediction_intervals(resampled, laws, level, len(sizes))
+    predicted = np.concatenate([trial.predict(fits), stays])
+    lower, upper = _prediction_intervals(trial.resample(fits, losses, n_bootstrap, seed), laws, level, len(sizes))
     at = np.searchsorted(lengths, predicted)
-    columns = np.arange(len(sizes))[None, :]
     # A law that picks a context length with a diverged run is not let off: its regret there is infinite.
-    regret = np.nan_to_num(mean_loss[at, columns], nan=np.inf) - measured["loss"].values[None, :]
+    mean_loss = np.nan_to_num(seed_losses(table).mean(axis=2), nan=np.inf)
+    regret = mean_loss[at, np.arange(len(sizes))[None, :]] - measured["loss"].values[None, :]
     optimum = measured["optimal_context_length"].values[None, :]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = predicted / optimum
         log2_error = np.abs(np.log2(ratio))
-    predicted_loss = np.stack([f.law.loss(row, sizes, truth) for f, row in zip(outcome.fits, predicted, strict=False)])
+    predicted_loss = np.stack([f.law.loss(row, sizes, f.truth) for f, row in zip(fits, predicted, strict=False)])
     held_out = np.arange(len(sizes)) >= n_fitted
     covered = np.where(np.isfinite(lower) & np.isfinite(optimum), (lower <= optimum) & (optimum <= upper), np.nan)
-    wins = np.full(len(laws), np.nan)
-    if resampled:
-        best = np.argmax([r.score for r in resampled], axis=1)
-        wins = np.bincount(best, minlength=len(laws)) / len(resampled)
-    none = [np.nan]
+    misfit, p_adequate, p_equal = trial.judge(laws, losses, tolerance, seed)
+    none, nowhere = [np.nan], np.full((1, len(sizes)), np.nan)
     over = ("law", "dataset_size")
     comparison = xr.Dataset(
         {
             "predicted": (over, predicted),
             "predicted_lower": (over, lower),
             "predicted_upper": (over, upper),
-            "predicted_loss": (over, np.concatenate([predicted_loss, np.full((1, len(sizes)), np.nan)])),
+            "predicted_loss": (over, np.concatenate([predicted_loss, nowhere])),
             "ratio": (over, ratio),
             "log2_error": (over, log2_error),
             "regret": (over, regret),
+            "p_adequate": (over, np.concatenate([p_adequate, nowhere])),
+            "p_equal": (over, np.concatenate([p_equal, nowhere])),
             "held_out": ("dataset_size", held_out),
-            "loss_error": ("law", [*outcome.loss_error, *none]),
-            "log_likelihood": ("law", [*outcome.log_likelihood, *none]),
-            "score": ("law", [*outcome.score, *none]),
-            "wins": ("law", [*wins, *none]),
-            "rms_residual": ("law", [*(f.rms_residual for f in outcome.fits), *none]),
-            "constants": ("law", [*(_listed(f.law, f.law.fitted) for f in outcome.fits), ""]),
+            "loss_error": ("law", [*trial.loss_errors(fits, losses), *none]),
+            "misfit": ("law", [*misfit, *none]),
+            "rms_residual": ("law", [*(f.rms_residual for f in fits), *none]),
+            "constants": ("law", [*(_listed(f.law, f.law.fitted) for f in fits), ""]),
             "given": ("law", [*map(_given, laws), ""]),
-            "flat_directions": ("law", [*("; ".join(f.flat_directions) for f in outcome.fits), ""]),
+            "flat_directions": ("law", [*("; ".join(f.flat_directions) for f in fits), ""]),
         },
         coords={"law": [*names, STAYS], "dataset_size": sizes},
-        attrs={"level": level, "fit_fraction": fit_fraction, "n_seeds": gaps.shape[2], "n_bootstrap": n_bootstrap},
-    )
+        attrs={
+            "level": level, "fit_fraction": fit_fraction, "n_seeds": gaps.shape[2], "n_bootstrap": n_bootstrap,
+            "tolerance": tolerance, "risk_known": int(trial.risk_known), "n_lengths": len(lengths),
+            "below_risk": trial.below_risk(losses),
+        },
+    )  # fmt: skip
     judged = comparison.isel(dataset_size=held_out)
     comparison["mean_log2_error"] = judged["log2_error"].mean("dataset_size")
     comparison["mean_regret"] = judged["regret"].mean("dataset_size")
@@ -151,19 +162,13 @@ def compare(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Outcome:
-    """Fits, predictions and scores of all laws on one set of seeds."""
+class _FitWithRisk:
+    """A fitted law, and the truth it was fitted with: R(l) as given, or as fitted with the law."""
 
-    fits: list[Fit]
-    predicted: Int[Array, "law D"]
-    loss_error: Float[Array, "law"]
-    log_likelihood: Float[Array, "law"]
-    n_judged: int
-    """Number of held-out cells."""
-
-    @property
-    def score(self) -> Float[Array, "law"]:
-        return self.log_likelihood - np.array([len(f.law.fitted) for f in self.fits]) / self.n_judged
+    law: Law
+    truth: Truth
+    rms_residual: float
+    flat_directions: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,57 +179,92 @@ class _Trial:
     sizes: Array
     n_fitted: int
     truth: Truth
+    risk_known: bool
 
-    def play(self, laws: Sequence[Law], gaps: Float[Array, "l D seed"], *, polish_only: bool = False) -> _Outcome:
-        """Fit on the first dataset sizes, predict all, score on the others."""
-        mean = gaps.mean(axis=2)
+    def cells(self, losses: Float[Array, "l D seed"], n_sizes: int) -> LossCells:
+        """The cells of the first dataset sizes."""
+        return cells_of(
+            losses[:, :n_sizes], self.lengths, self.sizes[:n_sizes], self.truth, risk_known=self.risk_known
+        )
+
+    def fit(
+        self, laws: Sequence[Law], losses: Float[Array, "l D seed"], *, polish_only: bool = False
+    ) -> list[_FitWithRisk]:
+        """Each law on the first dataset sizes; ``polish_only`` starts from its present constants alone."""
+        if not self.risk_known:
+            cells = self.cells(losses, self.n_fitted)
+            judged = judge(laws if polish_only else best_fits(laws, cells), cells, replicates=0)
+            found = zip(judged.laws, judged.truths, judged.misfit, strict=True)
+            return [_FitWithRisk(law, truth, float(np.sqrt(misfit))) for law, truth, misfit in found]
+        gap = self.mean_gap(losses)[:, : self.n_fitted]
         seen = self.sizes[: self.n_fitted]
-        fits = [
-            fit_gap(law, self.lengths, seen, mean[:, : self.n_fitted], self.truth, polish_only=polish_only)
-            for law in laws
-        ]
-        weight = cell_weights(self.truth, self.lengths, mean)
-        measured = root_gap(mean, self.lengths[:, None], self.truth)
-        spread = weight * _standard_error(root_gap(gaps, self.lengths[:, None, None], self.truth))
-        judged = np.isfinite(mean) & (np.arange(len(self.sizes)) >= self.n_fitted)[None, :]
-        errors, likelihoods = [], []
+        fits = [fit_gap(law, self.lengths, seen, gap, self.truth, polish_only=polish_only) for law in laws]
+        return [_FitWithRisk(f.law, self.truth, f.rms_residual, f.flat_directions) for f in fits]
+
+    def mean_gap(self, losses: Float[Array, "l D seed"]) -> Float[Array, "l D"]:
+        """Seed-mean approximation losses, at least zero."""
+        return np.maximum(losses.mean(axis=2) - self.truth.bayes_risk[self.lengths][:, None], 0.0)
+
+    def predict(self, fits: Sequence[_FitWithRisk]) -> Int[Array, "law D"]:
+        """l* among the measured lengths."""
+        return np.stack([f.law.optimal_context_length(self.sizes, f.truth, self.lengths) for f in fits])
+
+    def resample(
+        self, fits: Sequence[_FitWithRisk], losses: Float[Array, "l D seed"], n_bootstrap: int, seed: int
+    ) -> list[Int[Array, "law D"]]:
+        """Predictions with seeds drawn with replacement. In each resample every law gets the same seeds."""
+        n_seeds = losses.shape[2]
+        if n_seeds == 1:
+            return []
+        rng, laws = np.random.default_rng(seed), [f.law for f in fits]
+        drawn = (losses[:, :, rng.integers(n_seeds, size=n_seeds)] for _ in range(n_bootstrap))
+        return [self.predict(self.fit(laws, again, polish_only=True)) for again in drawn]
+
+    def loss_errors(self, fits: Sequence[_FitWithRisk], losses: Float[Array, "l D seed"]) -> list[float]:
+        """Root mean square residual of the held-out cells."""
+        found, length = [], self.lengths[:, None]
         for f in fits:
-            gap = f.law.approximation_loss(self.lengths[:, None], self.sizes[None, :].astype(np.float64), self.truth)
-            residual = weight * (root_gap(gap, self.lengths[:, None], self.truth) - measured)
-            variance = (f.rms_residual**2 + spread**2 + _ROUNDING**2)[judged]
-            errors.append(np.sqrt(np.mean(residual[judged] ** 2)))
-            likelihoods.append(np.mean(-(residual[judged] ** 2) / (2 * variance) - np.log(2 * np.pi * variance) / 2))
-        predicted = [f.law.optimal_context_length(self.sizes, self.truth, self.lengths) for f in fits]
-        return _Outcome(fits, np.stack(predicted), np.array(errors), np.array(likelihoods), int(judged.sum()))
+            gap = losses.mean(axis=2) - f.truth.bayes_risk[length]
+            weight = cell_weights(self.truth, self.lengths, gap)
+            law = f.law.approximation_loss(length, self.sizes[None, :].astype(np.float64), f.truth)
+            of_law, of_losses = (root_gap(np.maximum(g, 0.0), length, self.truth) for g in (law, gap))
+            residual = weight * (of_law - of_losses)
+            found.append(float(np.sqrt(np.nanmean(residual[:, self.n_fitted :] ** 2))))
+        return found
 
+    def below_risk(self, losses: Float[Array, "l D seed"]) -> float:
+        """The largest distance of a mean loss below an R(l) that is known, in units of U."""
+        if not self.risk_known:
+            return 0.0
+        gap = losses.mean(axis=2) - self.truth.bayes_risk[self.lengths][:, None]
+        return float(max(-np.nanmin(gap), 0.0) / unit_of(self.truth))
 
-def _standard_error(samples: Float[Array, "l D seed"]) -> Float[Array, "l D"]:
-    n_seeds = samples.shape[2]
-    return samples.std(axis=2, ddof=1) / np.sqrt(n_seeds) if n_seeds > 1 else np.zeros(samples.shape[:2])
-
-
-def _resampled(
-    trial: _Trial, outcome: _Outcome, gaps: Float[Array, "l D seed"], n_bootstrap: int, seed: int
-) -> list[_Outcome]:
-    """The trial on seeds drawn with replacement. In each resample every law gets the same seeds."""
-    n_seeds = gaps.shape[2]
-    if n_seeds == 1:
-        return []
-    rng, fitted = np.random.default_rng(seed), [f.law for f in outcome.fits]
-    return [
-        trial.play(fitted, gaps[:, :, rng.integers(n_seeds, size=n_seeds)], polish_only=True)
-        for _ in range(n_bootstrap)
-    ]
+    def judge(
+        self, laws: Sequence[Law], losses: Float[Array, "l D seed"], tolerance: float, seed: int
+    ) -> tuple[Float[Array, "law"], Float[Array, "law D"], Float[Array, "law D"]]:
+        """The misfit of each law by all cells, and its p-values by all cells up to each size; NaN below four sizes."""
+        p_adequate, p_equal = (np.full((len(laws), len(self.sizes)), np.nan) for _ in range(2))
+        misfit = np.full(len(laws), np.nan)
+        starts: Sequence[Law] = ()
+        for n_sizes in range(len(self.sizes), FEWEST_SIZES - 1, -1):
+            cells = self.cells(losses, n_sizes)
+            if not can_be_judged(laws, cells):
+                break
+            judged = judge(starts or best_fits(laws, cells), cells, tolerance=tolerance, seed=seed)
+            p_adequate[:, n_sizes - 1], p_equal[:, n_sizes - 1] = judged.p_adequate, judged.p_equal
+            if not starts:
+                misfit, starts = judged.misfit, judged.laws
+        return misfit, p_adequate, p_equal
 
 
 def _prediction_intervals(
-    resampled: Sequence[_Outcome], laws: Sequence[Law], level: float, n_sizes: int
+    resampled: Sequence[Int[Array, "law D"]], laws: Sequence[Law], level: float, n_sizes: int
 ) -> Float[Array, "2 laws D"]:
     """Intervals of the predicted l*(D) over resamples of the seeds behind the fit; NaN where nothing is fitted."""
     intervals = np.full((2, len(laws) + 1, n_sizes), np.nan)
     if resampled:
-        draws, ends = [r.predicted for r in resampled], [(1 - level) / 2, (1 + level) / 2]
-        intervals[:, :-1] = np.quantile(draws, ends, axis=0, method="closest_observation")
+        ends = [(1 - level) / 2, (1 + level) / 2]
+        intervals[:, :-1] = np.quantile(resampled, ends, axis=0, method="closest_observation")
         intervals[:, [i for i, law in enumerate(laws) if not law.fitted]] = np.nan
     return intervals
 
@@ -265,16 +305,17 @@ def comparison_as_text(comparison: xr.Dataset, unit: str = "") -> str:
             lines.append(f"{left}  {law:<{width}}  {int(row['predicted']):>9}  {ratio}  {float(row['regret']):.4f}")
     lines += [
         "",
-        f"{'law':<{width}}  mean |log2 error|  mean regret  loss error  log-likelihood   score  wins  coverage  "
-        "fit residual  constants",
+        f"{'law':<{width}}  mean |log2 error|  mean regret  loss error  coverage  fit residual   misfit  p adequate  "
+        "p equal  constants",
     ]
+    last = comparison.isel(dataset_size=-1)
     for law in comparison["law"].values:
-        row = comparison.sel(law=law)
+        row = last.sel(law=law)
         lines.append(
             f"{law:<{width}}  {float(row['mean_log2_error']):>17.3f}  {float(row['mean_regret']):>11.4f}  "
-            f"{float(row['loss_error']):>10.4f}  {float(row['log_likelihood']):>14.3f}  "
-            f"{float(row['score']):>6.3f}  {float(row['wins']):>4.2f}  "
-            f"{float(row['coverage']):>8.2f}  {float(row['rms_residual']):>12.4f}  {row['constants'].item()}"
+            f"{float(row['loss_error']):>10.4f}  {float(row['coverage']):>8.2f}  {float(row['rms_residual']):>12.4f}  "
+            f"{float(row['misfit']):>7.4g}  {float(row['p_adequate']):>10.3f}  {float(row['p_equal']):>7.3f}  "
+            f"{row['constants'].item()}"
             + (f"  (not fixed: {row['flat_directions'].item()})" if row["flat_directions"].item() else "")
         )
     pairs = zip(comparison["law"].values, comparison["given"].values, strict=True)

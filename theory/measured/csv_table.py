@@ -91,7 +91,9 @@ def read_loss_table(
     else:
         risk, known = _estimated_risk(table, every, bayes_risk)
     table["bayes_risk"] = "context_length", risk[lengths]
-    notes = {"unit": unit, "source": path.name, "bayes_risk": known}
+    notes: dict[str, str | int] = {"unit": unit, "source": path.name, "bayes_risk": known}
+    if not given_risk and bayes_risk is None:
+        notes["bayes_risk_estimated"] = 1
     if "approximation_loss" not in table:
         gaps = table["loss"] - table["bayes_risk"]
         table["approximation_loss"] = gaps.clip(min=0.0)
@@ -102,7 +104,7 @@ def read_loss_table(
                 f"{below.size} of {np.isfinite(gaps.values).sum()} losses lie below the Bayes risk, by up to "
                 f"{-below.min():.3g}: their approximation loss counts as zero"
             )
-            notes["approximation_loss"] += f"; {clipped}"
+            notes["approximation_loss"] = f"loss - R(l); {clipped}"
             warnings.warn(f"{path}: {clipped}. R(l) is {known}", stacklevel=2)
 
     notes["intrinsic_dimension"] = f"given at {len(given_dimension)} context lengths, linear between them"

@@ -194,7 +194,7 @@ def fit_gap(
         residuals = cells.residuals(law)
         return Fit(law, float(np.sqrt(np.mean(residuals**2))), residuals.size)
     if polish_only:
-        best = _polish(law, cells, law.fitted, _FIRST_LOOK)
+        best = _polish(law, cells, law.fitted, _AGAIN)
     else:
         points = law.starting_points(cells.length, cells.size, truth)
         starts = [_solve_separable(law.with_constants(point), cells) for point in points]
@@ -276,7 +276,9 @@ class _Effort:
 
 _FULL_EFFORT = _Effort(1e-12, None)
 _FIRST_LOOK = _Effort(1e-8, 20)
-"""Enough to tell good starts from bad ones, and for a resample, which starts at the optimum of all seeds."""
+"""Enough to tell good starts from bad ones."""
+_AGAIN = _Effort(1e-6, 10)
+"""Enough for a resample, which starts at the optimum of all seeds."""
 _KEPT_STARTS = 3
 
 

@@ -64,6 +64,11 @@ def truth_of(results: xr.Dataset) -> Truth:
     return Truth(*(np.asarray(results[name].values, np.float64) for name in needed))
 
 
+def risk_known(results: xr.Dataset) -> bool:
+    """Whether R(l) is exact or given. If not, it was estimated from the losses of the same table."""
+    return not results.attrs.get("bayes_risk_estimated", 0)
+
+
 def seed_losses(results: xr.Dataset, variable: str = "loss") -> Float[Array, "l D seed"]:
     """The losses as a float64 array; NaN or infinite where a run diverged or is missing."""
     table = check_loss_table(results, variable)

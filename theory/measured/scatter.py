@@ -75,9 +75,10 @@ class Scatter:
 
     def correlation(self, grid: Grid) -> Float[Array, "batch cells cells"]:
         """The correlation of two cells of the same seed."""
-        by_length, by_size = (np.abs(np.subtract.outer(rank, rank)) for rank in grid.ranks)
-        found = self.along_length[:, None, None] ** by_length * self.along_size[:, None, None] ** by_size
-        return np.asarray(found)
+        apart = [np.abs(np.subtract.outer(rank, rank)) for rank in grid.ranks]
+        along = (self.along_length, self.along_size)
+        by_length, by_size = (rho[:, None] ** np.arange(by.max() + 1) for rho, by in zip(along, apart, strict=True))
+        return np.asarray(by_length[:, apart[0]] * by_size[:, apart[1]])
 
     def covariance_of_means(self, grid: Grid) -> Float[Array, "batch cells cells"]:
         """The covariance of the means over seeds; only seeds that two cells share correlate them."""

@@ -1,0 +1,243 @@
+"""How often a verdict is wrong: simulated tables whose truth is known.
+
+    python -m tests.benchmarks.calibration --out calibration.csv
+
+Every table has eleven context lengths, R(l) = 0.3 + 0.5/(1+l)^0.7 and dim(l) = 1 + l/4. Its noise multiplies the
+approximation loss. The noise is log-normal with mean one. Its coefficient of variation grows over the dataset sizes by
+a factor of two. It is independent, or correlated over l by 0.9 between neighbours. Nine laws are offered.
+
+    offered     the true law is one of the nine
+    floor       the same, with 0.002 U added to every approximation loss
+    absent      the true law is taken from the nine, or was never among them
+    equal       two laws, and a mixture of both to which each comes equally close
+
+A verdict is wrong if it names another law than the true one, or none where the true one is offered.
+"""
+
+import argparse
+import collections
+import dataclasses
+import functools
+import itertools
+import multiprocessing
+import pathlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq
+from tqdm import tqdm
+
+from theory.laws import (
+    CorrelationHorizonLaw,
+    FineTuningDimensionLaw,
+    IntrinsicDimensionLaw,
+    Law,
+    LogThresholdLaw,
+    NearestNeighbourLaw,
+    PolynomialThresholdLaw,
+    PowerLaw,
+    QuantaLaw,
+    SaturatingLaw,
+    TableLaw,
+    Truth,
+    VarianceLimitedLaw,
+)
+from theory.measured.adequacy import LossCells, best_fits, cells_of, judge
+from theory.measured.verdict import outcome_of
+
+LENGTHS = np.array((2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64))
+EVERY = np.arange(65)
+TRUTH = Truth(0.3 + 0.5 / (1 + EVERY) ** 0.7, np.where(EVERY > 0, 1 + EVERY / 4, 0.0))
+U = float(TRUTH.bayes_risk[0] - TRUTH.bayes_risk[-1])
+NINE: dict[str, Law] = {
+    law.name: law
+    for law in (
+        IntrinsicDimensionLaw(0.2, 0.6, 2.0),
+        NearestNeighbourLaw(0.25),
+        VarianceLimitedLaw(),
+        CorrelationHorizonLaw(20.0, 0.9),
+        PolynomialThresholdLaw(6.0),
+        LogThresholdLaw(150.0),
+        TableLaw(1.12, classes=2),
+        PowerLaw(0.02, 0.9, 0.5),
+        SaturatingLaw(60.0, 0.9, 0.9),
+    )
+}
+PAIRS = (
+    ("power", "saturating"),
+    ("intrinsic dimension", "power"),
+    ("correlation horizon", "saturating"),
+    ("table", "nearest neighbour"),
+    ("saturating", "polynomial threshold"),
+)
+GapOf = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def of_law(law: Law) -> GapOf:
+    """The approximation loss of a law, at most 1.3 times that of no learning at all."""
+
+    def gap(length: np.ndarray, size: np.ndarray) -> np.ndarray:
+        return np.minimum(law.approximation_loss(length, size, TRUTH), 1.3 * TRUTH.largest_gap(length))
+
+    return gap
+
+
+def ridge(length: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Ridge with the right prior (the docstring of SaturatingLaw): saturating, but k depends on l."""
+    largest, R = TRUTH.largest_gap(length), TRUTH.bayes_risk[length]
+    return largest / (1 + size * largest / (length * R))
+
+
+def kinked(length: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """A power law whose exponent of D halves at D = 1024."""
+    power = of_law(NINE["power"])(length, size)
+    return power * np.maximum(size / 1024, 1.0) ** 0.25
+
+
+def mixture(one: str, other: str, weight: float) -> GapOf:
+    """The weighted mean of two laws."""
+    a, b = of_law(NINE[one]), of_law(NINE[other])
+    return lambda length, size: weight * a(length, size) + (1 - weight) * b(length, size)
+
+
+OUTSIDE: dict[str, GapOf] = {
+    "quanta": of_law(QuantaLaw(0.6, 3.0, 0.8)),
+    "fine-tuning dimension": of_law(FineTuningDimensionLaw(0.3)),
+    "ridge": ridge,
+    "kinked power": kinked,
+    "half power, half table": mixture("power", "table", 0.5),
+    "half saturating, half horizon": mixture("saturating", "correlation horizon", 0.5),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Stratum:
+    """A design of tables: seeds, dataset sizes, noise and its correlation over l."""
+
+    seeds: int
+    sizes: int
+    noise: float
+    correlation: float
+
+    @property
+    def dataset_sizes(self) -> np.ndarray:
+        """From 128 to 16,384, evenly in the logarithm."""
+        return np.round(128 * 2 ** (7 * np.arange(self.sizes) / (self.sizes - 1)))
+
+    def gap(self, of: GapOf) -> np.ndarray:
+        """The exact approximation losses, shape (l, D)."""
+        return of(LENGTHS[:, None], self.dataset_sizes[None, :])
+
+    def table(self, gap: np.ndarray, rng: np.random.Generator) -> LossCells:
+        """A noisy table."""
+        rho = self.correlation
+        normal = rng.normal(size=(*gap.shape, self.seeds))
+        for i in range(1, len(LENGTHS)):
+            normal[i] = rho * normal[i - 1] + np.sqrt(1 - rho**2) * normal[i]
+        variation = self.noise * 2 ** np.linspace(-0.5, 0.5, self.sizes)[None, :, None]
+        spread = np.sqrt(np.log1p(variation**2))
+        return self.exact(gap[:, :, None] * np.exp(spread * normal - spread**2 / 2))
+
+    def exact(self, gaps: np.ndarray) -> LossCells:
+        """A table with these approximation losses."""
+        losses = TRUTH.bayes_risk[LENGTHS][:, None, None] + gaps
+        return cells_of(losses, LENGTHS, self.dataset_sizes, TRUTH)
+
+
+@functools.cache
+def balance(pair: tuple[str, str], stratum: Stratum) -> float:
+    """The weight at which the noise-free mixture misfits both laws equally."""
+    laws = [NINE[name] for name in pair]
+
+    def difference(weight: float) -> float:
+        cells = stratum.exact(stratum.gap(mixture(*pair, weight))[:, :, None])
+        one, other = judge(best_fits(laws, cells), cells, replicates=0).misfit
+        return float(np.log(one + 1e-12) - np.log(other + 1e-12))
+
+    return float(brentq(difference, 0.001, 0.999, xtol=1e-3))
+
+
+@functools.cache
+def starts(situation: str, truth: str, stratum: Stratum) -> tuple[np.ndarray, tuple[Law, ...]]:
+    """The exact gaps, and the laws on offer fitted to them."""
+    if situation == "equal":
+        one, other = truth.split(" | ")
+        offered = [NINE[one], NINE[other]]
+        gap = stratum.gap(mixture(one, other, balance((one, other), stratum)))
+    else:
+        gap = stratum.gap(of_law(NINE[truth]) if truth in NINE else OUTSIDE[truth])
+        gap = gap + 0.002 * U * (situation == "floor")
+        offered = [law for name, law in NINE.items() if situation != "absent" or name != truth]
+    return gap, tuple(best_fits(offered, stratum.exact(gap[:, :, None])))
+
+
+def judged(job: tuple[str, str, Stratum, int]) -> tuple[str, str, str]:
+    """The situation, the truth and the verdict of one simulated table: a law's name, "undecided" or "none"."""
+    situation, truth, stratum, index = job
+    gap, laws = starts(situation, truth, stratum)
+    rng = np.random.default_rng([index, stratum.seeds, stratum.sizes, round(100 * stratum.noise)])
+    found = judge(laws, stratum.table(gap, rng), replicates=99)
+    outcome, chosen = outcome_of(found.p_adequate, found.p_equal)
+    return situation, truth, laws[chosen[0]].name if outcome == "law" else outcome
+
+
+def jobs(stratum: Stratum, tables: int) -> Iterator[tuple[str, str, Stratum, int]]:
+    """About so many tables in every situation."""
+    truths = {
+        "offered": [*NINE],
+        "floor": [*NINE],
+        "absent": [*NINE, *OUTSIDE],
+        "equal": [" | ".join(pair) for pair in PAIRS],
+    }
+    for situation, names in truths.items():
+        for name, index in itertools.product(names, range(-(-tables // len(names)))):
+            yield situation, name, stratum, index
+
+
+def summary(results: list[tuple[str, str, str]]) -> dict[str, float]:
+    """The shares of verdicts: wrong in every situation, right and none."""
+    found: dict[str, float] = {}
+    for situation in ("offered", "floor", "absent", "equal"):
+        verdicts = [(truth, said) for at, truth, said in results if at == situation]
+        shares = collections.Counter(
+            "right" if said == truth else said if said in ("none", "undecided") else "named" for truth, said in verdicts
+        )
+        n = len(verdicts)
+        found[f"{situation}: tables"] = n
+        if situation in ("offered", "floor"):
+            found[f"{situation}: right"] = shares["right"] / n
+            found[f"{situation}: wrong"] = (shares["named"] + shares["none"]) / n
+        else:
+            found[f"{situation}: none"] = shares["none"] / n
+            found[f"{situation}: wrong"] = (shares["named"] + shares["right"]) / n
+    return found
+
+
+def main() -> None:
+    """Simulate every stratum and write one row for each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("calibration.csv"))
+    parser.add_argument("--tables", type=int, default=200, help="tables of a stratum in each situation (default: 200)")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[2, 4, 8, 16])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[4, 6, 8, 10])
+    parser.add_argument("--noise", type=float, nargs="+", default=[0.05, 0.15, 0.3])
+    parser.add_argument("--correlation", type=float, nargs="+", default=[0.0, 0.9])
+    options = parser.parse_args()
+    strata = [
+        Stratum(*design)
+        for design in itertools.product(options.seeds, options.sizes, options.noise, options.correlation)
+    ]
+    rows = []
+    with multiprocessing.Pool(options.processes) as pool:
+        for stratum in tqdm(strata):
+            results = pool.map(judged, list(jobs(stratum, options.tables)), chunksize=23)
+            rows.append(dataclasses.asdict(stratum) | summary(results))
+            pd.DataFrame(rows).to_csv(options.out, index=False, float_format="%.4g")
+    table = pd.DataFrame(rows)
+    print(table[[name for name in table if ": tables" not in name]].to_string(index=False, float_format="%.2f"))
+
+
+if __name__ == "__main__":
+    main()
