@@ -15,7 +15,6 @@ A verdict is wrong if it names another law than the true one, or none where the 
 """
 
 import argparse
-import collections
 import dataclasses
 import functools
 import itertools
@@ -111,6 +110,14 @@ OUTSIDE: dict[str, GapOf] = {
 }
 
 
+TRUTHS: dict[str, list[str]] = {
+    "offered": [*NINE],
+    "absent": [*NINE, *OUTSIDE],
+    "equal": [" | ".join(pair) for pair in PAIRS],
+    "floor": [*NINE],
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Stratum:
     """A design of tables: seeds, dataset sizes, noise and its correlation over l."""
@@ -172,71 +179,70 @@ def starts(situation: str, truth: str, stratum: Stratum) -> tuple[np.ndarray, tu
     return gap, tuple(best_fits(offered, stratum.exact(gap[:, :, None])))
 
 
-def judged(job: tuple[str, str, Stratum, int]) -> tuple[str, str, str]:
-    """The situation, the truth and the verdict of one simulated table: a law's name, "undecided" or "none"."""
+def judged(job: tuple[str, str, Stratum, int]) -> dict[str, object]:
+    """One simulated table: its design, its verdict (a law's name, "undecided" or "none") and the p-values behind it."""
     situation, truth, stratum, index = job
     gap, laws = starts(situation, truth, stratum)
     rng = np.random.default_rng([index, stratum.seeds, stratum.sizes, round(100 * stratum.noise)])
     found = judge(laws, stratum.table(gap, rng), replicates=99)
     outcome, chosen = outcome_of(found.p_adequate, found.p_equal)
-    return situation, truth, laws[chosen[0]].name if outcome == "law" else outcome
-
-
-def jobs(stratum: Stratum, tables: int) -> Iterator[tuple[str, str, Stratum, int]]:
-    """About so many tables in every situation."""
-    truths = {
-        "offered": [*NINE],
-        "floor": [*NINE],
-        "absent": [*NINE, *OUTSIDE],
-        "equal": [" | ".join(pair) for pair in PAIRS],
+    best = int(np.argmax(found.p_equal))
+    return {
+        **dataclasses.asdict(stratum),
+        "situation": situation,
+        "truth": truth,
+        "said": laws[chosen[0]].name if outcome == "law" else outcome,
+        "nearest": laws[best].name,
+        "p nearest": found.p_adequate[best],
+        "largest p": found.p_adequate.max(),
+        "p equal": np.delete(found.p_equal, best).max(),
     }
-    for situation, names in truths.items():
+
+
+def jobs(stratum: Stratum, tables: int, situations: list[str]) -> Iterator[tuple[str, str, Stratum, int]]:
+    """About so many tables in every situation."""
+    for situation in situations:
+        names = TRUTHS[situation]
         for name, index in itertools.product(names, range(-(-tables // len(names)))):
             yield situation, name, stratum, index
 
 
-def summary(results: list[tuple[str, str, str]]) -> dict[str, float]:
-    """The shares of verdicts: wrong in every situation, right and none."""
-    found: dict[str, float] = {}
-    for situation in ("offered", "floor", "absent", "equal"):
-        verdicts = [(truth, said) for at, truth, said in results if at == situation]
-        shares = collections.Counter(
-            "right" if said == truth else said if said in ("none", "undecided") else "named" for truth, said in verdicts
-        )
-        n = len(verdicts)
-        found[f"{situation}: tables"] = n
-        if situation in ("offered", "floor"):
-            found[f"{situation}: right"] = shares["right"] / n
-            found[f"{situation}: wrong"] = (shares["named"] + shares["none"]) / n
-        else:
-            found[f"{situation}: none"] = shares["none"] / n
-            found[f"{situation}: wrong"] = (shares["named"] + shares["right"]) / n
-    return found
+def summary(results: pd.DataFrame) -> pd.DataFrame:
+    """The shares of verdicts in every stratum: wrong in every situation, right or none."""
+    known = results["situation"].isin(["offered", "floor"])
+    right = known & (results["said"] == results["truth"])
+    none = results["said"] == "none"
+    named = ~none & (results["said"] != "undecided")
+    shares = results.assign(
+        right=right, none=none, wrong=(named & ~right) | (known & none), tables=1
+    ).groupby([*(field.name for field in dataclasses.fields(Stratum)), "situation"])  # fmt: skip
+    return shares.agg({"tables": "sum", "right": "mean", "none": "mean", "wrong": "mean"})
 
 
 def main() -> None:
     """Simulate every stratum and write one row for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("calibration.csv"))
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=pathlib.Path("calibration.csv"), help="a row for each table"
+    )
     parser.add_argument("--tables", type=int, default=200, help="tables of a stratum in each situation (default: 200)")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--situations", nargs="+", choices=TRUTHS, default=[*TRUTHS])
     parser.add_argument("--seeds", type=int, nargs="+", default=[2, 4, 8, 16])
     parser.add_argument("--sizes", type=int, nargs="+", default=[4, 6, 8, 10])
     parser.add_argument("--noise", type=float, nargs="+", default=[0.05, 0.15, 0.3])
     parser.add_argument("--correlation", type=float, nargs="+", default=[0.0, 0.9])
     options = parser.parse_args()
-    strata = [
-        Stratum(*design)
-        for design in itertools.product(options.seeds, options.sizes, options.noise, options.correlation)
-    ]
-    rows = []
+    designs = itertools.product(options.noise, options.correlation, options.seeds, options.sizes)
+    results = []
     with multiprocessing.Pool(options.processes) as pool:
-        for stratum in tqdm(strata):
-            results = pool.map(judged, list(jobs(stratum, options.tables)), chunksize=23)
-            rows.append(dataclasses.asdict(stratum) | summary(results))
-            pd.DataFrame(rows).to_csv(options.out, index=False, float_format="%.4g")
-    table = pd.DataFrame(rows)
-    print(table[[name for name in table if ": tables" not in name]].to_string(index=False, float_format="%.2f"))
+        for noise, correlation, seeds, sizes in tqdm(list(designs)):
+            stratum = Stratum(seeds, sizes, noise, correlation)
+            results += pool.map(judged, list(jobs(stratum, options.tables, options.situations)), chunksize=23)
+            pd.DataFrame(results).to_csv(options.out, index=False, float_format="%.4g")
+    table = summary(pd.DataFrame(results)).unstack("situation")
+    for what in ("wrong", "right", "none"):
+        print(f"\nshare of verdicts: {what}\n\n{table[what].to_string(float_format='%.3f')}")
 
 
 if __name__ == "__main__":

@@ -183,9 +183,7 @@ class _Trial:
 
     def cells(self, losses: Float[Array, "l D seed"], n_sizes: int) -> LossCells:
         """The cells of the first dataset sizes."""
-        return cells_of(
-            losses[:, :n_sizes], self.lengths, self.sizes[:n_sizes], self.truth, risk_known=self.risk_known
-        )
+        return cells_of(losses[:, :n_sizes], self.lengths, self.sizes[:n_sizes], self.truth, risk_known=self.risk_known)
 
     def fit(
         self, laws: Sequence[Law], losses: Float[Array, "l D seed"], *, polish_only: bool = False

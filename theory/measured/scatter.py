@@ -120,7 +120,9 @@ def estimate_scatter(
     relative = deviations / np.sqrt(variance)[..., None]
     whole = np.maximum((relative**2).sum(axis=(1, 2)) / max(grid.present.sum(), 1), np.finfo(np.float64).tiny)
     pairs = (_neighbours(grid, along) for along in (0, 1))
-    along_length, along_size = (np.clip(_mean_product(relative, grid, pair) / whole, -0.3, _STRONGEST) for pair in pairs)
+    along_length, along_size = (
+        np.clip(_mean_product(relative, grid, pair) / whole, -0.3, _STRONGEST) for pair in pairs
+    )
     return Scatter(variance, along_length, along_size)
 
 
