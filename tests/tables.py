@@ -12,7 +12,7 @@ SIZES = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
 def truth(unit: float = 1.0) -> Truth:
     """R(l) = 1 + 1/(l+1), dim(l) = l + 2 (0 without context), l = 0..32, in a unit of ``unit``."""
     l = np.arange(33)
-    return Truth(unit * (1.0 + 1.0 / (l + 1)), np.where(l > 0, l + 2.0, 0.0))
+    return Truth(unit * (1.0 + 1.0 / (l + 1)), np.where(l > 0, l + 2.0, 0.0), "nats")
 
 
 def table(gap: np.ndarray, lengths=LENGTHS, sizes=SIZES) -> xr.Dataset:

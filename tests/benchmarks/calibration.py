@@ -185,7 +185,7 @@ def judged(job: tuple[str, str, Stratum, int]) -> dict[str, object]:
     gap, laws = starts(situation, truth, stratum)
     rng = np.random.default_rng([index, stratum.seeds, stratum.sizes, round(100 * stratum.noise)])
     found = judge(laws, stratum.table(gap, rng), replicates=99)
-    outcome, chosen = outcome_of(found.p_adequate, found.p_equal)
+    outcome, chosen = outcome_of(found.p_adequate, found.p_exact, found.p_equal)
     best = int(np.argmax(found.p_equal))
     return {
         **dataclasses.asdict(stratum),
@@ -193,7 +193,7 @@ def judged(job: tuple[str, str, Stratum, int]) -> dict[str, object]:
         "truth": truth,
         "said": laws[chosen[0]].name if outcome == "law" else outcome,
         "nearest": laws[best].name,
-        "p nearest": found.p_adequate[best],
+        "p exact": found.p_exact[best],
         "largest p": found.p_adequate.max(),
         "p equal": np.delete(found.p_equal, best).max(),
     }

@@ -32,21 +32,26 @@ def exact_table(study: Study, noise: float, n_seeds: int) -> xr.Dataset:
     )
 
 
-@pytest.mark.parametrize("name", ["least squares", "correlation screening", "table of contexts"])
-def test_a_mechanism_is_known_again_by_its_exact_curves_among_all_seven_laws(name):
+@pytest.mark.parametrize(
+    ("name", "outcome"), [("least squares", "law"), ("table of contexts", "law"), ("correlation screening", "none")]
+)
+def test_a_mechanism_is_known_again_by_its_exact_curves_among_all_laws(name, outcome):
+    """Its law is named where it is exact. That of a horizon is a limit: it is the nearest, and rejected."""
     entrant = LAPTOP[name]
-    told = verdict(compare(exact_table(entrant.study, 0.03, 4), laws(entrant.study), n_bootstrap=3))
-    assert told.decided
+    comparison = compare(exact_table(entrant.study, 0.03, 4), laws(entrant.study), n_bootstrap=0)
     assert entrant.law is not None
-    assert told.laws == (entrant.law.name,)
+    assert comparison["law"].values[int(np.nanargmin(comparison["misfit"]))] == entrant.law.name
+    told = verdict(comparison)
+    assert told.outcome == outcome
+    assert told.laws in ((), (entrant.law.name,))
 
 
-def test_every_regime_has_a_player_and_all_seven_laws_judge_it():
+def test_every_regime_has_a_player_and_all_laws_judge_it():
     own = [entrant.law.name for entrant in LAPTOP.values() if entrant.law]
     assert len(set(own)) == 7
     for entrant in LAPTOP.values():
         names = [law.name for law in laws(entrant.study)]
-        assert len(set(names)) == (7 if entrant.study.task.unit == "nats" else 6)
+        assert len(set(names)) == (9 if entrant.study.task.unit == "nats" else 8)
         assert entrant.law is None or entrant.law.name in names
 
 

@@ -14,7 +14,7 @@ from theory.laws import (
     SaturatingLaw,
     TableLaw,
 )
-from theory.measured.comparison import _Outcome, _prediction_intervals
+from theory.measured.comparison import _prediction_intervals
 from theory.measured.fitting import fit
 from theory.measured.loss_table import LossTableError
 from theory.measured.verdict import STAYS
@@ -25,7 +25,7 @@ LAWS = [GENERATING, PowerLaw(), IntrinsicDimensionLaw(), TableLaw()]
 COMPARISON = compare(TABLE, LAWS, n_bootstrap=5)
 
 
-def test_the_generating_law_predicts_the_held_out_sizes_and_wins():
+def test_the_generating_law_predicts_the_held_out_sizes():
     row = COMPARISON.sel(law="saturating")
     assert float(row["mean_log2_error"]) < 0.1
     assert float(row["mean_regret"]) < 1e-3
@@ -44,7 +44,8 @@ def test_each_law_predicts_its_own_noise_free_table_exactly(law):
 def test_held_out_sizes_do_not_touch_the_fit():
     changed = TABLE.copy(deep=True)
     late = changed["dataset_size"] >= SIZES[4]
-    changed["approximation_loss"] = changed["approximation_loss"].where(~late, 0.123)
+    for name in ("loss", "approximation_loss"):
+        changed[name] = changed[name].where(~late, changed[name] + 0.123)
     again = compare(changed, [PowerLaw(), TableLaw()], n_bootstrap=0).drop_sel(law=STAYS)
     assert again["constants"].values.tolist() == COMPARISON["constants"].sel(law=again["law"]).values.tolist()
     assert COMPARISON["held_out"].values.tolist() == [False] * 4 + [True] * 4
@@ -71,8 +72,7 @@ def test_a_prediction_s_interval_holds_the_prediction_for_the_generating_law():
 def test_the_interval_leaves_half_of_the_rest_on_either_side():
     """The resampled predictions are 1..99 in some order. At level 0.9, five of them lie beyond either end."""
     order = np.random.default_rng(0).permutation(np.arange(1, 100))
-    resampled = [_Outcome([], np.array([[n]]), np.zeros(1), np.zeros(1), 1) for n in order]
-    ends = _prediction_intervals(resampled, [PowerLaw()], 0.9, 1)[:, 0, 0]
+    ends = _prediction_intervals([np.array([[n]]) for n in order], [PowerLaw()], 0.9, 1)[:, 0, 0]
     np.testing.assert_allclose(ends, [5.5, 94.5], atol=1)
 
 

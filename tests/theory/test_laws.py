@@ -16,10 +16,12 @@ from theory.laws import (
     CorrelationHorizonLaw,
     IntrinsicDimensionLaw,
     OffsetDimensionLaw,
+    PiecewiseLinearLaw,
     PowerLaw,
     QuantaLaw,
     SaturatingLaw,
     Truth,
+    VarianceLimitedLaw,
 )
 from theory.measured.fitting import fit
 
@@ -148,12 +150,13 @@ def test_a_fit_does_not_depend_on_the_unit_of_the_loss(law):
 
     A law that comes in nats cannot follow, and its fit to losses in bits shows it.
     """
+    comes_in_nats = law.in_nats or isinstance(law, VarianceLimitedLaw | PiecewiseLinearLaw)
     table = table_of_law(law, noise=0.1)
     bits = table.copy()
     for name in ("loss", "approximation_loss", "bayes_risk", "bayes_risk_curve"):
         bits[name] = table[name] / np.log(2)
     in_nats, in_bits = fit(law, table), fit(law, bits)
-    if law.in_nats:
+    if comes_in_nats:
         assert in_bits.rms_residual > 2 * in_nats.rms_residual
         return
     assert in_bits.rms_residual == pytest.approx(in_nats.rms_residual, rel=1e-4)

@@ -142,6 +142,19 @@ def test_the_variance_limited_law_is_the_exact_risk_of_least_squares(channels):
     )
 
 
+def test_in_nats_a_parameter_of_least_squares_costs_half_a_sample(rng):
+    """The excess of the Gaussian log-loss of known variance, over 4,000 data sets; R may be negative."""
+    D, p, draws = 40, 5, 4000
+    X, noise = rng.normal(size=(draws, D, p)), rng.normal(size=(draws, D, 1))
+    error = np.linalg.solve(X.transpose(0, 2, 1) @ X, X.transpose(0, 2, 1) @ noise)[..., 0]
+    excess = np.sum(error**2, axis=1) / 2
+    truth = Truth(np.linspace(0.0, -3.0, 6), np.arange(6.0), "nats")
+    exact = VarianceLimitedLaw().approximation_loss(np.array(p), np.array(D), truth)
+    assert abs(excess.mean() - exact) < 4 * excess.std() / np.sqrt(draws)
+    in_pieces = PiecewiseLinearLaw(squared_curvature=1e-12, pieces=2.0)
+    assert in_pieces.approximation_loss(np.array(p), np.array(1e6), truth) == pytest.approx(2 * p / 2e6, rel=1e-3)
+
+
 def test_the_distance_constant_is_that_of_the_exact_distances_and_the_published_one_is_not():
     d = np.array([2.0, 4.0, 8.0, 16.0, 32.0, 64.0])
     np.testing.assert_allclose(distance_constant(d), [0.3183, 0.3989, 0.6386, 1.1284, 2.0945, 4.0017], atol=6e-5)

@@ -1,17 +1,18 @@
-"""Scores of held-out losses, and the verdict they lead to."""
+"""One law, several, or none: what a verdict makes of the tests of adequacy and of equal merit."""
 
 import numpy as np
 import pytest
 
-from tests.tables import LENGTHS, SIZES, table_of_law, truth
+from tests.tables import LENGTHS, SIZES, table, table_of_law, truth
 from theory import compare, comparison_as_text, verdict
 from theory.laws import EXAMPLES, IntrinsicDimensionLaw, OffsetDimensionLaw, PowerLaw, SaturatingLaw
-from theory.measured.verdict import STAYS
+from theory.measured.verdict import STAYS, outcome_of
 
 LAW = PowerLaw(2.0, 1.0, 0.8)
 NOISY = table_of_law(LAW, noise=0.1)
 FLEXIBLE = (SaturatingLaw, OffsetDimensionLaw, PowerLaw)
-COMPARISON = compare(NOISY, [LAW, SaturatingLaw()], n_bootstrap=8)
+RIVALS = [LAW, SaturatingLaw(), IntrinsicDimensionLaw()]
+COMPARISON = compare(NOISY, RIVALS, n_bootstrap=4)
 
 
 class Off(PowerLaw):
@@ -28,48 +29,29 @@ QUICK = ("fine-tuning dimension", "power")
     "law",
     [pytest.param(law, id=law.name, marks=() if law.name in QUICK else pytest.mark.slow) for law in EXAMPLES],
 )
-def test_the_generating_law_scores_highest_on_its_own_noisy_table(law):
+def test_the_generating_law_is_named_or_one_of_few_on_its_own_noisy_table(law):
     """Ten per cent of noise in every cell, four seeds, the most flexible laws as rivals. The form with an offset
-    contains the paper's (offset 0) and the power law (endless offset): it may stay beside them, and nothing else may.
-    """
+    contains the paper's (offset 0), the power law and the square root (endless offset), so both stay beside it; the
+    power law contains the square root of dim(l)/D at large l."""
     rivals = {rival.name: rival for rival in EXAMPLES if isinstance(rival, FLEXIBLE)} | {law.name: law}
-    decision = verdict(compare(table_of_law(law, noise=0.1), list(rivals.values()), n_bootstrap=3))
-    assert decision.laws[0] == law.name
-    assert set(decision.laws[1:]) <= {OffsetDimensionLaw.name}
-    if isinstance(law, OffsetDimensionLaw | SaturatingLaw):
-        assert decision.decided
+    decision = verdict(compare(table_of_law(law, noise=0.1), list(rivals.values()), n_bootstrap=0))
+    assert law.name in decision.laws
+    assert len(decision.laws) <= 3
 
 
-def test_scores_are_those_of_the_residuals_of_held_out_cells():
+def test_the_error_of_the_loss_is_that_of_the_residuals_of_held_out_cells():
     """Written out cell by cell from the definition of the residual (theory.measured.fitting). The law is not fitted and
     passes the ceiling R(0) - R(l) in some cells."""
-    law = Off(20.0, 1.0, 0.75)
-    scores = compare(NOISY, [law], n_bootstrap=0).isel(law=0)
+    scores = compare(NOISY, [Off(20.0, 1.0, 0.75)], n_bootstrap=0).isel(law=0)
     R, mean = truth().bayes_risk, NOISY["approximation_loss"].mean("seed").values
-    U, spread, squares, likelihood = R[0] - R[-1], float(scores["rms_residual"]), [], []
+    U, squares = R[0] - R[-1], []
     for j, D in list(enumerate(SIZES))[4:]:
         smallest = min(R[l] + mean[i, j] for i, l in enumerate(LENGTHS))
         for i, l in enumerate(LENGTHS):
             w = 1 / (1 + (R[l] + mean[i, j] - smallest) / (0.1 * U))
-
-            def root(gap, ceiling=R[0] - R[l]):
-                return np.sqrt(np.minimum(gap, ceiling) / U)
-
-            r = w * (root(20.0 * l * D**-0.75) - root(mean[i, j]))
-            s = w * np.std(root(NOISY["approximation_loss"].values[i, j]), ddof=1) / 2
-            squares.append(r**2)
-            likelihood.append(-(r**2) / 2 / (s**2 + spread**2) - np.log(2 * np.pi * (s**2 + spread**2)) / 2)
+            law, measured = (np.sqrt(min(gap, R[0] - R[l]) / U) for gap in (20.0 * l * D**-0.75, mean[i, j]))
+            squares.append((w * (law - measured)) ** 2)
     assert float(scores["loss_error"]) == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-9)
-    assert float(scores["log_likelihood"]) == pytest.approx(np.mean(likelihood), abs=1e-6)
-    priced = COMPARISON.sel(law=LAW.name)
-    assert float(priced["log_likelihood"] - priced["score"]) == pytest.approx(3 / len(squares))
-
-
-def test_wins_are_shares_of_the_resamples_and_the_baseline_takes_no_part():
-    wins = COMPARISON["wins"]
-    assert float(wins.sel(law=[LAW.name, "saturating"]).sum()) == pytest.approx(1)
-    assert np.isnan(wins.sel(law=STAYS))
-    assert float(wins.sel(law=LAW.name)) == 1
 
 
 @pytest.mark.parametrize("law", [LAW, IntrinsicDimensionLaw()], ids=lambda law: law.name)
@@ -86,38 +68,91 @@ def test_coverage_is_the_share_of_measured_optima_within_the_predicted_intervals
 def test_neither_the_unit_of_the_loss_nor_that_of_data_changes_a_verdict():
     bits = NOISY.assign({n: NOISY[n] / np.log(2) for n in ("loss", "approximation_loss", "bayes_risk_curve")})
     in_thousandths = bits.assign_coords(dataset_size=1000 * NOISY["dataset_size"])
-    again = compare(in_thousandths, [LAW, SaturatingLaw()], n_bootstrap=8)
-    for name in ("score", "wins", "predicted", "mean_log2_error"):
-        np.testing.assert_allclose(again[name], COMPARISON[name], rtol=1e-3, err_msg=name)
+    again, before = (compare(results, RIVALS[:2], n_bootstrap=0) for results in (in_thousandths, NOISY))
+    for name in ("p_adequate", "p_equal", "misfit", "predicted", "mean_log2_error"):
+        np.testing.assert_allclose(again[name], before[name], rtol=2e-2, atol=0.011, err_msg=name)
 
 
-def test_a_decided_verdict_tells_its_score_and_the_runner_up_s():
+def test_a_named_law_comes_with_its_numbers_and_the_size_since_when():
+    """The paper's form cannot follow the power law, and the saturating law only nearly."""
     decision = verdict(COMPARISON)
-    assert decision.decided
-    assert decision.laws == (LAW.name,)
-    assert "runner-up saturating" in str(decision)
+    assert (decision.outcome, decision.decided, decision.laws) == ("law", True, (LAW.name,))
+    assert "next saturating" in str(decision)
+    assert decision.since is not None
+    assert decision.since >= SIZES[3]
+    assert f"the same since D = {decision.since:,}" in str(decision)
     assert str(decision) in comparison_as_text(COMPARISON)
 
 
-def changed(**scores):
-    return COMPARISON.assign({name: ("law", values) for name, values in scores.items()})
+def test_without_the_true_law_none_is_right():
+    decision = verdict(compare(NOISY, RIVALS[1:], n_bootstrap=0))
+    assert (decision.outcome, decision.laws) == ("none", ())
+    assert str(decision).startswith("none of these laws: every law is rejected (p <= 0.02); nearest: saturating")
+
+
+def test_a_larger_tolerance_lets_a_law_pass_that_is_nearly_right():
+    strict, lenient = (
+        compare(NOISY, [SaturatingLaw()], n_bootstrap=0, tolerance=tolerance)["p_adequate"].values[0, -1]
+        for tolerance in (0.002, 0.5)
+    )
+    assert strict <= 0.02
+    assert lenient > 0.2
+
+
+def changed(**values):
+    whole = {name: COMPARISON[name].copy() for name in values}
+    for name, new in values.items():
+        whole[name][{"law": slice(0, 3)}] = np.reshape(new, (3, -1))
+    return COMPARISON.assign(whole)
 
 
 @pytest.mark.parametrize(
-    ("comparison", "laws", "reason"),
+    ("p_adequate", "p_equal", "outcome", "laws"),
     [
-        (compare(NOISY, [LAW], n_bootstrap=0), (LAW.name,), "no resamples of the seeds"),
-        (changed(wins=[0.6, 0.4, np.nan]), (LAW.name, "saturating"), "power is first in 60% of resamples, 90% asked"),
-        (changed(mean_regret=[0.2, 0.3, 0.1]), (LAW.name,), "no smaller than 0.1 without any theory"),
-        (changed(n_scored=[0, 0, 0]), (LAW.name,), "every held-out l* lies at an edge"),
+        ([0.5, 0.01, 0.01], [1.0, 0.05, 0.01], "law", (0,)),
+        ([0.5, 0.5, 0.01], [1.0, 0.05, 0.01], "law", (0,)),
+        ([0.5, 0.5, 0.01], [1.0, 0.06, 0.01], "undecided", (0, 1)),
+        ([0.2, 0.01, 0.01], [1.0, 0.01, 0.01], "undecided", (0,)),
+        ([0.02, 0.01, 0.01], [1.0, 0.01, 0.01], "none", ()),
+        ([0.02, 0.03, 0.01], [1.0, 0.01, 0.01], "undecided", (1,)),
+        ([np.nan, 0.03, 0.01], [1.0, 0.01, 0.01], "undecided", ()),
     ],
 )
-def test_what_cannot_be_told_is_undecided_with_the_reason(comparison, laws, reason):
-    decision = verdict(comparison)
-    assert not decision.decided
-    assert decision.laws == laws
-    assert reason in str(decision)
+def test_the_levels_decide(p_adequate, p_equal, outcome, laws):
+    assert outcome_of(np.array(p_adequate), np.array(p_equal)) == (outcome, laws)
+
+
+def test_the_verdict_is_stable_since_it_last_changed():
+    """Undecided up to the fifth size, then another law, then this one."""
+    p_equal = np.full((3, len(SIZES)), 0.01)
+    p_equal[0], p_equal[1, :5] = 1.0, 0.5
+    p_equal[:2, 5] = 0.01, 1.0
+    decision = verdict(changed(p_equal=p_equal, p_adequate=np.full((3, len(SIZES)), 0.5)))
+    assert decision.since == SIZES[6]
+
+
+@pytest.mark.parametrize(
+    ("results", "reason"),
+    [
+        (NOISY.isel(seed=[0]), "without seeds that differ there is no scatter"),
+        (table_of_law(LAW), "without seeds that differ there is no scatter"),
+        (NOISY.isel(dataset_size=slice(5, None)), "10 context lengths and 3 dataset sizes are too few"),
+        (NOISY.isel(context_length=[1, 4, 7]), "3 context lengths and 8 dataset sizes are too few"),
+        (NOISY.assign(loss=NOISY["loss"] - 0.3), "losses lie below the Bayes risk, by up to"),
+    ],
+    ids=["one seed", "equal seeds", "three sizes", "three lengths", "losses below R"],
+)
+def test_what_cannot_be_told_is_undecided_with_the_reason(results, reason):
+    decision = verdict(compare(results, [LAW, SaturatingLaw()], n_bootstrap=0))
+    assert decision.outcome == "undecided"
     assert str(decision).startswith("undecided: ")
+    assert reason in str(decision)
+    assert STAYS not in decision.laws
+
+
+def test_a_table_whose_cells_are_all_equal_decides_nothing():
+    same = table(np.full((len(LENGTHS), len(SIZES), 4), 0.1))
+    assert verdict(compare(same, [LAW, SaturatingLaw()], n_bootstrap=0)).outcome == "undecided"
 
 
 def test_held_out_cells_that_are_negative_or_missing_are_refused():

@@ -44,10 +44,19 @@ class Truth:
     Attributes:
         bayes_risk: R(0) .. R(L), in the unit of the task's loss; shape (L+1,).
         intrinsic_dimension: dim(0) .. dim(L); shape (L+1,).
+        unit: "nats" where R is a cross-entropy. A law whose noise term is R itself, the variance of squared errors,
+            then counts half a nat for each parameter instead.
     """
 
     bayes_risk: Float[Array, "l"]
     intrinsic_dimension: Float[Array, "l"]
+    unit: str | None = None
+
+    def loss_of_a_parameter(self, context_length: Array) -> Float[Array, "*cells"]:
+        """What a fitted parameter costs at D = 1: R(l) for squared errors, where R is the variance of the noise; 1/2 in
+        nats, as in any regular model."""
+        risk = self.bayes_risk[context_length]
+        return np.full_like(risk, 0.5) if self.unit == "nats" else np.asarray(risk)
 
     def largest_gap(self, context_length: Array) -> Float[Array, "*cells"]:
         """Gmax(l) = R(0) - R(l): the approximation loss of the best predictor that ignores the context."""

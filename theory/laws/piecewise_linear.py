@@ -17,7 +17,8 @@ class PiecewiseLinearLaw(Law):
     """G(l, D) = K d^2 N^(-4/d) / (4 pi^2) + (N d / D) R(l), d = dim(l), K = K2^2 the square of the curvature.
 
     Shi et al., "Scaling Law for Time Series Forecasting" (arXiv 2405.15124), sufficient data: N pieces by Zador's
-    quantisation, each fitted by least squares. Noise and the unseen past together are R(l). Where dim(l) = 0 there is
+    quantisation, each fitted by least squares. Noise and the unseen past together are R(l). In nats
+    the second term is N d / (2 D). Where dim(l) = 0 there is
     nothing to learn and G = 0.
 
     Attributes:
@@ -29,7 +30,7 @@ class PiecewiseLinearLaw(Law):
     pieces: Positive = 1.0
 
     name: ClassVar[str] = "piecewise linear"
-    equation: ClassVar[str] = "K d^2 N^(-4/d) / (4 pi^2) + (N d / D) R(l), d = dim(l)"
+    equation: ClassVar[str] = "K d^2 N^(-4/d) / (4 pi^2) + (N d / D) R(l), d = dim(l); in nats N d / (2 D)"
     growth: ClassVar[str] = "(D/N)^(1/(gamma+1)) for many pieces, constant for few"
     source: ClassVar[str] = "arXiv 2405.15124, sufficient data"
     fitted: ClassVar[tuple[str, ...]] = ("squared_curvature",)
@@ -40,7 +41,7 @@ class PiecewiseLinearLaw(Law):
         something = (dimension > 0) & (np.asarray(context_length) > 0)
         d = np.where(something, dimension, 1.0)
         coarse = self.squared_curvature * d**2 * self.pieces ** (-4 / d) / (4 * np.pi**2)
-        noise = self.pieces * d / dataset_size * truth.bayes_risk[context_length]
+        noise = self.pieces * d / dataset_size * truth.loss_of_a_parameter(context_length)
         return np.where(something, coarse + noise, 0.0)
 
     def conditions(self, context_length: Array, dataset_size: Array, truth: Truth) -> dict[str, Bool[Array, "*cells"]]:

@@ -15,9 +15,10 @@ from theory.types import Array, Scalar
 class VarianceLimitedLaw(Law):
     """G(l, D) = R(l) p / (D-p-1), p = c l: unseen tokens act as noise of variance R(l); nothing is fitted.
 
-    Exact for Gaussian tokens, a squared loss and c = 1 (:func:`theory.learning_curves.least_squares_risk`), infinite
-    for D <= p+1. Bahri et al. (arXiv 2102.06701) call its large-D form, exponent 1 in D, variance-limited.
-    With R = C0 + C/l^gamma its optimum tends to l* = (C gamma D / (c C0))^(1/(1+gamma)).
+    In nats (:attr:`theory.laws.Truth.unit`) G(l, D) = p / (2 (D-p-1)). Exact for least squares on Gaussian tokens with
+    c = 1, a squared loss (:func:`theory.learning_curves.least_squares_risk`) or a Gaussian log-loss of known variance;
+    infinite for D <= p+1. Bahri et al. (arXiv 2102.06701) call its large-D form, exponent 1 in D, variance-limited.
+    With a squared loss and R = C0 + C/l^gamma its optimum tends to l* = (C gamma D / (c C0))^(1/(1+gamma)).
 
     Attributes:
         parameters_per_token: c, the number of channels of a token.
@@ -26,7 +27,7 @@ class VarianceLimitedLaw(Law):
     parameters_per_token: Positive = 1.0
 
     name: ClassVar[str] = "variance-limited"
-    equation: ClassVar[str] = "R(l) p / (D - p - 1), p = c l"
+    equation: ClassVar[str] = "R(l) p / (D - p - 1), p = c l; in nats p / (2 (D - p - 1))"
     growth: ClassVar[str] = "(C gamma D / (c C0))^(1/(1+gamma))"
     source: ClassVar[str] = "Wishart moments of least squares; regime of arXiv 2102.06701 and 2405.15124"
     fitted: ClassVar[tuple[str, ...]] = ()
@@ -34,7 +35,7 @@ class VarianceLimitedLaw(Law):
     def approximation_loss(self, context_length: Array, dataset_size: Array, truth: Truth) -> Float[Array, "*cells"]:
         parameters = self.parameters_per_token * np.asarray(context_length)
         freedom = dataset_size - parameters - 1
-        gap = truth.bayes_risk[context_length] * parameters / np.where(freedom > 0, freedom, 1.0)
+        gap = truth.loss_of_a_parameter(context_length) * parameters / np.where(freedom > 0, freedom, 1.0)
         return np.where(parameters == 0, 0.0, np.where(freedom > 0, gap, np.inf))
 
     def leading_order(self, dataset_size: Scalar | Array, risk: PowerLawRisk) -> Float[Array, "*sizes"]:

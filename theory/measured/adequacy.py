@@ -13,7 +13,8 @@ its constants by what it cannot foresee, and no penalty for their number is adde
 **Adequacy.** Two statistics look for a misfit: T, against any misfit, and the part of T that a quadratic surface in
 (ln l, ln D) would explain, against a smooth one. Their distribution under the law is simulated: seeds are drawn from the
 estimated scatter, V is estimated again from each draw, and the law is fitted again, linearised at its constants. The
-p-value is twice the smaller of the two.
+p-value is twice the smaller of the two. There are two p-values: one for the law to within the tolerance, where every
+draw also has a misfit of that size, and one for the law as it is.
 
 **Equal merit.** Laws A and B are equally good where the truth lies half-way between their fits. The same simulation
 around that midpoint gives the distribution of T_B - T_A, hence the p-value of the difference found.
@@ -58,7 +59,8 @@ class Judgement:
         laws: the laws with the constants that fit best.
         truths: R(l) and dim(l) under each law: as given, or with the fitted R(l).
         misfit: T per degree of freedom.
-        p_adequate: p-value of the law; NaN without scatter to judge by.
+        p_adequate: p-value of the law to within the tolerance; NaN without scatter to judge by.
+        p_exact: p-value of the law without a tolerance.
         p_equal: p-value of equal merit with the law of the smallest misfit; 1 for that law itself.
     """
 
@@ -66,6 +68,7 @@ class Judgement:
     truths: tuple[Truth, ...]
     misfit: Float[Array, "law"]
     p_adequate: Float[Array, "law"]
+    p_exact: Float[Array, "law"]
     p_equal: Float[Array, "law"]
 
 
@@ -143,14 +146,19 @@ def judge(
         squares = np.array([np.sum((weights.root @ (weights.target - fit.predicted)) ** 2) for fit in fits])
         best = int(np.argmin(squares))
         level = weights.gap(fits[best].law, fits[best].truth, cells)
-    p_adequate = p_equal = np.full(len(fits), np.nan)
+    p_adequate = p_exact = p_equal = np.full(len(fits), np.nan)
     if cells.has_scatter and replicates:
         drawn = _Replicates.of(cells, weights, level, tolerance, replicates, seed)
-        p_adequate = np.array([drawn.p_adequate(fit, weights) for fit in fits])
+        p_adequate, p_exact = np.array([drawn.p_adequate(fit, weights) for fit in fits]).T
         p_equal = np.array([1.0 if fit is fits[best] else drawn.p_equal(fits[best], fit, weights) for fit in fits])
     freedom = np.array([_spare(cells) - len(fit.law.fitted) for fit in fits])
     return Judgement(
-        tuple(fit.law for fit in fits), tuple(fit.truth for fit in fits), squares / freedom, p_adequate, p_equal
+        tuple(fit.law for fit in fits),
+        tuple(fit.truth for fit in fits),
+        squares / freedom,
+        p_adequate,
+        p_exact,
+        p_equal,
     )
 
 
@@ -286,7 +294,7 @@ def _refitted(start: _Fit, cells: LossCells, weights: _Weights) -> _Fit:
     if values.size:
         values = least_squares(
             lambda values: weights.root @ (weights.target - predicted(values)), values,
-            method="lm", x_scale="jac", xtol=1e-6, ftol=1e-6, max_nfev=40 * (values.size + 1),
+            method="lm", x_scale="jac", xtol=1e-6, ftol=1e-6, max_nfev=200 * (values.size + 1),
         ).x  # fmt: skip
     found = predicted(values)
     columns = [(predicted(values + step) - found) / _STEP for step in _STEP * np.eye(values.size)]
@@ -312,14 +320,15 @@ def _with_values(law: Law, cells: LossCells, values: Float[Array, "p"]) -> tuple
         return law, truth
     every = np.log1p(np.arange(len(truth.bayes_risk)))
     risk = truth.bayes_risk + unit_of(truth) * np.interp(every, np.log1p(free), values[n:])
-    return law, Truth(risk, truth.intrinsic_dimension)
+    return law, dataclasses.replace(truth, bayes_risk=risk)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Replicates:
-    """Simulated noise of the means, and for each draw the root of V as estimated from that draw."""
+    """Simulated noise of the means, misfits of the tolerated size, and the root of V as estimated from each draw."""
 
     noise: Float[Array, "number cells"]
+    tolerated: Float[Array, "number cells"]
     roots: Float[Array, "number cells cells"]
     surface: Float[Array, "cells k"]
 
@@ -333,21 +342,26 @@ class _Replicates:
         number: int,
         seed: int,
     ) -> "_Replicates":
-        samples = weights.scatter.draw(cells.grid, np.random.default_rng(seed), number)
+        rng = np.random.default_rng(seed)
+        samples = weights.scatter.draw(cells.grid, rng, number)
         again = _scatter(cells, cells.grid.deviations(samples), level, tolerance)
+        misfit = tolerance * (rng.normal(size=(number, 1)) + rng.normal(size=(number, len(cells.grid.length))))
         roots = _roots(again, cells, weights.tied, tolerance)
-        return cls(cells.grid.mean(samples), roots, _surface(cells.grid, 2))
+        return cls(cells.grid.mean(samples), misfit, roots, _surface(cells.grid, 2))
 
-    def p_adequate(self, fit: _Fit, weights: _Weights) -> float:
-        """Twice the smaller p-value of T and of its smooth part."""
+    def p_adequate(self, fit: _Fit, weights: _Weights) -> tuple[float, float]:
+        """p-values of the law, to within the tolerance and exactly: twice the smaller one of T and its smooth part."""
         columns = _independent(weights.root @ fit.jacobian, fit.jacobian)
         smooth = np.hstack([columns, self._smooth_beside(columns, weights)])
         residual = (weights.root @ (weights.target - fit.predicted))[None]
         whole, rest = (_left(weights.root[None] @ of, residual)[0] for of in (columns, smooth))
-        noise = np.einsum("bij,bj->bi", self.roots, self.noise)
-        whole_drawn, rest_drawn = (_left(self.roots @ of, noise) for of in (columns, smooth))
-        tails = (np.sum(whole_drawn >= whole), np.sum(whole_drawn - rest_drawn >= whole - rest))
-        return float(min(1.0, 2 * (1 + min(tails)) / (1 + len(self.noise))))
+        found = []
+        for noise in (self.noise + self.tolerated, self.noise):
+            noise = np.einsum("bij,bj->bi", self.roots, noise)
+            whole_drawn, rest_drawn = (_left(self.roots @ of, noise) for of in (columns, smooth))
+            tails = (np.sum(whole_drawn >= whole), np.sum(whole_drawn - rest_drawn >= whole - rest))
+            found.append(float(min(1.0, 2 * (1 + min(tails)) / (1 + len(self.noise)))))
+        return found[0], found[1]
 
     def p_equal(self, best: _Fit, other: _Fit, weights: _Weights) -> float:
         """The p-value of T_other - T_best where the truth lies half-way between both."""

@@ -25,6 +25,8 @@ from theory.measured.optimum import optimal_context_length
 from theory.measured.verdict import FEWEST_SIZES, STAYS, verdict
 from theory.types import Array
 
+_P_VALUES = ("p_adequate", "p_exact", "p_equal")
+
 
 def compare(
     results: xr.Dataset,
@@ -65,8 +67,8 @@ def compare(
     Returns:
         A Dataset over (law, dataset_size): ``predicted``, its interval ``predicted_lower`` and ``predicted_upper``,
         ``ratio`` (predicted / measured), ``log2_error``, ``regret``, ``predicted_loss``, ``p_adequate`` (p-value of the
-        law by all cells up to this size) and ``p_equal`` (p-value of equal merit with the law of the smallest misfit; 1
-        for that law); over dataset_size what :func:`optimal_context_length` measured and ``held_out``; over law
+        law to within the tolerance, by all cells up to this size), ``p_exact`` (without a tolerance) and ``p_equal``
+        (p-value of equal merit with the law of the smallest misfit; 1 for that law); over dataset_size what :func:`optimal_context_length` measured and ``held_out``; over law
         ``mean_log2_error`` and ``mean_regret`` (held-out means), ``n_scored`` (held-out sizes with a measured l*),
         ``loss_error``, ``coverage``, ``misfit`` (T per degree of freedom, by all cells), ``rms_residual`` of the fit,
         its ``constants``, the ``given`` constants that were not fitted (:attr:`theory.laws.Law.given`), and
@@ -124,7 +126,7 @@ def compare(
     predicted_loss = np.stack([f.law.loss(row, sizes, f.truth) for f, row in zip(fits, predicted, strict=False)])
     held_out = np.arange(len(sizes)) >= n_fitted
     covered = np.where(np.isfinite(lower) & np.isfinite(optimum), (lower <= optimum) & (optimum <= upper), np.nan)
-    misfit, p_adequate, p_equal = trial.judge(laws, losses, tolerance, seed)
+    misfit, p_values = trial.judge(laws, losses, tolerance, seed)
     none, nowhere = [np.nan], np.full((1, len(sizes)), np.nan)
     over = ("law", "dataset_size")
     comparison = xr.Dataset(
@@ -136,8 +138,7 @@ def compare(
             "ratio": (over, ratio),
             "log2_error": (over, log2_error),
             "regret": (over, regret),
-            "p_adequate": (over, np.concatenate([p_adequate, nowhere])),
-            "p_equal": (over, np.concatenate([p_equal, nowhere])),
+            **{name: (over, np.concatenate([values, nowhere])) for name, values in p_values.items()},
             "held_out": ("dataset_size", held_out),
             "loss_error": ("law", [*trial.loss_errors(fits, losses), *none]),
             "misfit": ("law", [*misfit, *none]),
@@ -239,9 +240,9 @@ class _Trial:
 
     def judge(
         self, laws: Sequence[Law], losses: Float[Array, "l D seed"], tolerance: float, seed: int
-    ) -> tuple[Float[Array, "law"], Float[Array, "law D"], Float[Array, "law D"]]:
+    ) -> tuple[Float[Array, "law"], dict[str, Float[Array, "law D"]]]:
         """The misfit of each law by all cells, and its p-values by all cells up to each size; NaN below four sizes."""
-        p_adequate, p_equal = (np.full((len(laws), len(self.sizes)), np.nan) for _ in range(2))
+        p_values = {name: np.full((len(laws), len(self.sizes)), np.nan) for name in _P_VALUES}
         misfit = np.full(len(laws), np.nan)
         starts: Sequence[Law] = ()
         for n_sizes in range(len(self.sizes), FEWEST_SIZES - 1, -1):
@@ -249,10 +250,11 @@ class _Trial:
             if not can_be_judged(laws, cells):
                 break
             judged = judge(starts or best_fits(laws, cells), cells, tolerance=tolerance, seed=seed)
-            p_adequate[:, n_sizes - 1], p_equal[:, n_sizes - 1] = judged.p_adequate, judged.p_equal
+            for name, values in p_values.items():
+                values[:, n_sizes - 1] = getattr(judged, name)
             if not starts:
                 misfit, starts = judged.misfit, judged.laws
-        return misfit, p_adequate, p_equal
+        return misfit, p_values
 
 
 def _prediction_intervals(
@@ -304,7 +306,7 @@ def comparison_as_text(comparison: xr.Dataset, unit: str = "") -> str:
     lines += [
         "",
         f"{'law':<{width}}  mean |log2 error|  mean regret  loss error  coverage  fit residual   misfit  p adequate  "
-        "p equal  constants",
+        "p exact  p equal  constants",
     ]
     last = comparison.isel(dataset_size=-1)
     for law in comparison["law"].values:
@@ -312,7 +314,8 @@ def comparison_as_text(comparison: xr.Dataset, unit: str = "") -> str:
         lines.append(
             f"{law:<{width}}  {float(row['mean_log2_error']):>17.3f}  {float(row['mean_regret']):>11.4f}  "
             f"{float(row['loss_error']):>10.4f}  {float(row['coverage']):>8.2f}  {float(row['rms_residual']):>12.4f}  "
-            f"{float(row['misfit']):>7.4g}  {float(row['p_adequate']):>10.3f}  {float(row['p_equal']):>7.3f}  "
+            f"{float(row['misfit']):>7.4g}  {float(row['p_adequate']):>10.3f}  {float(row['p_exact']):>7.3f}  "
+            f"{float(row['p_equal']):>7.3f}  "
             f"{row['constants'].item()}"
             + (f"  (not fixed: {row['flat_directions'].item()})" if row["flat_directions"].item() else "")
         )

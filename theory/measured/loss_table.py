@@ -61,7 +61,8 @@ def truth_of(results: xr.Dataset) -> Truth:
             f"the table lacks {missing}: R(l) and dim(l) for every l = 0..L along 'every_context_length'. "
             "Tables from simulator.run have them"
         )
-    return Truth(*(np.asarray(results[name].values, np.float64) for name in needed))
+    R, dim = (np.asarray(results[name].values, np.float64) for name in needed)
+    return Truth(R, dim, results.attrs.get("unit"))
 
 
 def risk_known(results: xr.Dataset) -> bool:

@@ -113,7 +113,7 @@ def estimate_scatter(
         level = None
     variance = np.maximum(squares, _SMALLEST)
     if known.any():
-        variance[:, known] = _shrunk(squares[:, known], freedom[known], _regressors(grid, level)[known], level)
+        variance[:, known] = _shrunk(squares[:, known], freedom[known], _regressors(grid, level)[known])
         spare = freedom == 0
         variance[:, spare] = np.median(variance[:, known], axis=1, keepdims=True)
     variance = np.maximum(variance, _SMALLEST)
@@ -135,13 +135,10 @@ def _shrunk(
     squares: Float[Array, "batch cells"],
     freedom: Int[Array, "cells"],
     regressors: Float[Array, "cells k"],
-    level: Float[Array, "cells"] | None,
 ) -> Float[Array, "batch cells"]:
-    """Variances of cells between their own estimate and the trend."""
+    """Variances of cells between their own estimate and the trend. The fourth regressor, if there is one, is ln G."""
     columns = np.hstack([regressors[:, :1], regressors[:, 1:] - regressors[:, 1:].mean(axis=0)])
-    prior = np.zeros(columns.shape[1])
-    if level is not None:
-        prior[3] = 2.0
+    prior = np.array([0.0, 0.0, 0.0, 2.0])[: columns.shape[1]]
     half = freedom / 2
     logs = np.log(squares) - digamma(half) + np.log(half)
     penalty = _RIDGE * len(columns) * np.diag([0.0] + [1.0] * (columns.shape[1] - 1))
