@@ -43,7 +43,7 @@ def _make(
     study = study_of_scale(scale)
     print(plan(study, folder / "runs"))
     results = run(study, folder / "runs", workers=workers)
-    comparison = compare(results, LAWS, n_bootstrap=2 if scale == "smoke" else 100)
+    comparison = compare(results, LAWS, n_bootstrap=2 if scale == "smoke" else 50)
     return Result(
         {"results": results},
         draw(results, comparison, title),

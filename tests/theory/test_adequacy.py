@@ -9,6 +9,7 @@ from tests.benchmarks.calibration import LENGTHS, NINE, TRUTH, Stratum, mixture,
 from theory.laws import PowerLaw, SaturatingLaw, VarianceLimitedLaw
 from theory.measured.adequacy import _left, best_fits, can_be_judged, cells_of, judge
 from theory.measured.loss_table import LossTableError
+from theory.measured.verdict import outcome_of
 
 STRATUM = Stratum(seeds=4, sizes=6, noise=0.15, correlation=0.9)
 POWER = NINE["power"]
@@ -34,8 +35,8 @@ def test_of_a_linear_model_the_misfit_is_the_sum_of_squared_one_step_ahead_error
 
 
 def test_a_law_without_constants_has_the_misfit_of_its_residuals(rng):
-    """Independent noise, known well: 64 seeds. T is then the sum of squared residuals over variances, but for the
-    tolerance, which is made tiny here."""
+    """Independent noise, known well by 64 seeds: T is the sum of squared residuals over variances, but for the
+    tolerance, which is made tiny here, and for cells near the ceiling."""
     stratum = Stratum(64, 6, 0.1, 0.0)
     law = VarianceLimitedLaw(1.0)
     table = stratum.table(stratum.gap(of_law(law)), rng)
@@ -43,8 +44,7 @@ def test_a_law_without_constants_has_the_misfit_of_its_residuals(rng):
     below = gap < 0.7 * TRUTH.largest_gap(table.grid.length)
     z = (table.mean - TRUTH.bayes_risk[table.grid.length] - gap) / (table.losses.std(axis=1, ddof=1) / 8)
     found = judged(table, law, tolerance=1e-6)
-    assert found.misfit[0] * len(gap) == pytest.approx(np.sum(z[below] ** 2), rel=0.35)
-    assert 0.7 < found.misfit[0] < 1.3
+    assert found.misfit[0] * len(gap) == pytest.approx(np.sum(z[below] ** 2), rel=0.1)
 
 
 @pytest.mark.slow
@@ -52,9 +52,9 @@ def test_a_law_without_constants_has_the_misfit_of_its_residuals(rng):
 @pytest.mark.parametrize("name", ["power", "saturating", "correlation horizon"])
 def test_a_true_law_is_rejected_as_seldom_as_the_level_says(name, stratum, rng):
     """Of 60 tables; at a level of 2 % five rejections have a probability of 0.5 %, and at 20 % twenty-two of 0.1 %."""
-    p = [judged(cells(rng, NINE[name], stratum), NINE[name], replicates=99).p_adequate[0] for _ in range(60)]
-    assert np.sum(np.array(p) <= 0.02) < 5
-    assert np.sum(np.array(p) <= 0.2) < 22
+    found = [judged(cells(rng, NINE[name], stratum), NINE[name], replicates=99) for _ in range(60)]
+    assert sum(of.p_adequate[0] <= 0.02 for of in found) < 5
+    assert sum(of.p_exact[0] <= 0.2 for of in found) < 22
 
 
 @pytest.mark.parametrize("of", [SaturatingLaw(60.0, 0.9, 0.9), NINE["table"]], ids=lambda law: law.name)
@@ -72,8 +72,7 @@ def test_two_laws_half_way_from_the_truth_are_not_told_apart(rng):
     gap = STRATUM.gap(mixture(*pair, 0.5))
     for _ in range(12):
         found = judged(STRATUM.table(gap, rng), *(NINE[name] for name in pair), replicates=99)
-        best = int(np.argmax(found.p_equal))
-        assert not (found.p_adequate[best] > 0.2 and found.p_equal[1 - best] <= 0.05)
+        assert outcome_of(found.p_adequate, found.p_exact, found.p_equal)[0] != "law"
 
 
 def unknown_risk(table):

@@ -69,7 +69,7 @@ def test_neither_the_unit_of_the_loss_nor_that_of_data_changes_a_verdict():
     bits = NOISY.assign({n: NOISY[n] / np.log(2) for n in ("loss", "approximation_loss", "bayes_risk_curve")})
     in_thousandths = bits.assign_coords(dataset_size=1000 * NOISY["dataset_size"])
     again, before = (compare(results, RIVALS[:2], n_bootstrap=0) for results in (in_thousandths, NOISY))
-    for name in ("p_adequate", "p_equal", "misfit", "predicted", "mean_log2_error"):
+    for name in ("p_adequate", "p_exact", "p_equal", "misfit", "predicted", "mean_log2_error"):
         np.testing.assert_allclose(again[name], before[name], rtol=2e-2, atol=0.011, err_msg=name)
 
 
@@ -107,19 +107,19 @@ def changed(**values):
 
 
 @pytest.mark.parametrize(
-    ("p_adequate", "p_equal", "outcome", "laws"),
+    ("p_adequate", "p_exact", "p_equal", "outcome", "laws"),
     [
-        ([0.5, 0.01, 0.01], [1.0, 0.05, 0.01], "law", (0,)),
-        ([0.5, 0.5, 0.01], [1.0, 0.05, 0.01], "law", (0,)),
-        ([0.5, 0.5, 0.01], [1.0, 0.06, 0.01], "undecided", (0, 1)),
-        ([0.2, 0.01, 0.01], [1.0, 0.01, 0.01], "undecided", (0,)),
-        ([0.02, 0.01, 0.01], [1.0, 0.01, 0.01], "none", ()),
-        ([0.02, 0.03, 0.01], [1.0, 0.01, 0.01], "undecided", (1,)),
-        ([np.nan, 0.03, 0.01], [1.0, 0.01, 0.01], "undecided", ()),
+        ([0.5, 0.01, 0.01], [0.26, 0.01, 0.01], [1.0, 0.05, 0.01], "law", (0,)),
+        ([0.5, 0.5, 0.01], [0.26, 0.5, 0.01], [1.0, 0.05, 0.01], "law", (0,)),
+        ([0.5, 0.5, 0.01], [0.26, 0.5, 0.01], [1.0, 0.06, 0.01], "undecided", (0, 1)),
+        ([0.5, 0.01, 0.01], [0.25, 0.01, 0.01], [1.0, 0.01, 0.01], "undecided", (0,)),
+        ([0.02, 0.01, 0.01], [0.02, 0.01, 0.01], [1.0, 0.01, 0.01], "none", ()),
+        ([0.02, 0.03, 0.01], [0.5, 0.03, 0.01], [1.0, 0.01, 0.01], "undecided", (1,)),
+        ([np.nan, 0.03, 0.01], [0.5, 0.03, 0.01], [1.0, 0.01, 0.01], "undecided", ()),
     ],
 )
-def test_the_levels_decide(p_adequate, p_equal, outcome, laws):
-    assert outcome_of(np.array(p_adequate), np.array(p_equal)) == (outcome, laws)
+def test_the_levels_decide(p_adequate, p_exact, p_equal, outcome, laws):
+    assert outcome_of(*map(np.array, (p_adequate, p_exact, p_equal))) == (outcome, laws)
 
 
 def test_the_verdict_is_stable_since_it_last_changed():
@@ -127,7 +127,8 @@ def test_the_verdict_is_stable_since_it_last_changed():
     p_equal = np.full((3, len(SIZES)), 0.01)
     p_equal[0], p_equal[1, :5] = 1.0, 0.5
     p_equal[:2, 5] = 0.01, 1.0
-    decision = verdict(changed(p_equal=p_equal, p_adequate=np.full((3, len(SIZES)), 0.5)))
+    possible = np.full((3, len(SIZES)), 0.5)
+    decision = verdict(changed(p_equal=p_equal, p_adequate=possible, p_exact=possible))
     assert decision.since == SIZES[6]
 
 

@@ -6,22 +6,22 @@ holds a variance (tolerance U)^2 for every cell, and one for a shift of all cell
 
     T = min over its constants of (y - f)^T V^-1 (y - f).
 
-For a linear model T is the sum of squared one-step-ahead prediction errors, each in units of its own standard deviation
-(recursive residuals: Brown, Durbin & Evans 1975, Journal of the Royal Statistical Society B 37, 149). So a law pays for
-its constants by what it cannot foresee, and no penalty for their number is added.
+For a linear model T is the sum of squared one-step-ahead prediction errors, each in units of its own standard
+deviation (recursive residuals: Brown, Durbin & Evans 1975, Journal of the Royal Statistical Society B 37, 149). So a
+law pays for its constants by what it cannot foresee, and no penalty for their number is added.
 
 **Adequacy.** Two statistics look for a misfit: T, against any misfit, and the part of T that a quadratic surface in
-(ln l, ln D) would explain, against a smooth one. Their distribution under the law is simulated: seeds are drawn from the
-estimated scatter, V is estimated again from each draw, and the law is fitted again, linearised at its constants. The
-p-value is twice the smaller of the two. There are two p-values: one for the law to within the tolerance, where every
-draw also has a misfit of that size, and one for the law as it is.
+(ln l, ln D) would explain, against a smooth one. Their distribution under the law is simulated: seeds are drawn from
+the estimated scatter, V is estimated again from each draw, and the law is fitted again, linearised at its constants.
+The p-value is twice the smaller of the two. It comes twice: for the law to within the tolerance, where every draw also
+has a misfit of that size, and for the law as it is.
 
 **Equal merit.** Laws A and B are equally good where the truth lies half-way between their fits. The same simulation
 around that midpoint gives the distribution of T_B - T_A, hence the p-value of the difference found.
 
 Where R(l) is not known, it is one free constant for each context length, fitted with the law and anew in each draw.
-A law that uses R(l) itself takes the fitted one. Where R(l) is known, gaps at the ceiling Gmax(l) = R(0) - R(l) say only
-that nothing was learned: a law that predicts the ceiling, or more, agrees with them.
+A law that uses R(l) itself takes the fitted one. Where R(l) is known, gaps at the ceiling Gmax(l) = R(0) - R(l) say
+only that nothing was learned: a law that predicts the ceiling, or more, agrees with them.
 """
 
 import dataclasses
@@ -41,8 +41,6 @@ TOLERANCE = 0.002
 """Misfit that counts as nothing, in units of U = R(0) - R(L): what validation and finite training leave."""
 REPLICATES = 199
 """Simulated tables behind a p-value."""
-_PASSES = 2
-"""Fits with weights from the fit before; the first weights come from a smooth surface through the means."""
 _BEYOND = 10.0
 """Largest gap of a law where no ceiling is known, in units of the largest gap measured (or of U)."""
 _STEP = 1e-5
@@ -139,13 +137,14 @@ def judge(
     """
     _check_cells(starts, cells)
     fits = [_Fit(law, cells.truth, _first_values(law, cells)) for law in starts]
-    level = _smooth(cells)
-    for _ in range(_PASSES):
-        weights = _Weights.of(cells, level, tolerance)
-        fits = [_refitted(fit, cells, weights) for fit in fits]
-        squares = np.array([np.sum((weights.root @ (weights.target - fit.predicted)) ** 2) for fit in fits])
-        best = int(np.argmin(squares))
-        level = weights.gap(fits[best].law, fits[best].truth, cells)
+    # The first weights come from a smooth surface through the means, the second from the best fit.
+    weights = _Weights.of(cells, _smooth(cells), tolerance)
+    fits, squares = _refitted(fits, cells, weights)
+    best = int(np.argmin(squares))
+    level = weights.gap(fits[best].law, fits[best].truth, cells)
+    weights = _Weights.of(cells, level, tolerance)
+    fits, squares = _refitted(fits, cells, weights)
+    best = int(np.argmin(squares))
     p_adequate = p_exact = p_equal = np.full(len(fits), np.nan)
     if cells.has_scatter and replicates:
         drawn = _Replicates.of(cells, weights, level, tolerance, replicates, seed)
@@ -199,7 +198,8 @@ class _Weights:
 
     Attributes:
         root: inverse Cholesky factor of V: ``root @ residual`` has unit variance.
-        target: measured gaps in units of U, at most the ceiling. Where R(l) is free: losses less the R(l) at which fits start.
+        target: measured gaps in units of U, at most the ceiling. Where R(l) is free: losses less the R(l) at which fits
+            start.
         ceiling: largest gap that counts, in units of U.
         tied: whether a cell lies below its ceiling. Those at the ceiling are independent of all others.
         scatter: that of single samples.
@@ -284,8 +284,13 @@ def _smooth(cells: LossCells) -> Float[Array, "cells"]:
     return np.exp(surface @ np.linalg.lstsq(surface, logs)[0]) - TOLERANCE
 
 
-def _refitted(start: _Fit, cells: LossCells, weights: _Weights) -> _Fit:
-    """The law with the constants of the smallest T, from its present constants on."""
+def _refitted(starts: Sequence[_Fit], cells: LossCells, weights: _Weights) -> tuple[list[_Fit], Float[Array, "law"]]:
+    """The laws with the constants of the smallest T, from their present constants on, and T."""
+    fits = [_refitted_law(start, cells, weights) for start in starts]
+    return fits, np.array([np.sum((weights.root @ (weights.target - fit.predicted)) ** 2) for fit in fits])
+
+
+def _refitted_law(start: _Fit, cells: LossCells, weights: _Weights) -> _Fit:
     law, values = start.law, start.values
 
     def predicted(values: Array) -> Float[Array, "cells"]:

@@ -66,13 +66,14 @@ def compare(
 
     Returns:
         A Dataset over (law, dataset_size): ``predicted``, its interval ``predicted_lower`` and ``predicted_upper``,
-        ``ratio`` (predicted / measured), ``log2_error``, ``regret``, ``predicted_loss``, ``p_adequate`` (p-value of the
-        law to within the tolerance, by all cells up to this size), ``p_exact`` (without a tolerance) and ``p_equal``
-        (p-value of equal merit with the law of the smallest misfit; 1 for that law); over dataset_size what :func:`optimal_context_length` measured and ``held_out``; over law
-        ``mean_log2_error`` and ``mean_regret`` (held-out means), ``n_scored`` (held-out sizes with a measured l*),
-        ``loss_error``, ``coverage``, ``misfit`` (T per degree of freedom, by all cells), ``rms_residual`` of the fit,
-        its ``constants``, the ``given`` constants that were not fitted (:attr:`theory.laws.Law.given`), and
-        ``flat_directions`` (:class:`theory.measured.fitting.Fit`).
+        ``ratio`` (predicted / measured), ``log2_error``, ``regret``, ``predicted_loss``, and, by all cells up to this
+        size, ``p_adequate`` (p-value of the law to within the tolerance), ``p_exact`` (without a tolerance) and
+        ``p_equal`` (of equal merit with the best law; 1 for that law); over dataset_size what
+        :func:`optimal_context_length` measured and ``held_out``; over law ``mean_log2_error`` and ``mean_regret``
+        (held-out means), ``n_scored`` (held-out sizes with a measured l*), ``loss_error``, ``coverage``, ``misfit`` (T
+        per degree of freedom, by all cells), ``rms_residual`` of the fit, its ``constants``, the ``given`` constants
+        that were not fitted (:attr:`theory.laws.Law.given`), and ``flat_directions``
+        (:class:`theory.measured.fitting.Fit`).
 
     Raises:
         LossTableError: fewer than one dataset size would be left on either side, the table lacks what is needed, holds

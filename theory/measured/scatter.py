@@ -164,7 +164,8 @@ def _neighbours(grid: Grid, along: int) -> tuple[Int[Array, "pairs"], Int[Array,
     """Cells beside each other along l (0) or D (1)."""
     ranks = np.stack(grid.ranks)
     apart = ranks[:, :, None] - ranks[:, None, :]
-    return np.nonzero((apart[along] == 1) & (apart[1 - along] == 0))
+    one, other = np.nonzero((apart[along] == 1) & (apart[1 - along] == 0))
+    return one, other
 
 
 def _mean_product(

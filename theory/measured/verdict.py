@@ -19,6 +19,10 @@ EXACT = 0.25
 """A law is named only if its p-value without a tolerance is above this. Otherwise it is doubtful."""
 EQUAL = 0.05
 """A law is named only if this is the largest p-value of equal merit with any other."""
+_MORE_IS_NEEDED = (
+    "R(l) is estimated from the same losses: the losses of a far larger model at these lengths, or larger dataset "
+    "sizes, would tell more"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,21 +79,17 @@ def verdict(comparison: xr.Dataset) -> Verdict:
     outcome, chosen = every[-1]
     first = max((j + 1 for j, found in enumerate(every) if found != every[-1]), default=0)
     since = int(comparison["dataset_size"].values[first]) if outcome != "undecided" else None
-    ranked = np.argsort(laws["misfit"].values, kind="stable")
-    best = int(ranked[0])
-    described = _described(names, laws["misfit"].values, p_adequate[:, -1], p_exact[:, -1], p_equal[:, -1], ranked)
+    best = int(np.argmax(p_equal[:, -1]))
+    ranked = np.argsort(np.where(np.arange(len(names)) == best, -np.inf, laws["misfit"].values), kind="stable")
+    described = _described(laws.isel(law=ranked, dataset_size=-1))
     if outcome == "none":
         return Verdict("none", (), f"every law is rejected (p <= {REJECTED}); nearest: {described}", since)
     if outcome == "law":
         return Verdict("law", (names[best],), described, since)
     left = tuple(names[i] for i in ranked if i in chosen)
-    told = f"{' and '.join(left)} cannot be told apart" if len(left) > 1 else f"{left[0]} is doubtful"
-    help_ = (
-        "" if comparison.attrs.get("risk_known", 1)
-        else "; R(l) is estimated from the same losses: those of a far larger model at these lengths, or larger dataset "
-        "sizes, would tell more"
-    )  # fmt: skip
-    return Verdict("undecided", left, f"{told} ({described}){help_}")
+    told = f"{' and '.join(left)} " + ("cannot be told apart" if len(left) > 1 else "is doubtful")
+    hint = "" if comparison.attrs.get("risk_known", 1) else f"; {_MORE_IS_NEEDED}"
+    return Verdict("undecided", left, f"{told} ({described}){hint}")
 
 
 def _lacking(comparison: xr.Dataset, p_adequate: Float[Array, "law"]) -> str:
@@ -130,23 +130,17 @@ def outcome_of(
     return "undecided", possible
 
 
-def _described(
-    names: tuple[str, ...],
-    misfit: Float[Array, "law"],
-    p_adequate: Float[Array, "law"],
-    p_exact: Float[Array, "law"],
-    p_equal: Float[Array, "law"],
-    ranked: Array,
-) -> str:
-    best = int(ranked[0])
+def _described(ranked: xr.Dataset) -> str:
+    """The numbers of the best law and of the next."""
+    names, misfit = ranked["law"].values, ranked["misfit"].values
+    p_adequate, p_exact, p_equal = (ranked[name].values for name in ("p_adequate", "p_exact", "p_equal"))
     said = (
-        f"{names[best]}: misfit {misfit[best]:.3g} per degree of freedom, p = {p_exact[best]:.3f} exactly and "
-        f"{p_adequate[best]:.3f} within the tolerance"
+        f"{names[0]}: misfit {misfit[0]:.3g} per degree of freedom, p = {p_exact[0]:.3f} exactly and "
+        f"{p_adequate[0]:.3f} within the tolerance"
     )
-    if len(ranked) > 1:
-        second = int(ranked[1])
+    if len(names) > 1:
         said += (
-            f"; next {names[second]}: {misfit[second]:.3g}, p = {p_adequate[second]:.3f} within the tolerance, of "
-            f"equal merit p = {p_equal[second]:.3f}"
+            f"; next {names[1]}: {misfit[1]:.3g}, p = {p_adequate[1]:.3f} within the tolerance, of equal merit "
+            f"p = {p_equal[1]:.3f}"
         )
     return said
