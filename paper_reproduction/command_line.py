@@ -24,8 +24,9 @@ from simulator.specification import SpecificationError, from_json
 from simulator.tasks import EXAMPLES as EXAMPLE_TASKS
 from simulator.tasks import Task
 from simulator.tasks.worked_example import truth_of_task, worked_example
-from theory import compare, comparison_as_text, read_loss_table
+from theory import Prediction, compare, comparison_as_text, predict, read_loss_table, score, score_as_text
 from theory.laws import EXAMPLES, Law
+from theory.measured.adequacy import TOLERANCE
 
 _LAWS: dict[str, type[Law]] = {law.name.replace(", ", "-").replace(" ", "-"): type(law) for law in EXAMPLES}
 
@@ -67,19 +68,33 @@ def parser() -> argparse.ArgumentParser:
     showing.add_argument("--seed", type=int, default=0, help="which sequences are drawn (0)")
     showing.add_argument("--out", type=pathlib.Path, default=pathlib.Path("figures_out"), help="folder (figures_out)")
 
-    comparing = command(_compare, "fit laws on the small dataset sizes, score them on the large ones")
+    comparing = command(_compare, "fit laws on the small dataset sizes, test them and score them on the large ones")
     drawing = command(_figure, "draw loss against context length, and l* against dataset size")
-    for sub in (comparing, drawing):
+    predicting = command(_predict, "write down beforehand what laws predict for dataset sizes beyond the table")
+    scoring = command(_score, "how such a prediction turned out, by a table measured afterwards")
+    scoring.add_argument("prediction", type=pathlib.Path, metavar="PREDICTION", help="a file that predict wrote")
+    for sub in (comparing, drawing, predicting, scoring):
         sub.add_argument(
             "results", type=pathlib.Path, metavar="RESULTS", help="a table that run wrote, or a CSV of losses"
         )
+        sub.add_argument("--unit", default="nats", help="unit of a CSV: nats, bits, perplexity or another (nats)")
+        sub.add_argument(
+            "--bayes-risk", type=pathlib.Path, help="CSV with context_length, bayes_risk (column or fitted)"
+        )
+    for sub in (comparing, drawing, predicting):
         sub.add_argument(
             "--laws",
             nargs="+",
             metavar="NAME[:CONSTANT=VALUE,...]",
             help="as in power table:classes=4; default: every law that needs no given constant",
         )
+    for sub in (comparing, drawing):
         sub.add_argument("--fit-fraction", type=float, default=0.5, help="share of the dataset sizes to fit on (0.5)")
+    comparing.add_argument("--tolerance", type=float, default=TOLERANCE, help=f"misfit that is nothing ({TOLERANCE})")
+    predicting.add_argument("--at", type=int, nargs="+", required=True, metavar="D", help="dataset sizes to predict")
+    predicting.add_argument(
+        "--out", type=pathlib.Path, default=pathlib.Path("prediction.json"), help="(prediction.json)"
+    )
     comparing.add_argument("--out", type=pathlib.Path, help="also write the comparison as CSV")
     drawing.add_argument("--out", type=pathlib.Path, default=pathlib.Path("figures_out"), help="folder (figures_out)")
     return parser
@@ -123,14 +138,35 @@ def _slurm_settings(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _compared(options: argparse.Namespace) -> tuple[xr.Dataset, xr.Dataset]:
-    """The results, and their comparison with the laws asked for."""
-    is_csv = options.results.suffix.lower() == ".csv"
-    results = read_loss_table(options.results) if is_csv else load_results(options.results)
+def _results(options: argparse.Namespace) -> xr.Dataset:
+    """The table of a file, NetCDF or CSV."""
+    if options.results.suffix.lower() in (".csv", ".tsv", ".txt"):
+        return read_loss_table(options.results, unit=options.unit, bayes_risk=options.bayes_risk)
+    if options.bayes_risk or options.unit != "nats":
+        raise ValueError("--unit and --bayes-risk are for CSV files: a table that run wrote has both")
+    return load_results(options.results)
+
+
+def _chosen(options: argparse.Namespace, results: xr.Dataset) -> list[Law]:
+    """The laws asked for, or every one that needs no given constant."""
     in_nats = results.attrs.get("unit") == "nats"
     default = [name for name, law in _LAWS.items() if not law().given and (in_nats or not law.in_nats)]
-    laws = [read_law(text) for text in options.laws or default]
-    return results, compare(results, laws, fit_fraction=options.fit_fraction)
+    return [read_law(text) for text in options.laws or default]
+
+
+def _predict(options: argparse.Namespace) -> None:
+    results = _results(options)
+    prediction = predict(results, _chosen(options, results), options.at)
+    prediction.save(options.out)
+    print(f"{'D':>12}  l* by law")
+    for i, D in enumerate(prediction.dataset_sizes):
+        said = (f"{name}: {of['optimal_context_length'][i]:.0f}" for name, of in prediction.laws.items())
+        print(f"{D:>12}  {', '.join(said)}")
+    print(f"\nwritten: {options.out}, for the table {prediction.table[:12]}")
+
+
+def _score(options: argparse.Namespace) -> None:
+    print(score_as_text(score(Prediction.load(options.prediction), _results(options))))
 
 
 def _left_out() -> str:
@@ -182,9 +218,11 @@ def _number_or_word(text: str) -> int | float | str:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    results, comparison = _compared(options)
+    results = _results(options)
+    laws = _chosen(options, results)
+    comparison = compare(results, laws, fit_fraction=options.fit_fraction, tolerance=options.tolerance)
     print(comparison_as_text(comparison, f"({results.attrs.get('unit', '')})"))
-    for name in ("bayes_risk", "approximation_loss", "intrinsic_dimension"):
+    for name in ("columns", "bayes_risk", "approximation_loss", "intrinsic_dimension"):
         if name in results.attrs:
             print(f"{name}: {results.attrs[name]}")
     if not options.laws:
@@ -196,7 +234,8 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _figure(options: argparse.Namespace) -> None:
-    results, comparison = _compared(options)
+    results = _results(options)
+    comparison = compare(results, _chosen(options, results), fit_fraction=options.fit_fraction)
     for name, (figure, numbers) in draw(results, comparison).items():
         print(*figures.save(figure, numbers, options.out / name), sep="\n")
     if not options.laws:

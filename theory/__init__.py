@@ -12,6 +12,7 @@ from theory.measured.csv_table import read_loss_table
 from theory.measured.fitting import Fit, fit, profile_interval
 from theory.measured.loss_table import LossTableError
 from theory.measured.optimum import optimal_context_length
+from theory.measured.prediction import Prediction, predict, score, score_as_text
 from theory.measured.surface import surface_optimum
 from theory.measured.verdict import Verdict, verdict
 
@@ -20,6 +21,7 @@ __all__ = [
     "ChinchillaFit",
     "Fit",
     "LossTableError",
+    "Prediction",
     "Verdict",
     "best_laws",
     "compare",
@@ -28,8 +30,11 @@ __all__ = [
     "fit",
     "fit_chinchilla",
     "optimal_context_length",
+    "predict",
     "profile_interval",
     "read_loss_table",
+    "score",
+    "score_as_text",
     "surface_optimum",
     "verdict",
 ]

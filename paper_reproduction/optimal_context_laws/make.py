@@ -289,7 +289,7 @@ def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
         [
             "misfit: squared misses per degree of freedom, in units of the scatter of the seeds and of a tolerance of",
             "0.2 % of R(0) - R(L). p exact, p within: p-values of the law as it is, and to within the tolerance.",
-            "p equal: of equal merit of the nearest law and the next. Right within 2 %: not rejected at that tolerance.",
+            "p equal: equal merit of the nearest law and the next. Right within 2 %: not rejected at that tolerance.",
             "",
             table.to_string(index=False),
             "",

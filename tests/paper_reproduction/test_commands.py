@@ -128,6 +128,31 @@ def test_compare_and_figure_take_losses_from_a_csv_file(losses, tmp_path, capsys
     assert len(list((tmp_path / "drawn").iterdir())) == 6
 
 
+def test_what_was_predicted_beforehand_is_scored_by_what_is_measured_afterwards(losses, tmp_path, capsys):
+    rows, later = pd.read_csv(losses), tmp_path / "later.csv"
+    rows.assign(dataset_size=rows["dataset_size"] * 16).to_csv(later, index=False)
+    made = tmp_path / "p.json"
+    shown = printed(capsys, "predict", losses, "--laws", "power", "--at", 1600, 3200, "--out", made)
+    assert "power: " in shown
+    assert str(made) in shown
+    shown = printed(capsys, "score", made, later)
+    assert "measured l*" in shown
+    assert shown.count("power") == 2
+    assert command_line.main(["predict", losses, "--at", "1600", "--out", str(made)]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_losses_in_bits_and_a_bayes_risk_of_its_own_file_are_read(losses, tmp_path, capsys):
+    """In bits the same file gives the same l* and the same regrets in nats."""
+    rows = pd.read_csv(losses)
+    risk, bits = tmp_path / "risk.csv", tmp_path / "bits.csv"
+    rows[["context_length", "bayes_risk"]].drop_duplicates().eval("bayes_risk = bayes_risk / log(2)").to_csv(risk)
+    rows.dropna().drop(columns="bayes_risk").eval("loss = loss / log(2)").to_csv(bits)
+    one = printed(capsys, "compare", losses, "--laws", "power")
+    two = printed(capsys, "compare", bits, "--laws", "power", "--unit", "bits", "--bayes-risk", risk)
+    assert one.split("given")[0].split("fit residual")[0] == two.split("given")[0].split("fit residual")[0]
+
+
 def test_by_default_laws_without_given_constants_are_fitted_and_the_others_named(losses, tmp_path, monkeypatch, capsys):
     fitted = []
 

@@ -89,6 +89,7 @@ def test_a_curve_of_the_form_is_found_to_rounding(C0, C, gamma):
         ((1, 2, 4, 8), (2.0, 2.0, 2.0, 2.0), LossTableError, "do not fall with l, or do not level off"),
         ((1, 2, 4, 8, 16), (1.0, 1.4, 1.8, 1.9, 2.0), LossTableError, "do not fall with l"),
         ((1, 2, 4, 8, 16), (3.0, 2.5, 2.1, 1.5, 1.0), LossTableError, "or do not level off"),
+        ((1, 2, 4, 8, 16), tuple(3 - 0.4 * np.log([1, 2, 4, 8, 16])), LossTableError, "or do not level off"),
         ((0, 2, 4, 8), (3.0, 2.0, 1.0, 0.5), ValueError, "context lengths must be at least 1"),
         ((1, 2, 4, 4), (3.0, 2.0, 1.0, 1.0), ValueError, "must be distinct"),
         ((1, 2, 4), (3.0, 2.0), ValueError, r"got shapes \(3,\) and \(2,\)"),
@@ -213,9 +214,9 @@ def test_comments_blank_lines_a_byte_order_mark_and_whole_numbers_as_floats_are_
     path.write_text("\n".join([*lines, ",,", ""]), encoding="utf-8-sig")
     read = read_loss_table(path, unit="bits", bayes_risk=SMALL)
     assert read["loss"].dims == ("context_length", "dataset_size", "seed")
-    assert read["loss"].values[:, 0, 0].tolist() == pytest.approx([2.9, 2.8])
+    assert read["loss"].values[:, 0, 0].tolist() == pytest.approx([2.9 * np.log(2), 2.8 * np.log(2)])
     assert read.indexes["dataset_size"].tolist() == [1000]
-    assert read.attrs["unit"] == "bits"
+    assert read.attrs["unit"] == "nats"
 
 
 HEAD = "context_length,dataset_size,seed,loss"
@@ -227,9 +228,15 @@ HEAD = "context_length,dataset_size,seed,loss"
         ("", "is empty: its first line must name the columns, as in context_length,dataset_size,loss"),
         ("# nothing but a comment\n", "is empty"),
         (f"{HEAD}\n", "holds no loss"),
-        ("l,D,loss\n1,2,3\n", r"has the columns \['l', 'D', 'loss'\]; it needs .*rename or remove"),
-        ("context_length,dataset_size,loss,loss\n1,2,3,3\n", "each once"),
-        (f"{HEAD},bayes_risks\n1,100,0,3,2\n", "'bayes_risks'.*and no others"),
+        ("l,epochs,loss\n1,2,3\n", r"lacks \['dataset_size'\]: rename or add .*dataset_size may be called tokens"),
+        ("context_length,dataset_size,loss,loss\n1,2,3,3\n", r"\['loss', 'loss'\] all mean loss: keep one"),
+        ("ctx,l,tokens,loss\n1,1,2,3\n", r"\['ctx', 'l'\] all mean context_length: keep one"),
+        (f"{HEAD}\n1_0,100,0,2\n", "context_length must be a whole number of at least 0; got '1_0'"),
+        (f"{HEAD}\n1,100,0,1e308\n", r"loss must be at most 1e\+100; got '1e308'"),
+        (f"{HEAD}\n1,99999999999999999999,0,2\n", "dataset_size must be at most 9223372036854775807"),
+        (f'{HEAD}\n1,100,0,"2"0\n', "line 2 cannot be read"),
+        (f"{HEAD}\n1,100,0,{'1' * 200_000}\n", "line 2 cannot be read"),
+        (f"{HEAD},bayes_risk\n0,100,0,4,4\n", "no context length above 0"),
         (f"{HEAD}\n1,100,0\n", "line 2 has 3 cells, the header 4: '1,100,0'"),
         (f"{HEAD}\n1,100,0,0\n", "line 2: loss must be a finite number above 0; got '0'; leave the cell empty"),
         (f"{HEAD}\n1,100,0,nan\n", "got 'nan'; leave the cell empty if it is missing or the run diverged"),
@@ -257,6 +264,76 @@ def test_a_file_that_is_no_such_table_is_refused_with_the_value_and_the_remedy(t
     path.write_text(text)
     with pytest.raises(LossTableError, match=message):
         read_loss_table(path)
+
+
+def test_other_names_separators_and_an_index_column_are_understood(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(";seq_len;Tokens;val_loss;model\n0;1;100;5.5;a\n1;2;100;5.25;a\n")
+    with pytest.warns(UserWarning, match="left out: model"):
+        read = read_loss_table(path, bayes_risk=EXACT)
+    assert read["loss"].values.ravel().tolist() == [5.5, 5.25]
+    for said in ("context_length is the column 'seq_len'", "loss is the column 'val_loss'", "left out: model"):
+        assert said in read.attrs["columns"]
+
+
+def test_the_wide_form_is_read(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("ctx\t100\t1e3\n1\t5.5\t5.25\n2\t4.5\t\n")
+    read = read_loss_table(path, bayes_risk=SMALL)
+    assert read.indexes["dataset_size"].tolist() == [100, 1000]
+    np.testing.assert_array_equal(read["loss"].values[:, :, 0], [[5.5, 5.25], [4.5, np.nan]])
+
+
+def test_repetitions_without_a_seed_are_numbered_as_many_as_every_cell_has(tmp_path):
+    rows = [(1, 100, 4.0), (2, 100, 3.5), (1, 100, 4.1), (2, 100, 3.6), (1, 100, 4.2)]
+    columns = ("context_length", "dataset_size", "loss")
+    read = read_loss_table(written(tmp_path / "a.csv", rows, columns), bayes_risk=SMALL)
+    assert read["loss"].values[:, 0].tolist() == [[4.0, 4.1], [3.5, 3.6]]
+
+
+def test_whole_numbers_are_exact(tmp_path):
+    """Beyond 2^53 a double cannot hold them."""
+    rows = [(1, 2**53 + 1, 2**60 + 1, 4.0), (1, 2**53 + 1, 2**60 + 2, 4.5)]
+    read = read_loss_table(written(tmp_path / "a.csv", rows), bayes_risk=SMALL)
+    assert read.indexes["dataset_size"].tolist() == [2**53 + 1]
+    assert read.indexes["seed"].tolist() == [2**60 + 1, 2**60 + 2]
+
+
+@pytest.mark.parametrize(("unit", "of"), [("bits", lambda x: x / np.log(2)), ("perplexity", np.exp)])
+def test_losses_in_another_unit_become_nats(unit, of, tmp_path):
+    rows = [(l, 1000, of(6.0 / l), of(2 + 3 / l**0.5) if l > 1 else of(5.0)) for l in (1, 2, 4, 8)]
+    columns = ("context_length", "dataset_size", "loss", "bayes_risk")
+    path = written(tmp_path / "a.csv", [*rows, (0, 1000, None, of(5.0))], columns)
+    with pytest.warns(UserWarning, match="below the Bayes risk"):
+        read = read_loss_table(path, unit=unit)
+    np.testing.assert_allclose(read["loss"].values.ravel(), [6.0, 3.0, 1.5, 0.75], rtol=1e-12)
+    np.testing.assert_allclose(read["bayes_risk"].values[1:], [2 + 3 / l**0.5 for l in (2, 4, 8)], rtol=1e-12)
+    assert read.attrs["unit"] == "nats"
+
+
+def test_a_perplexity_below_one_and_one_of_an_approximation_loss_are_refused(tmp_path):
+    with pytest.raises(LossTableError, match=r"line 2: a perplexity is at least 1; got 0\.5"):
+        read_loss_table(written(tmp_path / "a.csv", [(1, 100, 0, 0.5)]), unit="perplexity")
+    rows = [(1, 100, 0, 5.0, 2.0)]
+    path = written(tmp_path / "b.csv", rows, ("context_length", "dataset_size", "seed", "loss", "approximation_loss"))
+    with pytest.raises(LossTableError, match="an approximation loss has no perplexity"):
+        read_loss_table(path, unit="perplexity")
+
+
+def test_the_bayes_risk_may_stand_in_a_file_of_its_own(tmp_path):
+    path = written(tmp_path / "a.csv", [(l, 1000, 0, 6.0) for l in (1, 3)])
+    risk = written(tmp_path / "r.csv", [(0, 5.0), (1, 4.0), (3, 3.0), (8, 2.0)], ("ctx", "bayes_risk"))
+    read = read_loss_table(path, bayes_risk=risk)
+    assert read["bayes_risk"].values.tolist() == [4.0, 3.0]
+    assert read["bayes_risk_curve"].values[0] == 5.0
+    assert "bayes_risk_estimated" not in read.attrs
+
+
+def test_an_estimate_that_comes_out_negative_is_refused(tmp_path):
+    below = BayesRiskEstimate(-1.0, 1.5, 0.5, (0.0, 0.0, 0.0), 0.0, 8)
+    path = written(tmp_path / "a.csv", [(l, 1000, 0, 6.0) for l in (1, 2, 4, 8)])
+    with pytest.raises(LossTableError, match=r"R\(l\) comes out negative, -0\.4697"):
+        read_loss_table(path, bayes_risk=below)
 
 
 def test_other_files_are_refused(tmp_path):

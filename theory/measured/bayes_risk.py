@@ -111,7 +111,7 @@ def estimate_bayes_risk(context_lengths: Array, losses: Array) -> BayesRiskEstim
     _, sizes, directions = np.linalg.svd(best.jac, full_matrices=False)
     with np.errstate(divide="ignore", invalid="ignore"):
         errors = np.sqrt(variance * np.sum((directions / sizes[:, None]) ** 2, axis=0)) * [unit, unit, gamma]
-    if not (C > 0 and errors[2] < gamma):
+    if not (C > 0 and errors[2] < gamma and 2e-3 < gamma < 50):
         raise LossTableError(
             f"the losses at l = {length[0]:.0f}..{length[-1]:.0f} fit C0 + C/l^gamma with C = {C:.3g}, gamma = "
             f"{gamma:.3g} +- {errors[2]:.2g}: they do not fall with l, or do not level off. Measure longer contexts "

@@ -111,11 +111,12 @@ def compare(
     if not np.isfinite(gaps[:, n_fitted:]).any():
         raise LossTableError("no held-out cell has a finite approximation loss in every seed: nothing can be scored")
     losses = np.where(np.isfinite(gaps), seed_losses(table), np.nan)
-    trial = _Trial(lengths, sizes, n_fitted, truth, risk_known(table))
+    trial = Trial(lengths, sizes, n_fitted, truth, risk_known(table))
     fits = trial.fit(laws, losses)
     stays = np.full((1, len(sizes)), measured["best_on_grid"].values[n_fitted - 1])
     predicted = np.concatenate([trial.predict(fits), stays])
-    lower, upper = _prediction_intervals(trial.resample(fits, losses, n_bootstrap, seed), laws, level, len(sizes))
+    resampled = [trial.predict(again) for again in trial.resample(fits, losses, n_bootstrap, seed)]
+    lower, upper = _prediction_intervals(resampled, laws, level, len(sizes))
     at = np.searchsorted(lengths, predicted)
     # A law that picks a context length with a diverged run is not let off: its regret there is infinite.
     mean_loss = np.nan_to_num(seed_losses(table).mean(axis=2), nan=np.inf)
@@ -164,7 +165,7 @@ def compare(
 
 
 @dataclasses.dataclass(frozen=True)
-class _FitWithRisk:
+class FitWithRisk:
     """A fitted law, and the truth it was fitted with: R(l) as given, or as fitted with the law."""
 
     law: Law
@@ -174,7 +175,7 @@ class _FitWithRisk:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Trial:
+class Trial:
     """A split of the dataset sizes: laws are fitted on the first ``n_fitted`` and scored on the others."""
 
     lengths: Array
@@ -189,38 +190,38 @@ class _Trial:
 
     def fit(
         self, laws: Sequence[Law], losses: Float[Array, "l D seed"], *, polish_only: bool = False
-    ) -> list[_FitWithRisk]:
+    ) -> list[FitWithRisk]:
         """Each law on the first dataset sizes; ``polish_only`` starts from its present constants alone."""
         if not self.risk_known:
             cells = self.cells(losses, self.n_fitted)
             judged = judge(laws if polish_only else best_fits(laws, cells), cells, replicates=0)
             found = zip(judged.laws, judged.truths, judged.misfit, strict=True)
-            return [_FitWithRisk(law, truth, float(np.sqrt(misfit))) for law, truth, misfit in found]
+            return [FitWithRisk(law, truth, float(np.sqrt(misfit))) for law, truth, misfit in found]
         gap = self.mean_gap(losses)[:, : self.n_fitted]
         seen = self.sizes[: self.n_fitted]
         fits = [fit_gap(law, self.lengths, seen, gap, self.truth, polish_only=polish_only) for law in laws]
-        return [_FitWithRisk(f.law, self.truth, f.rms_residual, f.flat_directions) for f in fits]
+        return [FitWithRisk(f.law, self.truth, f.rms_residual, f.flat_directions) for f in fits]
 
     def mean_gap(self, losses: Float[Array, "l D seed"]) -> Float[Array, "l D"]:
         """Seed-mean approximation losses, at least zero."""
         return np.maximum(losses.mean(axis=2) - self.truth.bayes_risk[self.lengths][:, None], 0.0)
 
-    def predict(self, fits: Sequence[_FitWithRisk]) -> Int[Array, "law D"]:
+    def predict(self, fits: Sequence[FitWithRisk]) -> Int[Array, "law D"]:
         """l* among the measured lengths."""
         return np.stack([f.law.optimal_context_length(self.sizes, f.truth, self.lengths) for f in fits])
 
     def resample(
-        self, fits: Sequence[_FitWithRisk], losses: Float[Array, "l D seed"], n_bootstrap: int, seed: int
-    ) -> list[Int[Array, "law D"]]:
-        """Predictions with seeds drawn with replacement. In each resample every law gets the same seeds."""
+        self, fits: Sequence[FitWithRisk], losses: Float[Array, "l D seed"], n_bootstrap: int, seed: int
+    ) -> list[list[FitWithRisk]]:
+        """Fits with seeds drawn with replacement. In each resample every law gets the same seeds."""
         n_seeds = losses.shape[2]
         if n_seeds == 1:
             return []
         rng, laws = np.random.default_rng(seed), [f.law for f in fits]
         drawn = (losses[:, :, rng.integers(n_seeds, size=n_seeds)] for _ in range(n_bootstrap))
-        return [self.predict(self.fit(laws, again, polish_only=True)) for again in drawn]
+        return [self.fit(laws, again, polish_only=True) for again in drawn]
 
-    def loss_errors(self, fits: Sequence[_FitWithRisk], losses: Float[Array, "l D seed"]) -> list[float]:
+    def loss_errors(self, fits: Sequence[FitWithRisk], losses: Float[Array, "l D seed"]) -> list[float]:
         """Root mean square residual of the held-out cells."""
         found, length = [], self.lengths[:, None]
         for f in fits:

@@ -1,11 +1,11 @@
 """Reads losses measured elsewhere, as of language models, from a CSV file into the table of this package."""
 
-import csv
-import dataclasses
+import collections
+import math
 import os
 import pathlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -13,27 +13,30 @@ from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
 from theory.measured.bayes_risk import BayesRiskEstimate, estimate_bayes_risk
+from theory.measured.csv_rows import Row, read_rows
 from theory.measured.loss_table import AXES, LossTableError
 from theory.types import Array
 
 _NEEDED = ("context_length", "dataset_size", "loss")
-_SMALLEST = {
-    "context_length": 0, "dataset_size": 1, "seed": 0, "loss": 0, "approximation_loss": 0, "bayes_risk": 0,
-    "intrinsic_dimension": 0,
-}  # fmt: skip
-"""The known columns and the smallest value of each. A loss must lie above it."""
-_LONGEST = 10**7
-"""R(l) is tabulated at every l; beyond this the columns were probably swapped."""
+_IN_UNIT = ("loss", "approximation_loss", "bayes_risk")
 
 
 def read_loss_table(
-    path: str | os.PathLike[str], *, unit: str = "nats", bayes_risk: BayesRiskEstimate | None = None
+    path: str | os.PathLike[str],
+    *,
+    unit: str = "nats",
+    bayes_risk: BayesRiskEstimate | str | os.PathLike[str] | None = None,
 ) -> xr.Dataset:
     """A CSV file as the table that ``compare``, ``fit``, ``optimal_context_length`` and the figures take.
 
     One row for each training, under a header: ``context_length``, ``dataset_size``, ``loss``, and, if known, ``seed``,
-    ``bayes_risk``, ``approximation_loss``, ``intrinsic_dimension``. Lines that begin with # are comments. A loss left
-    empty, and a combination without a row, is a missing run.
+    ``bayes_risk``, ``approximation_loss``, ``intrinsic_dimension``. Usual other names, as ``ctx``, ``seq_len``,
+    ``tokens`` and ``val_loss``, are understood, and other columns left out; the attribute ``columns`` says so. Commas,
+    semicolons or tabs separate cells. Lines that begin with # are comments. In the wide form the first column is the
+    context length, and the others, named by their dataset sizes, hold losses.
+
+    A loss left empty, and a combination without a row, is a missing run. Without a column ``seed``, rows of one context
+    length and dataset size are repetitions, numbered in their order: as many as every cell has.
 
     - R(l) is the column ``bayes_risk``, which must also hold l = 0. A monotone cubic in ln(1 + l) joins its lengths.
       Without the column R(l) = min(C0 + C/l^gamma, R(0)). The constants are those of the argument ``bayes_risk``. If
@@ -44,16 +47,17 @@ def read_loss_table(
     - Approximation losses are their column, or else loss - R(l), where negative values count as zero.
     - dim(l) is its column, linear between its lengths, from dim(0) = 0. Without the column dim(l) = l.
 
-    An R(l) fitted to the losses of the table contains their approximation loss. ``compare`` then judges laws on the
-    losses that R was fitted to. The measured l* is not affected, but the scores and the verdict can favour the wrong
-    law. Give R(l) from another source if you can.
+    An R(l) fitted to the losses of the table contains their approximation loss. So ``compare`` fits R(l) again with
+    each law (attribute ``bayes_risk_estimated``), and tells fewer laws apart. Give R(l) from another source if you can.
 
     The attributes ``bayes_risk``, ``intrinsic_dimension`` and ``approximation_loss`` say what was estimated or assumed.
 
     Args:
         path: the file.
-        unit: unit of the losses. Laws that give nats are refused for other units.
-        bayes_risk: R(l) estimated elsewhere, as from a far larger model on the same text.
+        unit: unit of the losses in the file. "bits" and "perplexity" (the exponential of the loss in nats) become nats.
+            Laws that give nats are refused for other units.
+        bayes_risk: R(l) from elsewhere, in nats, as an estimate from a far larger model on the same text; or a CSV file
+            with columns ``context_length`` and ``bayes_risk``, in the same unit.
 
     Returns:
         A Dataset with ``loss`` and ``approximation_loss`` over (context_length, dataset_size, seed), NaN where missing,
@@ -65,21 +69,29 @@ def read_loss_table(
         LossTableError: it is not such a table, or leaves R(l) open; with the value, its line and what to do.
 
     Warns:
-        UserWarning: approximation losses came out negative; with their number and size.
+        UserWarning: approximation losses came out negative, with their number and size; or columns were left out.
     """
     path = pathlib.Path(path)
-    rows = _read_rows(path)
+    rows, columns = read_rows(path, _NEEDED)
+    if "left out" in columns:
+        warnings.warn(f"{path}: {columns}", stacklevel=2)
+    rows = _in_nats(rows, unit, path)
     given_risk, given_dimension = _by_length(rows, "bayes_risk"), _by_length(rows, "intrinsic_dimension")
+    if given_risk and bayes_risk is not None:
+        raise LossTableError(f"{path} has a column bayes_risk, and bayes_risk was given, too: leave one out")
+    if bayes_risk is not None and not isinstance(bayes_risk, BayesRiskEstimate):
+        elsewhere = pathlib.Path(bayes_risk)
+        risks, _ = read_rows(elsewhere, ("context_length", "bayes_risk"))
+        given_risk, bayes_risk = _by_length(_in_nats(risks, unit, elsewhere), "bayes_risk"), None
     # What is known without context may stand in the file without a training that saw none.
     rows = [row for row in rows if row.values["context_length"] > 0 or np.isfinite(row.values["loss"])]
     if not any(np.isfinite(row.values["loss"]) for row in rows):
         raise LossTableError(f"{path} holds no loss: every cell of that column is empty")
-    table = _as_table(rows)
+    table = _as_table(_numbered(rows))
     lengths = table.indexes["context_length"].to_numpy()
     every = np.arange(lengths[-1] + 1)
-
-    if given_risk and bayes_risk is not None:
-        raise LossTableError(f"{path} has a column bayes_risk, and bayes_risk was given, too: leave one out")
+    if len(every) < 2:
+        raise LossTableError(f"{path} has no context length above 0: there is nothing to compare")
     if given_risk:
         risk = _interpolated_risk(given_risk, lengths, every)
         known = f"given at {len(given_risk)} context lengths, monotone cubic in ln(1 + l) between them"
@@ -90,8 +102,17 @@ def read_loss_table(
         )
     else:
         risk, known = _estimated_risk(table, every, bayes_risk)
+    if risk.min() < 0 and unit in _TO_NATS:
+        raise LossTableError(
+            f"R(l) comes out negative, {risk.min():.4g} ({known}): a cross-entropy is not. Give the Bayes risk in a "
+            "column bayes_risk, or look for a wrong loss"
+        )
     table["bayes_risk"] = "context_length", risk[lengths]
-    notes: dict[str, str | int] = {"unit": unit, "source": path.name, "bayes_risk": known}
+    notes: dict[str, str | int] = {
+        "unit": "nats" if unit in _TO_NATS else unit, "source": path.name, "bayes_risk": known
+    }  # fmt: skip
+    if columns:
+        notes["columns"] = columns
     if not given_risk and bayes_risk is None:
         notes["bayes_risk_estimated"] = 1
     if "approximation_loss" not in table:
@@ -119,66 +140,41 @@ def read_loss_table(
     ).assign_coords(every_context_length=every).assign_attrs(notes)  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class _Row:
-    """The cells of a line as numbers; NaN where left empty."""
-
-    line: int
-    values: Mapping[str, float]
-
-
-def _read_rows(path: pathlib.Path) -> list[_Row]:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise LossTableError(f"{path} is not a CSV file: {error}") from error
-    lines = [(n, next(csv.reader([line]))) for n, line in enumerate(text.splitlines(), 1) if _says_something(line)]
-    if not lines:
-        raise LossTableError(f"{path} is empty: its first line must name the columns, as in {','.join(_NEEDED)}")
-    header = [name.strip() for name in lines[0][1]]
-    missing = [name for name in _NEEDED if name not in header]
-    unknown = [name for name in header if name not in _SMALLEST]
-    if missing or unknown or len(set(header)) != len(header):
-        raise LossTableError(
-            f"{path} has the columns {header}; it needs {list(_NEEDED)}, may have "
-            f"{[name for name in _SMALLEST if name not in _NEEDED]}, each once and no others, separated by commas: "
-            "rename or remove columns"
-        )
-    rows = []
-    for line, cells in lines[1:]:
-        where = f"{path}, line {line}"
-        if len(cells) != len(header):
-            raise LossTableError(f"{where} has {len(cells)} cells, the header {len(header)}: {','.join(cells)!r}")
-        rows.append(_Row(line, {n: _number(n, c.strip(), where) for n, c in zip(header, cells, strict=True)}))
-    return rows
+_TO_NATS: dict[str, Callable[[float], float]] = {
+    "nats": float,
+    "bits": lambda value: value * math.log(2),
+    "perplexity": lambda value: math.log(value) if value > 0 else math.nan,
+}
 
 
-def _says_something(line: str) -> bool:
-    return bool(line.strip(" \t,")) and not line.lstrip().startswith("#")
+def _in_nats(rows: Sequence[Row], unit: str, path: pathlib.Path) -> list[Row]:
+    """Losses in bits, or as perplexities, in nats."""
+    if unit == "perplexity":
+        for row in rows:
+            if "approximation_loss" in row.values:
+                raise LossTableError(f"{path}: an approximation loss has no perplexity: remove that column")
+            low = [value for name in _IN_UNIT if (value := row.values.get(name, 2.0)) < 1]
+            if low:
+                raise LossTableError(f"{path}, line {row.line}: a perplexity is at least 1; got {low[0]}")
+    convert = _TO_NATS.get(unit, float)
+    return [Row(row.line, {n: convert(v) if n in _IN_UNIT else v for n, v in row.values.items()}) for row in rows]
 
 
-def _number(name: str, cell: str, where: str) -> float:
-    whole, smallest = name in AXES, _SMALLEST[name]
-    if not cell and not whole:
-        return np.nan
-    try:
-        value = float(cell)
-    except ValueError:
-        value = np.nan
-    good = np.isfinite(value) and value >= smallest and (value > 0 or name != "loss")
-    if not good or (whole and not value.is_integer()):
-        kind = "a whole number of" if whole else "a finite number above" if name == "loss" else "a finite number of"
-        least = f"{smallest}" if name == "loss" else f"at least {smallest}"
-        remedy = "" if whole else "; leave the cell empty if it is missing or the run diverged"
-        raise LossTableError(f"{where}: {name} must be {kind} {least}; got {cell!r}{remedy}")
-    if name == "context_length" and value > _LONGEST:
-        raise LossTableError(f"{where}: {name} must be at most {_LONGEST}; got {cell!r}. Are columns swapped?")
-    return value
+def _numbered(rows: Sequence[Row]) -> list[Row]:
+    """Repetitions without a seed get numbers in the order of their lines, as many as every cell has."""
+    if "seed" in rows[0].values:
+        return list(rows)
+    seen: collections.Counter[tuple[int | float, ...]] = collections.Counter()
+    numbered = []
+    for row in rows:
+        cell = row.values["context_length"], row.values["dataset_size"]
+        numbered.append(Row(row.line, {**row.values, "seed": seen[cell]}))
+        seen[cell] += 1
+    fewest = min(seen.values())
+    return [row for row in numbered if row.values["seed"] < fewest]
 
 
-def _as_table(rows: Sequence[_Row]) -> xr.Dataset:
+def _as_table(rows: Sequence[Row]) -> xr.Dataset:
     """Losses, and approximation losses where there are, on the grid of all values along each axis."""
     cells = [tuple(int(row.values.get(axis, 0)) for axis in AXES) for row in rows]
     first: dict[tuple[int, ...], int] = {}
@@ -200,7 +196,7 @@ def _as_table(rows: Sequence[_Row]) -> xr.Dataset:
     return table
 
 
-def _by_length(rows: Sequence[_Row], name: str) -> dict[int, float]:
+def _by_length(rows: Sequence[Row], name: str) -> dict[int, float]:
     """The value of a column at each context length, where it is given."""
     found: dict[int, float] = {}
     for row in rows:
