@@ -137,7 +137,7 @@ def entrants(scale: Scale) -> dict[str, Entrant]:
         "ridge, long memory": Entrant(study(arfima, Ridge(0.02), some, doubling, 64, 4096)),
         "least squares, one in four relevant": Entrant(
             study(
-                IrrelevantTokens(designed, relevant_fraction=0.25), LeastSquares(), some + more[:2], doubling, 64, 4096
+                IrrelevantTokens(designed, relevant_fraction=0.25), LeastSquares(), some + more[:2], doubling, 16, 4096
             )
         ),
         "posterior over quanta": Entrant(study(quanta, ParityPosterior(noise_prior=0.9), some, decades[:10], 16, 4096)),
