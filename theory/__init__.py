@@ -9,7 +9,8 @@ from theory.measured.bayes_risk import BayesRiskEstimate, estimate_bayes_risk
 from theory.measured.chinchilla_fit import ChinchillaFit, fit_chinchilla
 from theory.measured.comparison import best_laws, compare, comparison_as_text
 from theory.measured.csv_table import read_loss_table
-from theory.measured.fitting import Fit, fit, profile_interval
+from theory.measured.fitting import Fit
+from theory.measured.law_fit import fit, profile_interval
 from theory.measured.loss_table import LossTableError
 from theory.measured.optimum import optimal_context_length
 from theory.measured.prediction import Prediction, predict, score, score_as_text

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.tables import SIZES, table_of_law
-from theory import best_laws, compare, comparison_as_text
+from theory import best_laws, compare, comparison_as_text, fit
 from theory.laws import (
     EXAMPLES,
     ChinchillaContextLaw,
@@ -15,7 +15,6 @@ from theory.laws import (
     TableLaw,
 )
 from theory.measured.comparison import _prediction_intervals
-from theory.measured.fitting import fit
 from theory.measured.loss_table import LossTableError
 from theory.measured.verdict import STAYS
 

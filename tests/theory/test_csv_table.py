@@ -11,12 +11,15 @@ from tests.tables import LENGTHS, SIZES, table_of_law, truth
 from theory import (
     BayesRiskEstimate,
     LossTableError,
+    compare,
     estimate_bayes_risk,
     fit,
     optimal_context_length,
+    profile_interval,
     read_loss_table,
+    verdict,
 )
-from theory.laws import PowerLaw
+from theory.laws import CorrelationHorizonLaw, OffsetDimensionLaw, PowerLaw, SaturatingLaw, TableLaw
 
 DATA = pathlib.Path(__file__).parents[2] / "paper_reproduction" / "data"
 GRID = [(l, D, seed) for l in (1, 2, 4, 8, 16, 32) for D in (100, 1000, 10_000) for seed in (0, 1)]
@@ -342,6 +345,48 @@ def test_other_files_are_refused(tmp_path):
         read_loss_table(tmp_path / "a.csv")
     with pytest.raises(FileNotFoundError, match=r"there is no file .*b\.csv"):
         read_loss_table(tmp_path / "b.csv")
+
+
+def noisy(tmp_path, rng, gap, n_seeds=3):
+    """Seven lengths, six sizes, loss = 2 + 3/sqrt(l) + G with noise 0.01, and no column for R(l)."""
+    rows = [
+        (l, D, seed, 2 + 3 / l**0.5 + gap(l, D) + 0.01 * rng.normal())
+        for l in (2, 4, 8, 16, 32, 64, 128)
+        for D in (1000, 4000, 16_000, 64_000, 256_000, 1_000_000)
+        for seed in range(n_seeds)
+    ]
+    return read_loss_table(written(tmp_path / "a.csv", rows))
+
+
+@pytest.mark.filterwarnings("ignore:.*below the Bayes risk")
+def test_a_law_fitted_with_an_estimated_risk_has_the_constants_of_the_file(tmp_path, rng):
+    """R(l) at the largest size holds a gap of 0.06 to 1.1. Fitted to loss - R(l), the amplitude would be far off."""
+    read = noisy(tmp_path, rng, lambda l, D: 30 * l**0.6 * D**-0.45)
+    found = fit(PowerLaw(), read)
+    constants = (found.law.amplitude, found.law.length_exponent, found.law.rate)
+    np.testing.assert_allclose(constants, (30, 0.6, 0.45), rtol=0.05)
+    assert all(lower < upper for lower, upper in found.intervals.values())
+    with pytest.raises(LossTableError, match="take the intervals of fit instead"):
+        profile_interval(PowerLaw(), read, "rate")
+
+
+CURVES = {
+    "power": lambda l, D: 30 * l**0.6 * D**-0.45,
+    "saturating": lambda l, D: (3 - 3 / l**0.5) / (1 + (D / (400 * l**0.9)) ** 0.9),
+    "table": lambda l, D: min(1.05**l * 15 / D, 3.0),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*below the Bayes risk")
+@pytest.mark.parametrize("name", CURVES)
+def test_with_an_estimated_risk_the_true_law_is_among_those_named(name, tmp_path, rng):
+    laws = [PowerLaw(), SaturatingLaw(), OffsetDimensionLaw(), CorrelationHorizonLaw(), TableLaw(classes=31)]
+    comparison = compare(noisy(tmp_path, rng, CURVES[name]), laws, n_bootstrap=2)
+    decision = verdict(comparison)
+    assert name in decision.laws
+    assert (decision.outcome == "law") or "R(l) is estimated from the same losses" in decision.reason
+    assert comparison.attrs["risk_known"] == 0
 
 
 def test_a_bayes_risk_cannot_be_given_twice(tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import theory.laws
 from tests.tables import table_of_law, truth
+from theory import fit
 from theory.laws import (
     EXAMPLES,
     ChinchillaContextLaw,
@@ -23,7 +24,6 @@ from theory.laws import (
     Truth,
     VarianceLimitedLaw,
 )
-from theory.measured.fitting import fit
 
 each_law = pytest.mark.parametrize("law", EXAMPLES, ids=lambda law: law.name)
 TABLE = pathlib.Path(theory.laws.__file__).parent / "README.md"

@@ -108,7 +108,7 @@ class Law(Checked, abc.ABC):
     """A form of the approximation loss G(l, D) = KL(P_l || Q_l), with its constants as fields.
 
     loss(l, D) = R(l) + G(l, D), R exact. A subclass is one form; an instance, one setting of its constants. The
-    fields named in ``fitted`` are adjusted to data by :func:`theory.measured.fitting.fit`; the others stay as they are.
+    fields named in ``fitted`` are adjusted to data by :func:`theory.fit`; the others stay as they are.
     """
 
     name: ClassVar[str]

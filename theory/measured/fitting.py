@@ -31,17 +31,13 @@ import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Bool, Float
-from scipy.optimize import brentq, least_squares
+from scipy.optimize import least_squares
 from scipy.special import huber
-from scipy.stats import f as fisher
 
-from theory.checks import check_choice
 from theory.laws.base import AnyLaw, Law, Truth
-from theory.measured.intervals import check_level, jackknife_interval
-from theory.measured.loss_table import LossTableError, check_gaps, check_loss_table, check_unit, seed_losses, truth_of
-from theory.types import Array, Scalar
+from theory.measured.loss_table import LossTableError, check_gaps
+from theory.types import Array
 
 NEAR_OPTIMUM = 0.1
 """Excess loss, in units of R(0) - R(L), at which a cell has half its weight."""
@@ -49,8 +45,6 @@ HUBER_DELTA = 0.02
 """Residuals beyond this count linearly."""
 _NO_CHANGE = 1e-6
 """A change of all residuals together by less than this is rounding."""
-_WIDEST = 20.0
-"""A profile that reaches this distance in a constant, or in its logarithm, counts as open."""
 
 
 def unit_of(truth: Truth) -> float:
@@ -80,7 +74,8 @@ class Fit:
 
     Attributes:
         law: the law with its fitted constants.
-        rms_residual: root mean square of the weighted residual above, over the cells.
+        rms_residual: root mean square of the weighted residual above, over the cells. Where R(l) was fitted, too: the
+            root of the misfit per degree of freedom (:mod:`theory.measured.adequacy`).
         n_cells: number of (l, D) cells used.
         flat_directions: combinations of the constants (of their logarithms where they are positive) that the table
             does not fix to better than one unit (a factor e); empty if all are fixed.
@@ -95,90 +90,6 @@ class Fit:
     intervals: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
 
-def fit(law: Law, results: xr.Dataset, *, level: Scalar = 0.9) -> Fit:
-    """The law with the constants that best describe the seed-mean approximation loss of a table.
-
-    Args:
-        law: the form to fit. Its fields named in ``law.fitted`` are adjusted, and the others stay.
-        results: a table with ``approximation_loss`` over (context_length, dataset_size, seed) and the truth curves.
-            Cells with a diverged or missing run are left out.
-        level: confidence level of the intervals.
-
-    Raises:
-        LossTableError: the table lacks what is needed, has too few usable cells, or another unit than the law.
-    """
-    check_level(level)
-    lengths, sizes, gaps, truth = _measured(law, results)
-    best = fit_gap(law, lengths, sizes, gaps.mean(axis=2), truth)
-
-    def constants(mean_gap: Float[Array, "l D"]) -> Float[Array, "p"]:
-        again = fit_gap(best.law, lengths, sizes, mean_gap, truth, polish_only=True)
-        return constants_of(again.law, law.fitted)
-
-    _, *ends = jackknife_interval(constants, gaps, level)
-    lower, upper = (_from_internal_values(law, law.fitted, end) for end in ends)
-    return dataclasses.replace(best, intervals={name: (lower[name], upper[name]) for name in law.fitted})
-
-
-def profile_interval(law: Law, results: xr.Dataset, name: str, *, level: Scalar = 0.9) -> tuple[float, float]:
-    """The values of one constant at which the best fit of all others is not much worse.
-
-    The ends solve S(value) = S_min (1 + F / (n - p)). S is twice the Huber cost of n cells, and F is the quantile of
-    Fisher's distribution with (1, n - p) degrees of freedom. An open end is infinite (0 for a positive constant).
-    Unlike a standard error, the profile shows curvature. It takes residuals as independent, although cells of a seed
-    share data.
-
-    Args:
-        law: the form, which is fitted anew.
-        results: as for :func:`fit`.
-        name: one of ``law.fitted``.
-        level: confidence level.
-
-    Raises:
-        ValueError: the law has no such constant to fit.
-        LossTableError: as :func:`fit`.
-    """
-    check_choice("name", name, law.fitted)
-    check_level(level)
-    lengths, sizes, gaps, truth = _measured(law, results)
-    best = fit_gap(law, lengths, sizes, gaps.mean(axis=2), truth)
-    cells = _Cells(law, lengths, sizes, gaps.mean(axis=2), truth)
-    others = tuple(other for other in law.fitted if other != name)
-    center, smallest = constants_of(best.law, (name,))[0], _cost(best.law, cells)
-    freedom = best.n_cells - len(law.fitted)
-    allowed = smallest * (1 + fisher.ppf(level, 1, freedom) / freedom) + 1e-16
-
-    ends = []
-    for side in (-1.0, 1.0):
-        # Each fit starts where the last one ended: from afar all cells may lie at the ceiling, and say nothing.
-        nearby = best.law
-
-        def excess(value: float) -> float:
-            nonlocal nearby
-            nearby = with_constants_of(nearby, (name,), np.array([value]))
-            if not others:
-                return float(_cost(nearby, cells) - allowed)
-            solution = _polish(nearby, cells, others, _FULL_EFFORT)
-            nearby = solution.law
-            return float(solution.cost - allowed)
-
-        inner, outer = 0.0, 1e-3
-        while outer < _WIDEST and excess(center + side * outer) < 0:
-            inner, outer = outer, outer + min(outer, 2.0)
-        end = side * np.inf
-        if outer < _WIDEST:
-            end = brentq(excess, center + side * inner, center + side * outer, xtol=1e-9)
-        ends.append(_from_internal_values(law, (name,), np.array([end]))[name])
-    return ends[0], ends[1]
-
-
-def _measured(law: Law, results: xr.Dataset) -> tuple[Array, Array, Float[Array, "l D seed"], Truth]:
-    check_unit(results, law)
-    table = check_loss_table(results, "approximation_loss")
-    lengths, sizes = table.indexes["context_length"].to_numpy(), table.indexes["dataset_size"].to_numpy()
-    return lengths, sizes, seed_losses(table, "approximation_loss"), truth_of(table)
-
-
 def fit_gap(
     law: Law,
     context_lengths: Array,
@@ -189,24 +100,24 @@ def fit_gap(
     polish_only: bool = False,
 ) -> Fit:
     """:func:`fit` on bare arrays; ``polish_only`` starts from the law's present constants alone (for resampling)."""
-    cells = _Cells(law, context_lengths, dataset_sizes, gap, truth)
+    cells = Cells(law, context_lengths, dataset_sizes, gap, truth)
     if not law.fitted:
         residuals = cells.residuals(law)
         return Fit(law, float(np.sqrt(np.mean(residuals**2))), residuals.size)
     if polish_only:
-        best = _polish(law, cells, law.fitted, _AGAIN)
+        best = polish(law, cells, law.fitted, _AGAIN)
     else:
         points = law.starting_points(cells.length, cells.size, truth)
         starts = [_solve_separable(law.with_constants(point), cells) for point in points]
-        solutions = [_polish(start, cells, law.fitted, _FIRST_LOOK) for start in starts]
+        solutions = [polish(start, cells, law.fitted, _FIRST_LOOK) for start in starts]
         promising = sorted(solutions, key=lambda solution: solution.cost)[:_KEPT_STARTS]
-        solutions = [_polish(solution.law, cells, law.fitted, _FULL_EFFORT) for solution in promising]
+        solutions = [polish(solution.law, cells, law.fitted, FULL_EFFORT) for solution in promising]
         best = min(solutions, key=lambda solution: solution.cost)
     residuals = cells.residuals(best.law)
     return Fit(best.law, float(np.sqrt(np.mean(residuals**2))), residuals.size, _flat_directions(best, residuals))
 
 
-class _Cells:
+class Cells:
     """The measured cells as flat arrays."""
 
     def __init__(self, law: Law, context_lengths: Array, dataset_sizes: Array, gap: Array, truth: Truth):
@@ -237,7 +148,8 @@ def constants_of(law: Law, names: tuple[str, ...]) -> Float[Array, "p"]:
     return np.array([np.log(getattr(law, n)) if n in law.positive else getattr(law, n) for n in names])
 
 
-def _from_internal_values(law: Law, names: tuple[str, ...], values: Array) -> dict[str, float]:
+def constants_from(law: Law, names: tuple[str, ...], values: Array) -> dict[str, float]:
+    """The constants that a fit moved to these values, by name."""
     # The bound of the logarithm only keeps a wild step of the optimiser from overflowing.
     return {
         n: float(np.exp(np.clip(v, -600.0, 600.0) if np.isfinite(v) else v)) if n in law.positive else float(v)
@@ -247,10 +159,10 @@ def _from_internal_values(law: Law, names: tuple[str, ...], values: Array) -> di
 
 def with_constants_of(law: AnyLaw, names: tuple[str, ...], values: Array) -> AnyLaw:
     """The law with constants as a fit moves them."""
-    return law.with_constants(_from_internal_values(law, names, values))
+    return law.with_constants(constants_from(law, names, values))
 
 
-def _solve_separable(law: Law, cells: _Cells) -> Law:
+def _solve_separable(law: Law, cells: Cells) -> Law:
     """Least squares for the constants in which ln G is affine; columns are ln G at unit points less at zero."""
     names = law.separable
     if not names:
@@ -267,17 +179,17 @@ def _solve_separable(law: Law, cells: _Cells) -> Law:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Effort:
+class Effort:
     """Relative tolerance of the optimiser, and its largest number of steps (None: a hundred for each constant)."""
 
     tolerance: float
     most_steps: int | None
 
 
-_FULL_EFFORT = _Effort(1e-12, None)
-_FIRST_LOOK = _Effort(1e-8, 20)
+FULL_EFFORT = Effort(1e-12, None)
+_FIRST_LOOK = Effort(1e-8, 20)
 """Enough to tell good starts from bad ones."""
-_AGAIN = _Effort(1e-6, 10)
+_AGAIN = Effort(1e-6, 10)
 """Enough for a resample, which starts at the optimum of all seeds."""
 _KEPT_STARTS = 3
 
@@ -292,7 +204,7 @@ class _Solution:
     jacobian: Float[Array, "cells p"]
 
 
-def _polish(law: Law, cells: _Cells, names: tuple[str, ...], effort: _Effort) -> _Solution:
+def polish(law: Law, cells: Cells, names: tuple[str, ...], effort: Effort) -> _Solution:
     with np.errstate(over="ignore", under="ignore"):
         solution = least_squares(
             lambda x: cells.residuals(with_constants_of(law, names, x)),
@@ -308,7 +220,7 @@ def _polish(law: Law, cells: _Cells, names: tuple[str, ...], effort: _Effort) ->
     return _Solution(with_constants_of(law, names, solution.x), names, float(solution.cost), solution.jac)
 
 
-def _cost(law: Law, cells: _Cells) -> float:
+def cost(law: Law, cells: Cells) -> float:
     """Half the sum of Huber losses, as the optimiser counts it."""
     return float(np.sum(huber(HUBER_DELTA, cells.residuals(law))))
 

@@ -15,7 +15,7 @@ FEWEST_SIZES = 4
 """Fewest dataset sizes, and fewest context lengths, for a verdict."""
 REJECTED = 0.02
 """A law is rejected if its p-value, to within the tolerance, is at most this."""
-EXACT = 0.25
+EXACT = 0.35
 """A law is named only if its p-value without a tolerance is above this. Otherwise it is doubtful."""
 EQUAL = 0.05
 """A law is named only if this is the largest p-value of equal merit with any other."""
@@ -60,7 +60,7 @@ def verdict(comparison: xr.Dataset) -> Verdict:
     - A law is *rejected* where its p-value ``p_adequate`` is at most 0.02: neither the scatter of the seeds nor the
       tolerance explains what it misses.
     - None of the laws is right if all are rejected.
-    - One law is named if its ``p_exact`` is above 0.25, so that no misfit is to be seen, and equal merit with every
+    - One law is named if its ``p_exact`` is above 0.35, so that no misfit is to be seen, and equal merit with every
       other law is rejected at 5 %.
     - Otherwise the laws that are not rejected cannot be told apart.
 
