@@ -205,6 +205,7 @@ class _Solution:
 
 
 def polish(law: Law, cells: Cells, names: tuple[str, ...], effort: Effort) -> _Solution:
+    """The local minimum of the summed Huber losses over these constants, from their present values on."""
     with np.errstate(over="ignore", under="ignore"):
         solution = least_squares(
             lambda x: cells.residuals(with_constants_of(law, names, x)),
