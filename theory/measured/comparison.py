@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from theory.checks import check_integer, check_positive
 from theory.laws.base import Law, Truth
-from theory.measured.adequacy import TOLERANCE, LossCells, best_fits, can_be_judged, cells_of, judge
+from theory.measured.adequacy import REPLICATES, TOLERANCE, LossCells, best_fits, can_be_judged, cells_of, judge
 from theory.measured.fitting import cell_weights, fit_gap, root_gap, unit_of
 from theory.measured.intervals import check_level
 from theory.measured.loss_table import (
@@ -25,6 +25,8 @@ from theory.measured.optimum import optimal_context_length
 from theory.measured.verdict import FEWEST_SIZES, STAYS, verdict
 from theory.types import Array
 
+_FEWER_REPLICATES = 99
+"""Simulated tables behind the p-values by part of the dataset sizes."""
 _P_VALUES = ("p_adequate", "p_exact", "p_equal")
 
 
@@ -251,7 +253,10 @@ class Trial:
             cells = self.cells(losses, n_sizes)
             if not can_be_judged(laws, cells):
                 break
-            judged = judge(starts or best_fits(laws, cells), cells, tolerance=tolerance, seed=seed)
+            replicates = REPLICATES if not starts else _FEWER_REPLICATES
+            judged = judge(
+                starts or best_fits(laws, cells), cells, tolerance=tolerance, replicates=replicates, seed=seed
+            )
             for name, values in p_values.items():
                 values[:, n_sizes - 1] = getattr(judged, name)
             if not starts:
