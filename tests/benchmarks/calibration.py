@@ -219,6 +219,22 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     return shares.agg({"tables": "sum", "right": "mean", "none": "mean", "wrong": "mean"})
 
 
+def print_summary(results: pd.DataFrame) -> None:
+    """Print a row for each stratum, and the largest share of wrong verdicts of each situation."""
+    shares = summary(results)
+    wrong, right, none = (shares[what].unstack("situation") for what in ("wrong", "right", "none"))
+    table = wrong.add_prefix("wrong, ")
+    for situation in ("offered", "floor"):
+        if situation in right:
+            table[f"right, {situation}"] = right[situation]
+    if "absent" in none:
+        table["none, absent"] = none["absent"]
+    print(table.reset_index().to_string(index=False, float_format="%.3f"))
+    fewest, worst = shares["tables"].min(), wrong.max()
+    print(f"\nlargest share of wrong verdicts in {len(table)} strata of at least {fewest} tables a situation:")
+    print(worst.to_string(float_format="%.3f"))
+
+
 def main() -> None:
     """Simulate every stratum and write one row for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -232,7 +248,11 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[4, 6, 8, 10])
     parser.add_argument("--noise", type=float, nargs="+", default=[0.05, 0.15, 0.3])
     parser.add_argument("--correlation", type=float, nargs="+", default=[0.0, 0.9])
+    parser.add_argument("--summary", type=pathlib.Path, help="print the shares of a file that --out wrote; run nothing")
     options = parser.parse_args()
+    if options.summary:
+        print_summary(pd.read_csv(options.summary))
+        return
     designs = itertools.product(options.noise, options.correlation, options.seeds, options.sizes)
     results = []
     with multiprocessing.Pool(options.processes) as pool:
@@ -240,9 +260,7 @@ def main() -> None:
             stratum = Stratum(seeds, sizes, noise, correlation)
             results += pool.map(judged, list(jobs(stratum, options.tables, options.situations)), chunksize=23)
             pd.DataFrame(results).to_csv(options.out, index=False, float_format="%.4g")
-    table = summary(pd.DataFrame(results)).unstack("situation")
-    for what in ("wrong", "right", "none"):
-        print(f"\nshare of verdicts: {what}\n\n{table[what].to_string(float_format='%.3f')}")
+    print_summary(pd.DataFrame(results))
 
 
 if __name__ == "__main__":
