@@ -36,6 +36,23 @@ def test_a_noise_free_power_law_has_its_optimum_to_the_resolution_of_the_search(
     assert float(found["growth_exponent"]) == pytest.approx(growth, rel=0.01)
 
 
+def test_under_a_ceiling_the_optimum_is_up_to_a_tenth_too_long_and_the_loss_there_almost_the_smallest():
+    """No noise: Gmax(l) / (1 + (D/(20 l))^1.5), Gmax(l) = 1 - 1/(l+1), whose logarithm is not quadratic."""
+    found = surface_optimum(table_of_law(SaturatingLaw(20.0, 1.0, 1.5)))["optimal_context_length"].values
+    errors, regrets = [], []
+    for l, D in zip(found[~np.isnan(found)], np.array(SIZES)[~np.isnan(found)], strict=True):
+
+        def gap(l, D=D):
+            return (1 - 1 / (l + 1)) / (1 + (D / (20 * l)) ** 1.5)
+
+        best = continuous_optimum(gap)
+        errors.append(l / best - 1)
+        at_surface, smallest = (1 + 1 / (at + 1) + gap(at) for at in (l, best))
+        regrets.append(at_surface / smallest - 1)
+    assert 0.03 < min(errors) < max(errors) < 0.11
+    assert 0 <= max(regrets) < 0.002
+
+
 def test_the_unit_of_the_loss_and_the_order_of_the_table_change_nothing():
     noisy = table_of_law(LAW, noise=0.1)
     bits = noisy.assign({n: noisy[n] / np.log(2) for n in ("loss", "approximation_loss", "bayes_risk_curve")})

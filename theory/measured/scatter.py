@@ -1,6 +1,6 @@
 """How much the mean over seeds scatters: a covariance of all cells (l, D), pooled from few seeds.
 
-With four seeds the variance of a single cell is known to a factor of two. So three things are pooled over cells:
+With S seeds the variance of a single cell has a relative error of sqrt(2/(S-1)). So three things are pooled over cells:
 
 - the variance follows a trend, ln s^2 = a + b ln G + c ln l + d ln D, found by least squares (b only where G is known);
 - each cell's own variance is shrunk towards the trend, by as much as the cells' variances agree with it (Smyth 2004,
