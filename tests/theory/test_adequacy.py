@@ -66,6 +66,21 @@ def test_a_false_law_is_rejected(of, rng):
     assert found.p_equal[0] <= 0.05
 
 
+def test_the_smallest_p_values_are_those_of_two_tests_and_of_one(rng):
+    """49 simulated tables, none of them as far off: 2/50 for the smaller of two statistics, 1/50 for equal merit."""
+    of = NINE["table"]
+    found = judged(cells(rng, of), POWER, of, replicates=49)
+    assert found.p_adequate[0] == found.p_exact[0] == pytest.approx(2 / 50)
+    assert found.p_equal[0] == pytest.approx(1 / 50)
+
+
+def test_cells_at_the_ceiling_say_nothing_of_their_neighbours(rng):
+    """The table's law is at its ceiling in many cells, where noise is strong, correlated, and cut off."""
+    stratum = Stratum(16, 8, 0.3, 0.9)
+    p = [judged(cells(rng, NINE["table"], stratum), NINE["table"], replicates=49).p_exact[0] for _ in range(8)]
+    assert min(p) > 0.1
+
+
 def test_two_laws_half_way_from_the_truth_are_not_told_apart(rng):
     """Either law is rejected, or both are of equal merit: neither is named in any of 6 tables."""
     pair = ("power", "saturating")

@@ -28,8 +28,9 @@ def surface_optimum(results: xr.Dataset, *, level: Scalar = 0.9) -> xr.Dataset:
     The argmin over a grid jumps, but this minimum moves with every loss. So the jackknife over seeds gives it an
     interval. At level 0.9 the interval covers l* of least squares in 88 to 89 % of 200 studies with four seeds, and in
     89 to 90 % with eight (``tests/theory/test_surface.py``). It holds the scatter of the seeds, not the misfit of the
-    surface. Where ln G is not close to quadratic, the minimum is biased by more than the interval says. For a saturating
-    law without any noise l* is off by 4 to 10 %, although the loss there is within 0.2 % of the smallest (same file).
+    surface. Where ln G is not close to quadratic, the minimum is biased by more than the interval says. For a
+    saturating law without any noise l* is off by 4 to 10 %, although the loss there is within 0.2 % of the smallest
+    (same file).
 
     Args:
         results: a table with ``approximation_loss`` over (context_length, dataset_size, seed) and the truth curves.

@@ -64,8 +64,8 @@ def verdict(comparison: xr.Dataset) -> Verdict:
       other law is rejected at 5 %.
     - Otherwise the laws that are not rejected cannot be told apart.
 
-    The three levels were chosen on simulated tables, so that a wrong law, or none, is named in about one table of ten at
-    most, whether the true law is offered or not. The shares that were measured, and for which designs, stand in
+    The three levels were chosen on simulated tables, so that a wrong law, or none, is named in about one table of ten
+    at most, whether the true law is offered or not. The shares that were measured, and for which designs, stand in
     ``tests/benchmarks/measured.txt`` (``python -m tests.benchmarks.calibration``). The verdict is undecided, whatever
     the p-values, with a single seed, with fewer than four context lengths or dataset sizes, and where losses lie far
     below R(l).
