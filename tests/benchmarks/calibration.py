@@ -42,6 +42,7 @@ from theory.laws import (
     Truth,
     VarianceLimitedLaw,
 )
+from theory.learning_curves import least_squares_risk, nearest_neighbour_distance
 from theory.measured.adequacy import LossCells, best_fits, cells_of, judge
 from theory.measured.verdict import outcome_of
 
@@ -94,6 +95,22 @@ def kinked(length: np.ndarray, size: np.ndarray) -> np.ndarray:
     return power * np.maximum(size / 1024, 1.0) ** 0.25
 
 
+def two_channels(length: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Least squares with two parameters for each token."""
+    return gap_of_curve(least_squares_risk(TRUTH.bayes_risk[length], 2 * length, size), length)
+
+
+def noisy_neighbours(length: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """The nearest of D samples, whose answer repeats a tenth of the noise R(l)."""
+    distance = nearest_neighbour_distance(np.maximum(TRUTH.intrinsic_dimension[length], 1e-3), size)
+    return gap_of_curve(1.1 * TRUTH.bayes_risk[length] + 0.25 * distance, length)
+
+
+def gap_of_curve(loss: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """The approximation loss of a learning curve, at most 1.3 times that of no learning at all."""
+    return np.minimum(loss - TRUTH.bayes_risk[length], 1.3 * TRUTH.largest_gap(length))
+
+
 def mixture(one: str, other: str, weight: float) -> GapOf:
     """The weighted mean of two laws."""
     a, b = of_law(NINE[one]), of_law(NINE[other])
@@ -105,6 +122,8 @@ OUTSIDE: dict[str, GapOf] = {
     "fine-tuning dimension": of_law(FineTuningDimensionLaw(0.3)),
     "ridge": ridge,
     "kinked power": kinked,
+    "least squares, two channels": two_channels,
+    "noisy neighbours": noisy_neighbours,
     "half power, half table": mixture("power", "table", 0.5),
     "half saturating, half horizon": mixture("saturating", "correlation horizon", 0.5),
 }
