@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from figures.style import MARKERS, STYLE, context_length_axis, new_figure, shades
 from theory import optimal_context_length
-from theory.measured.loss_table import check_loss_table, seed_losses
+from theory.measured.loss_table import check_loss_table, seed_losses, seed_means
 
 
 def draw_losses(results: xr.Dataset, title: str = "", optima: xr.Dataset | None = None) -> tuple[Figure, pd.DataFrame]:
@@ -18,7 +18,7 @@ def draw_losses(results: xr.Dataset, title: str = "", optima: xr.Dataset | None 
         results: the table of :func:`simulator.run`.
         title: title above the axes.
         optima: l* of every dataset size, from :func:`theory.compare` or :func:`theory.optimal_context_length`. None
-            measures it here, with a bootstrap.
+            measures it here.
 
     Returns:
         The figure, and its numbers: a row per cell with the mean loss, its standard error over seeds, the Bayes risk,
@@ -31,9 +31,9 @@ def draw_losses(results: xr.Dataset, title: str = "", optima: xr.Dataset | None 
     best = optimal_context_length(results) if optima is None else optima
     best = best[["optimal_context_length", "lower", "upper", "loss"]].reindex(dataset_size=sizes)
     losses = seed_losses(results)
-    n_seeds = losses.shape[2]
-    mean = losses.mean(axis=2)
-    error = losses.std(axis=2, ddof=1) / np.sqrt(n_seeds) if n_seeds > 1 else np.zeros_like(mean)
+    mean, runs = seed_means(losses), np.isfinite(losses).sum(axis=2)
+    squares = np.where(np.isfinite(losses), losses - mean[:, :, None], 0.0) ** 2
+    error = np.sqrt(squares.sum(axis=2) / np.maximum(runs - 1, 1) / np.maximum(runs, 1))
     curve = results["bayes_risk_curve"]
     unit = results.attrs.get("unit", "")
 

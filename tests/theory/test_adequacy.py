@@ -129,9 +129,9 @@ def test_the_same_seed_gives_the_same_p_values(rng):
     assert one.p_equal.tolist() == two.p_equal.tolist()
 
 
-def test_a_cell_with_a_missing_run_is_left_out(rng):
+def test_a_cell_with_a_diverged_run_is_left_out(rng):
     losses = cells(rng).losses.reshape(len(LENGTHS), STRATUM.sizes, -1).copy()
-    losses[2, 3, 1] = np.nan
+    losses[2, 3, 1] = np.inf
     left = cells_of(losses, LENGTHS, STRATUM.dataset_sizes, TRUTH)
     assert len(left.mean) == len(LENGTHS) * STRATUM.sizes - 1
     assert 0 <= judged(left, POWER).p_adequate[0] <= 1

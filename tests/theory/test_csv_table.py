@@ -188,8 +188,8 @@ def test_a_bayes_risk_from_elsewhere_gives_the_law_its_constants_back(tmp_path):
 
 
 def test_losses_without_context_are_the_ceiling(tmp_path):
-    """R(0) is the loss at context length 0 at the largest dataset size with every seed; no R(l) lies above it."""
-    without = [(0, 100, 0, 4.9), (0, 100, 1, 4.9), (0, 1000, 0, 4.6), (0, 1000, 1, 4.7), (0, 10_000, 0, 4.2)]
+    """R(0) is the mean loss at context length 0 and the largest dataset size that has one; no R(l) lies above it."""
+    without = [(0, 100, 0, 4.9), (0, 100, 1, 4.9), (0, 1000, 0, 4.6), (0, 1000, 1, 4.7), (0, 10_000, 0, None)]
     rows = [(*cell, power_loss(*cell)) for cell in GRID] + without
     with pytest.warns(UserWarning, match="below the Bayes risk"):
         read = read_loss_table(written(tmp_path / "a.csv", rows))
@@ -201,14 +201,15 @@ def test_losses_without_context_are_the_ceiling(tmp_path):
     assert "R(0) = 4.65, the loss at context length 0" in read.attrs["bayes_risk"]
 
 
-def test_an_empty_loss_and_a_missing_row_are_missing_runs(tmp_path):
+def test_an_empty_loss_is_a_diverged_run_and_a_cell_without_a_row_has_no_run(tmp_path):
     rows = [(*cell, power_loss(*cell)) for cell in GRID if cell != (8, 100, 1)]
     rows = [(*row[:3], None) if row[:3] == (4, 1000, 0) else row for row in rows]
     read = read_loss_table(written(tmp_path / "a.csv", rows), bayes_risk=EXACT)
     for name in ("loss", "approximation_loss"):
         missing = np.argwhere(read[name].isnull().values)
         assert missing.tolist() == [[2, 1, 0], [3, 0, 1]]
-    assert optimal_context_length(read)["left_out"].values.tolist() == [1, 1, 0]
+    assert np.argwhere(read["diverged"].values).tolist() == [[2, 1, 0]]
+    assert optimal_context_length(read)["left_out"].values.tolist() == [0, 1, 0]
 
 
 def test_comments_blank_lines_a_byte_order_mark_and_whole_numbers_as_floats_are_read(tmp_path):
@@ -287,11 +288,15 @@ def test_the_wide_form_is_read(tmp_path):
     np.testing.assert_array_equal(read["loss"].values[:, :, 0], [[5.5, 5.25], [4.5, np.nan]])
 
 
-def test_repetitions_without_a_seed_are_numbered_as_many_as_every_cell_has(tmp_path):
+@pytest.mark.parametrize("seeds", [None, (31, 7, 12, 50, 3)])
+def test_repetitions_are_numbered_in_each_cell_if_no_seed_is_shared(seeds, tmp_path):
     rows = [(1, 100, 4.0), (2, 100, 3.5), (1, 100, 4.1), (2, 100, 3.6), (1, 100, 4.2)]
     columns = ("context_length", "dataset_size", "loss")
+    if seeds:
+        rows, columns = [(*row, seed) for row, seed in zip(rows, seeds, strict=True)], (*columns, "seed")
     read = read_loss_table(written(tmp_path / "a.csv", rows, columns), bayes_risk=SMALL)
-    assert read["loss"].values[:, 0].tolist() == [[4.0, 4.1], [3.5, 3.6]]
+    np.testing.assert_array_equal(read["loss"].values[:, 0], [[4.0, 4.1, 4.2], [3.5, 3.6, np.nan]])
+    np.testing.assert_allclose(optimal_context_length(read)["loss"], 3.55)
 
 
 def test_whole_numbers_are_exact(tmp_path):

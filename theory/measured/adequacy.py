@@ -33,7 +33,7 @@ from scipy.optimize import least_squares
 
 from theory.laws.base import Law, Truth
 from theory.measured.fitting import constants_of, fit_gap, unit_of, with_constants_of
-from theory.measured.loss_table import LossTableError
+from theory.measured.loss_table import LossTableError, seed_means
 from theory.measured.scatter import Grid, Scatter, estimate_scatter
 from theory.types import Array
 
@@ -76,7 +76,7 @@ class LossCells:
 
     Attributes:
         grid: where the cells lie.
-        losses: losses of each cell and seed; NaN where there is none.
+        losses: losses of each cell and seed; NaN where a cell lacks the seed.
         truth: R(l) and dim(l), at every l = 0..L.
         risk_known: whether R(l) is exact. If not, the truth's R(l) is where fits start.
     """
@@ -100,8 +100,8 @@ class LossCells:
 def cells_of(
     losses: Float[Array, "l D seed"], lengths: Array, sizes: Array, truth: Truth, *, risk_known: bool = True
 ) -> LossCells:
-    """The cells of a table whose every sample is finite. A cell with a diverged or missing run is left out."""
-    usable = np.isfinite(losses).all(axis=2)
+    """The cells of a table that have a run, none of them diverged. They may differ in their number of seeds."""
+    usable = np.isfinite(seed_means(losses))
     row, column = np.nonzero(usable)
     grid = Grid(np.asarray(lengths)[row], np.asarray(sizes, np.float64)[column], np.isfinite(losses[usable]))
     return LossCells(grid, losses[usable], truth, risk_known)

@@ -19,6 +19,7 @@ from theory.measured.loss_table import (
     check_unit,
     risk_known,
     seed_losses,
+    seed_means,
     truth_of,
 )
 from theory.measured.optimum import optimal_context_length
@@ -108,11 +109,11 @@ def compare(
         )
     lengths = table.indexes["context_length"].to_numpy()
     gaps = seed_losses(table, "approximation_loss")
-    gaps = np.where(np.isfinite(gaps).all(axis=2, keepdims=True), gaps, np.nan)
     check_gaps(gaps)
-    if not np.isfinite(gaps[:, n_fitted:]).any():
-        raise LossTableError("no held-out cell has a finite approximation loss in every seed: nothing can be scored")
-    losses = np.where(np.isfinite(gaps), seed_losses(table), np.nan)
+    losses = np.where(np.isnan(gaps), np.nan, seed_losses(table))
+    mean_loss = seed_means(losses)
+    if not np.isfinite(mean_loss[:, n_fitted:]).any():
+        raise LossTableError("no held-out cell has a finite approximation loss: nothing can be scored")
     trial = Trial(lengths, sizes, n_fitted, truth, risk_known(table))
     fits = trial.fit(laws, losses)
     stays = np.full((1, len(sizes)), measured["best_on_grid"].values[n_fitted - 1])
@@ -121,8 +122,7 @@ def compare(
     lower, upper = _prediction_intervals(resampled, laws, level, len(sizes))
     at = np.searchsorted(lengths, predicted)
     # A law that picks a context length with a diverged run is not let off: its regret there is infinite.
-    mean_loss = np.nan_to_num(seed_losses(table).mean(axis=2), nan=np.inf)
-    regret = mean_loss[at, np.arange(len(sizes))[None, :]] - measured["loss"].values[None, :]
+    regret = np.nan_to_num(mean_loss, nan=np.inf)[at, np.arange(len(sizes))[None, :]] - measured["loss"].values[None, :]
     optimum = measured["optimal_context_length"].values[None, :]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = predicted / optimum
@@ -206,7 +206,7 @@ class Trial:
 
     def mean_gap(self, losses: Float[Array, "l D seed"]) -> Float[Array, "l D"]:
         """Seed-mean approximation losses, at least zero."""
-        return np.maximum(losses.mean(axis=2) - self.truth.bayes_risk[self.lengths][:, None], 0.0)
+        return np.maximum(seed_means(losses) - self.truth.bayes_risk[self.lengths][:, None], 0.0)
 
     def predict(self, fits: Sequence[FitWithRisk]) -> Int[Array, "law D"]:
         """l* among the measured lengths."""
@@ -227,7 +227,7 @@ class Trial:
         """Root mean square residual of the held-out cells."""
         found, length = [], self.lengths[:, None]
         for f in fits:
-            gap = losses.mean(axis=2) - f.truth.bayes_risk[length]
+            gap = seed_means(losses) - f.truth.bayes_risk[length]
             weight = cell_weights(self.truth, self.lengths, gap)
             law = f.law.approximation_loss(length, self.sizes[None, :].astype(np.float64), f.truth)
             of_law, of_losses = (root_gap(np.maximum(g, 0.0), length, self.truth) for g in (law, gap))
@@ -239,7 +239,7 @@ class Trial:
         """The largest distance of a mean loss below an R(l) that is known, in units of U."""
         if not self.risk_known:
             return 0.0
-        gap = losses.mean(axis=2) - self.truth.bayes_risk[self.lengths][:, None]
+        gap = seed_means(losses) - self.truth.bayes_risk[self.lengths][:, None]
         return float(max(-np.nanmin(gap), 0.0) / unit_of(self.truth))
 
     def judge(

@@ -14,7 +14,7 @@ from scipy.interpolate import PchipInterpolator
 
 from theory.measured.bayes_risk import BayesRiskEstimate, estimate_bayes_risk
 from theory.measured.csv_rows import Row, read_rows
-from theory.measured.loss_table import AXES, LossTableError
+from theory.measured.loss_table import AXES, LossTableError, seed_losses, seed_means
 from theory.types import Array
 
 _NEEDED = ("context_length", "dataset_size", "loss")
@@ -35,14 +35,15 @@ def read_loss_table(
     semicolons or tabs separate cells. Lines that begin with # are comments. In the wide form the first column is the
     context length, and the others, named by their dataset sizes, hold losses.
 
-    A loss left empty, and a combination without a row, is a missing run. Without a column ``seed``, rows of one context
-    length and dataset size are repetitions, numbered in their order: as many as every cell has.
+    Cells may differ in their number of repetitions, and a cell without a row was not measured. A loss left empty is a
+    run that diverged: its cell has no mean. Without a column ``seed``, or if no seed has rows of two cells, rows of one
+    cell are repetitions, numbered in their order.
 
     - R(l) is the column ``bayes_risk``, which must also hold l = 0. A monotone cubic in ln(1 + l) joins its lengths.
       Without the column R(l) = min(C0 + C/l^gamma, R(0)). The constants are those of the argument ``bayes_risk``. If
       there is none, :func:`theory.estimate_bayes_risk` fits them to the seed-mean losses at the largest dataset size.
       The fit stops at the length of the smallest loss, because beyond it the approximation loss dominates.
-    - R(0) is the seed-mean loss at context_length 0 and the largest dataset size that has it for every seed. Without
+    - R(0) is the seed-mean loss at context_length 0 and the largest dataset size that has it. Without
       such a loss it is C0 + C, as if one token were no context. The ceiling of approximation losses is R(0) - R(l).
     - Approximation losses are their column, or else loss - R(l), where negative values count as zero.
     - dim(l) is its column, linear between its lengths, from dim(0) = 0. Without the column dim(l) = l.
@@ -60,7 +61,8 @@ def read_loss_table(
             with columns ``context_length`` and ``bayes_risk``, in the same unit.
 
     Returns:
-        A Dataset with ``loss`` and ``approximation_loss`` over (context_length, dataset_size, seed), NaN where missing,
+        A Dataset with ``loss``, ``approximation_loss`` (NaN where there is no run) and ``diverged`` over
+        (context_length, dataset_size, seed),
         ``bayes_risk`` and ``intrinsic_dimension`` over context_length, and both as ``..._curve`` over
         ``every_context_length`` 0..L.
 
@@ -161,17 +163,18 @@ def _in_nats(rows: Sequence[Row], unit: str, path: pathlib.Path) -> list[Row]:
 
 
 def _numbered(rows: Sequence[Row]) -> list[Row]:
-    """Repetitions without a seed get numbers in the order of their lines, as many as every cell has."""
+    """Repetitions without a seed, or with seeds of their own in every cell, get numbers in the order of their lines."""
+    cells = [(row.values["context_length"], row.values["dataset_size"]) for row in rows]
     if "seed" in rows[0].values:
-        return list(rows)
+        seeds = [row.values["seed"] for row in rows]
+        if len(set(seeds)) < len(seeds) or len(set(cells)) == 1:
+            return list(rows)
     seen: collections.Counter[tuple[int | float, ...]] = collections.Counter()
     numbered = []
-    for row in rows:
-        cell = row.values["context_length"], row.values["dataset_size"]
+    for row, cell in zip(rows, cells, strict=True):
         numbered.append(Row(row.line, {**row.values, "seed": seen[cell]}))
         seen[cell] += 1
-    fewest = min(seen.values())
-    return [row for row in numbered if row.values["seed"] < fewest]
+    return numbered
 
 
 def _as_table(rows: Sequence[Row]) -> xr.Dataset:
@@ -193,6 +196,9 @@ def _as_table(rows: Sequence[Row]) -> xr.Dataset:
             grid = np.full([len(axis) for axis in axes], np.nan)
             grid[places] = [row.values[name] for row in rows]
             table[name] = AXES, grid
+    diverged = np.zeros([len(axis) for axis in axes], bool)
+    diverged[places] = [np.isnan(row.values["loss"]) for row in rows]
+    table["diverged"] = AXES, diverged
     return table
 
 
@@ -237,7 +243,7 @@ def _estimated_risk(
     table: xr.Dataset, every: Array, estimate: BayesRiskEstimate | None
 ) -> tuple[Float[Array, "l"], str]:
     """min(C0 + C/l^gamma, R(0)) at every l, and the words that say where it comes from."""
-    mean = table["loss"].mean("seed", skipna=False)
+    mean = xr.DataArray(seed_means(seed_losses(table)), {a: table[a] for a in AXES[:2]}, AXES[:2])
     source = "given"
     if estimate is None:
         if len(table["dataset_size"]) == 1:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import t as student_t
 
+from theory.measured.loss_table import seed_means
 from theory.types import Array, Scalar
 
 
@@ -30,14 +31,14 @@ def jackknife_interval(
 
     Args:
         statistic: a function of the array of means.
-        samples: one array of cells for each seed, on the last axis.
+        samples: one array of cells for each seed, on the last axis; NaN where a cell lacks a seed.
         level: confidence level, in (0, 1).
 
     Returns:
         theta, and the lower and upper end of its interval; these are NaN with a single seed.
     """
     without = jackknife(statistic, samples)
-    return interval_around(np.asarray(statistic(samples.mean(axis=-1))), without, level)
+    return interval_around(np.asarray(statistic(seed_means(samples))), without, level)
 
 
 def jackknife(
@@ -47,7 +48,7 @@ def jackknife(
     n_seeds = samples.shape[-1]
     if n_seeds == 1:
         return np.empty((0, np.size(statistic(samples[..., 0]))))
-    return np.stack([statistic(np.delete(samples, s, axis=-1).mean(axis=-1)) for s in range(n_seeds)])
+    return np.stack([statistic(seed_means(np.delete(samples, s, axis=-1))) for s in range(n_seeds)])
 
 
 def interval_around(

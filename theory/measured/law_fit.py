@@ -29,6 +29,7 @@ from theory.measured.loss_table import (
     check_unit,
     risk_known,
     seed_losses,
+    seed_means,
     truth_of,
 )
 from theory.types import Array, Scalar
@@ -54,7 +55,7 @@ def fit(law: Law, results: xr.Dataset, *, level: Scalar = 0.9) -> Fit:
     if not risk_known(results):
         return _fit_with_risk(law, results, level)
     lengths, sizes, gaps, truth = _measured(law, results)
-    best = fit_gap(law, lengths, sizes, gaps.mean(axis=2), truth)
+    best = fit_gap(law, lengths, sizes, seed_means(gaps), truth)
 
     def constants(mean_gap: Float[Array, "l D"]) -> Float[Array, "p"]:
         again = fit_gap(best.law, lengths, sizes, mean_gap, truth, polish_only=True)
@@ -110,8 +111,8 @@ def profile_interval(law: Law, results: xr.Dataset, name: str, *, level: Scalar 
     if not risk_known(results):
         raise LossTableError("R(l) was estimated from the losses of the table: take the intervals of fit instead")
     lengths, sizes, gaps, truth = _measured(law, results)
-    best = fit_gap(law, lengths, sizes, gaps.mean(axis=2), truth)
-    cells = Cells(law, lengths, sizes, gaps.mean(axis=2), truth)
+    best = fit_gap(law, lengths, sizes, seed_means(gaps), truth)
+    cells = Cells(law, lengths, sizes, seed_means(gaps), truth)
     others = tuple(other for other in law.fitted if other != name)
     center, smallest = constants_of(best.law, (name,))[0], cost(best.law, cells)
     freedom = best.n_cells - len(law.fitted)

@@ -71,9 +71,21 @@ def risk_known(results: xr.Dataset) -> bool:
 
 
 def seed_losses(results: xr.Dataset, variable: str = "loss") -> Float[Array, "l D seed"]:
-    """The losses as a float64 array; NaN or infinite where a run diverged or is missing."""
+    """The losses as a float64 array: NaN where there is no run of a seed, infinite where it diverged."""
     table = check_loss_table(results, variable)
-    return np.asarray(table[variable].transpose(*AXES).values, np.float64)
+    losses = np.asarray(table[variable].transpose(*AXES).values, np.float64)
+    if "diverged" not in results:
+        return losses
+    diverged = check_loss_table(results, "diverged")["diverged"].transpose(*AXES).values
+    return np.where(diverged.astype(bool), np.inf, losses)
+
+
+def seed_means(losses: Float[Array, "*cells seed"]) -> Float[Array, "*cells"]:
+    """The means over the seeds of each cell; NaN where there is no run, or where one diverged."""
+    present = np.isfinite(losses) | np.isinf(losses)
+    usable = present.any(axis=-1) & ~np.isinf(losses).any(axis=-1)
+    mean = np.where(present & usable[..., None], losses, 0.0).sum(axis=-1) / np.maximum(present.sum(axis=-1), 1)
+    return np.where(usable, mean, np.nan)
 
 
 def check_gaps(gaps: Float[Array, "*cells"]) -> None:

@@ -7,58 +7,69 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
 
-from theory.checks import check_integer
 from theory.measured.intervals import check_level
-from theory.measured.loss_table import check_loss_table, seed_losses
+from theory.measured.loss_table import check_loss_table, seed_losses, seed_means
+from theory.measured.scatter import Grid, Scatter, estimate_scatter
 from theory.types import Array
 
+_REPLICATES = 400
+"""Simulated tables behind an interval."""
+_CLOSE = 1.0
+"""Standard errors above a context length within which another one counts as a rival of it."""
 
-def optimal_context_length(
-    results: xr.Dataset, *, level: float = 0.9, n_bootstrap: int = 2000, seed: int = 0
-) -> xr.Dataset:
-    """Measured l*(D) = argmin over the grid of the seed-mean loss, with an interval from a bootstrap over seeds.
 
-    The interval holds the central ``level`` of the argmins found when the seeds are drawn again with replacement. Seeds
-    are drawn whole, so what all context lengths of a seed share (its data set, its test set) cancels between them. With
-    few seeds, and where two context lengths nearly tie, it covers less than its level: for least squares with four
-    seeds 79 to 100 % by dataset size, 95 % on average, at level 0.9.
+def optimal_context_length(results: xr.Dataset, *, level: float = 0.9, seed: int = 0) -> xr.Dataset:
+    """Measured l*(D) = argmin over the grid of the seed-mean loss, with an interval.
+
+    The interval reaches from the shortest to the longest context length that could be the best one. A length could be
+    if no other is better by more than chance explains: the largest of the differences to its rivals, each in units of
+    its standard error, stays within the ``level`` quantile of simulated tables in which all of them are equally good
+    (a confidence set for the argmin: Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic Studies 91, 476). The
+    noise is the scatter of the seeds, pooled over all cells (:mod:`theory.measured.scatter`) and estimated again from
+    each simulated table. So two seeds are enough, and an interval of one length says that the others are worse.
+
+    The shares of simulated tables whose interval covers l* stand in ``tests/benchmarks/measured.txt`` (``python -m
+    tests.benchmarks.coverage``). They are above the level where one length is clearly the best.
 
     Args:
-        results: a table with ``loss`` over (context_length, dataset_size, seed).
+        results: a table with ``loss`` over (context_length, dataset_size, seed), and ``approximation_loss`` if known:
+            the scatter depends on it. Cells may differ in their number of seeds (NaN where there is none).
         level: confidence level of the interval, in (0, 1).
-        n_bootstrap: number of resamples.
-        seed: seed of the resampling.
+        seed: seed of the simulation.
 
     Returns:
         A Dataset over ``dataset_size``:
-        ``optimal_context_length`` (NaN where ``at_edge``), ``lower`` and ``upper`` ends of its interval (NaN with a
-        single seed), ``at_edge`` (the smallest loss lies at an end of the grid, or beside a context length that had to
-        be left out: the minimum may lie where nothing was measured), ``best_on_grid`` (the argmin, at an edge or not;
-        -1 where every context length was left out), ``loss`` (the smallest seed-mean loss), ``left_out`` (number of
-        context lengths with a diverged or missing run).
+        ``optimal_context_length`` (NaN where ``at_edge``), ``lower`` and ``upper`` ends of its interval (NaN if no cell
+        has two seeds), ``at_edge`` (the smallest loss lies at an end of the grid, or beside a context length that had
+        to be left out: the minimum may lie where nothing was measured), ``best_on_grid`` (the argmin, at an edge or
+        not; -1 where every context length was left out), ``loss`` (the smallest seed-mean loss), ``left_out`` (number
+        of context lengths with a diverged run, or without any).
 
     Raises:
         LossTableError: dimensions are missing, or named otherwise.
         ValueError: the level is outside (0, 1).
     """
     check_level(level)
-    check_integer("n_bootstrap", n_bootstrap, 1)
-    table = check_loss_table(results, "loss")
+    known = [name for name in ("approximation_loss",) if name in results]
+    table = check_loss_table(results, "loss", *known)
     losses = seed_losses(table)
     lengths = table.indexes["context_length"].to_numpy()
     sizes = table.indexes["dataset_size"].to_numpy()
-    complete = np.asarray(np.isfinite(losses).all(axis=2))
-    # An infinite mean keeps a context length with a diverged run from winning, here and in every resample.
-    losses = np.where(complete[:, :, None], losses, np.inf)
-    means = losses.mean(axis=2)
+    means = seed_means(losses)
+    complete = np.isfinite(means)
+    # An infinite mean keeps a context length with a diverged run from winning.
+    means = np.where(complete, means, np.inf)
     best = means.argmin(axis=0)
-    found = np.isfinite(means.min(axis=0))
+    found = complete.any(axis=0)
     at_edge = np.array([_lacks_a_neighbour(index, complete[:, j]) for j, index in enumerate(best)])
-    intervals = [
-        _bootstrap_interval(losses[:, j], level, n_bootstrap, np.random.default_rng([seed, j]))
-        for j in range(len(sizes))
-    ]
-    lower, upper = np.array([[np.nan if i is None else lengths[i] for i in pair] for pair in intervals], float).T
+    gaps = seed_means(seed_losses(table, "approximation_loss")) if known else None
+    length, size = np.meshgrid(lengths, sizes.astype(np.float64), indexing="ij")
+    grid = Grid(length[complete], size[complete], np.isfinite(losses[complete]))
+    possible = _possible(losses, means, grid, gaps, level, np.random.default_rng(seed))
+    lower, upper = np.full((2, len(sizes)), np.nan)
+    if possible is not None:
+        for j in np.flatnonzero(found):
+            lower[j], upper[j] = lengths[possible[:, j]][[0, -1]]
     return xr.Dataset(
         {
             "optimal_context_length": ("dataset_size", np.where(at_edge, np.nan, lengths[best])),
@@ -78,16 +89,50 @@ def _lacks_a_neighbour(index: int | np.integer, usable: Bool[Array, "l"]) -> boo
     return bool(index in (0, len(usable) - 1) or not (usable[index - 1] and usable[index + 1]))
 
 
-def _bootstrap_interval(
-    losses: Float[Array, "l seed"], level: float, n_bootstrap: int, rng: np.random.Generator
-) -> tuple[int | None, int | None]:
-    """Indices between which the central ``level`` of resampled argmins lie, widened to hold the argmin itself."""
-    n_seeds = losses.shape[1]
-    complete = np.flatnonzero(np.isfinite(losses).all(axis=1))
-    if n_seeds == 1 or not complete.size:
-        return None, None
-    counts = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_bootstrap)
-    winners = np.sort(complete[(losses[complete] @ counts.T).argmin(axis=0)])
-    best = int(losses.mean(axis=1).argmin())
-    tail = int(n_bootstrap * (1 - level) / 2)
-    return min(int(winners[tail]), best), max(int(winners[n_bootstrap - 1 - tail]), best)
+def _possible(
+    losses: Float[Array, "l D seed"],
+    means: Float[Array, "l D"],
+    grid: Grid,
+    gaps: Float[Array, "l D"] | None,
+    level: float,
+    rng: np.random.Generator,
+) -> Bool[Array, "l D"] | None:
+    """Which context lengths could be the best of their dataset size; None if no cell has two seeds."""
+    complete = np.isfinite(means)
+    row, column = np.nonzero(complete)
+    if not np.any(grid.seeds > 1):
+        return None
+    unit = float(np.ptp(means[complete])) or 1.0
+    deviations = grid.deviations(losses[complete])[None] / unit
+    if not deviations.any():
+        return means == means.min(axis=0)
+    level_of_gaps = None
+    if gaps is not None:
+        relative = gaps[complete] / unit
+        level_of_gaps = np.log(relative, where=relative > 0, out=np.full(len(relative), np.nan))
+    scatter = estimate_scatter(deviations, grid, level_of_gaps)
+    samples = scatter.draw(grid, rng, _REPLICATES)
+    again, noise = estimate_scatter(grid.deviations(samples), grid, level_of_gaps), grid.mean(samples)
+    possible = np.zeros(means.shape, bool)
+    for j in np.flatnonzero(complete.any(axis=0)):
+        cells = np.flatnonzero(column == j)
+        mean = means[row[cells], j] / unit
+        error, errors = _errors(scatter, grid, cells)[0], _errors(again, grid, cells)
+        excess = (mean[:, None] - mean) / error
+        drawn = noise[:, cells]
+        for i in range(len(cells)):
+            rivals = np.flatnonzero((excess[i] > -_CLOSE) & (np.arange(len(cells)) != i))
+            if rivals.size:
+                chance = np.max((drawn[:, [i]] - drawn[:, rivals]) / errors[:, i, rivals], axis=1)
+                possible[row[cells[i]], j] = excess[i].max() <= max(np.quantile(chance, level), 0.0)
+            else:
+                possible[row[cells[i]], j] = True
+    return possible
+
+
+def _errors(scatter: Scatter, grid: Grid, cells: Array) -> Float[Array, "batch l l"]:
+    """Standard errors of the differences between the means of these cells."""
+    covariance = scatter.covariance_of_means(grid, cells)
+    variance = np.einsum("bii->bi", covariance)
+    squares = variance[:, :, None] + variance[:, None, :] - 2 * covariance
+    return np.sqrt(np.maximum(squares, 1e-12 * variance.max()))

@@ -73,19 +73,26 @@ class Scatter:
     along_length: Float[Array, "batch"]
     along_size: Float[Array, "batch"]
 
-    def correlation(self, grid: Grid) -> Float[Array, "batch cells cells"]:
-        """The correlation of two cells of the same seed."""
-        apart = [np.abs(np.subtract.outer(rank, rank)) for rank in grid.ranks]
+    def correlation(self, grid: Grid, chosen: Array | None = None) -> Float[Array, "batch cells cells"]:
+        """The correlation of two cells of the same seed, for all cells or for some."""
+        ranks = grid.ranks if chosen is None else tuple(rank[chosen] for rank in grid.ranks)
+        apart = [np.abs(np.subtract.outer(rank, rank)) for rank in ranks]
         along = (self.along_length, self.along_size)
         by_length, by_size = (rho[:, None] ** np.arange(by.max() + 1) for rho, by in zip(along, apart, strict=True))
         return np.asarray(by_length[:, apart[0]] * by_size[:, apart[1]])
 
-    def covariance_of_means(self, grid: Grid) -> Float[Array, "batch cells cells"]:
-        """The covariance of the means over seeds; only seeds that two cells share correlate them."""
-        present = grid.present.astype(np.float64)
-        shared = present @ present.T / np.outer(grid.seeds, grid.seeds)
-        deviation = np.sqrt(self.variance)
-        return self.correlation(grid) * shared * deviation[:, :, None] * deviation[:, None, :]
+    def covariance_of_means(self, grid: Grid, chosen: Array | None = None) -> Float[Array, "batch cells cells"]:
+        """The covariance of the means over seeds, of all cells or of some; only seeds that two cells share count."""
+        chosen = np.arange(len(grid.length)) if chosen is None else chosen
+        present = grid.present[chosen].astype(np.float64)
+        shared = present @ present.T / np.outer(grid.seeds[chosen], grid.seeds[chosen])
+        deviation = np.sqrt(self.variance[:, chosen])
+        return self.correlation(grid, chosen) * shared * deviation[:, :, None] * deviation[:, None, :]
+
+    def freedom(self, grid: Grid) -> float:
+        """The number of independent deviations that vary as much as the correlated ones (Satterthwaite 1946)."""
+        correlation = self.correlation(grid)[0]
+        return float(np.mean(grid.seeds - 1) * len(correlation) ** 2 / np.sum(correlation**2))
 
     def draw(self, grid: Grid, rng: np.random.Generator, number: int) -> Float[Array, "number cells seed"]:
         """Normal samples around zero, from the scatter of the first table of the batch."""
