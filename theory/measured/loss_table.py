@@ -82,7 +82,7 @@ def seed_losses(results: xr.Dataset, variable: str = "loss") -> Float[Array, "l 
 
 def seed_means(losses: Float[Array, "*cells seed"]) -> Float[Array, "*cells"]:
     """The means over the seeds of each cell; NaN where there is no run, or where one diverged."""
-    present = np.isfinite(losses) | np.isinf(losses)
+    present = np.logical_not(np.isnan(losses))
     usable = present.any(axis=-1) & ~np.isinf(losses).any(axis=-1)
     mean = np.where(present & usable[..., None], losses, 0.0).sum(axis=-1) / np.maximum(present.sum(axis=-1), 1)
     return np.where(usable, mean, np.nan)
