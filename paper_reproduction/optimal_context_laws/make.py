@@ -216,7 +216,7 @@ def play(entrant: Entrant, store: pathlib.Path, workers: int, n_bootstrap: int =
     """The results, and their comparison with the laws. The exact l* and its regret are added where they are known."""
     study = entrant.study
     results = run(study, store, workers=workers)
-    comparison = compare(results, laws(study), n_bootstrap=n_bootstrap)
+    comparison = compare(results, laws(study), n_bootstrap=n_bootstrap, keep_limited=True)
     sizes = comparison["dataset_size"].values
     exact = np.array([np.nan if (l := exact_optimum(study, int(D))) is None else l for D in sizes])
     mean = results["loss"].mean("seed").sel(dataset_size=sizes).transpose("context_length", "dataset_size")
@@ -275,7 +275,8 @@ def make(scale: Scale, folder: pathlib.Path, workers: int) -> Result:
         print(f"\n-- {name} --")
         results, comparisons[name] = play(entrant, folder / place / "runs", workers, 2 if scale == "smoke" else 50)
         tables[f"{place}/results"], studies[f"{place}/study.json"] = results, entrant.study.to_json()
-        coarse = compare(results, laws(entrant.study), n_bootstrap=0, tolerance=0.02).isel(dataset_size=-1)
+        coarse = compare(results, laws(entrant.study), n_bootstrap=0, tolerance=0.02, keep_limited=True)
+        coarse = coarse.isel(dataset_size=-1)
         nearly[name] = tuple(coarse["law"].values[coarse["p_adequate"].values > REJECTED])
         unit = entrant.study.task.unit
         texts.append(f"== {name} ==\n\n{comparison_as_text(comparisons[name], f'({unit})')}")

@@ -17,9 +17,11 @@ from theory.measured.loss_table import (
     check_gaps,
     check_loss_table,
     check_unit,
+    limited_runs,
     risk_known,
     seed_losses,
     truth_of,
+    without_limited_cells,
 )
 from theory.measured.optimum import optimal_context_length
 from theory.measured.verdict import FEWEST_SIZES, STAYS, verdict
@@ -39,6 +41,7 @@ def compare(
     tolerance: float = TOLERANCE,
     n_bootstrap: int = 50,
     seed: int = 0,
+    keep_limited: bool = False,
 ) -> xr.Dataset:
     """Fit each law on the small dataset sizes, let it predict the large ones, and test whether it can be true.
 
@@ -46,7 +49,8 @@ def compare(
     that the fit has not seen:
 
     - the error ``|log2(l*_predicted / l*_measured)|``, where l* was measured (not at an edge);
-    - the regret: the measured loss at the predicted length minus the smallest measured loss, never negative;
+    - the regret: the measured loss at the predicted length minus the smallest measured loss, never negative, and NaN
+      where the cell was left out because optimisation limits it;
     - the error of the loss: the root mean square of w [sqrt(G_law / U) - sqrt(G_measured / U)], the residual of the
       fit (:mod:`theory.measured.fitting`), which counts cells near a minimum most;
     - the coverage: the share of measured l* within the law's prediction interval.
@@ -65,6 +69,8 @@ def compare(
         tolerance: misfit of a law that counts as nothing, in units of U = R(0) - R(L).
         n_bootstrap: resamples of the seeds behind each law's prediction interval; 0 for none.
         seed: seed of the resampling and of the tests.
+        keep_limited: use the cells, too, in which the table marks a run as ``limited_by_optimisation``. By default
+            they count as missing.
 
     Returns:
         A Dataset over (law, dataset_size): ``predicted``, its interval ``predicted_lower`` and ``predicted_upper``,
@@ -83,6 +89,12 @@ def compare(
     """
     check_level(level)
     table = check_loss_table(results, "loss", "approximation_loss")
+    limited = limited_runs(table)
+    hint = ""
+    if limited.any() and not keep_limited:
+        table = without_limited_cells(table)
+        n_cells = int(limited.any(axis=2).sum())
+        hint = f". {n_cells} cells that optimisation limits were left out; keep_limited=True uses them"
     truth = truth_of(table)
     laws = list(laws) if isinstance(laws, Sequence) else [laws]
     if not laws or not all(isinstance(law, Law) for law in laws):
@@ -104,14 +116,16 @@ def compare(
     if not 1 <= n_fitted < len(sizes):
         raise LossTableError(
             f"{len(sizes)} usable dataset sizes cannot be split at fit_fraction = {fit_fraction}: at least one must be "
-            "fitted and one held out"
+            f"fitted and one held out{hint}"
         )
     lengths = table.indexes["context_length"].to_numpy()
     gaps = seed_losses(table, "approximation_loss")
     gaps = np.where(np.isfinite(gaps).all(axis=2, keepdims=True), gaps, np.nan)
     check_gaps(gaps)
     if not np.isfinite(gaps[:, n_fitted:]).any():
-        raise LossTableError("no held-out cell has a finite approximation loss in every seed: nothing can be scored")
+        raise LossTableError(
+            f"no held-out cell has a finite approximation loss in every seed: nothing can be scored{hint}"
+        )
     losses = np.where(np.isfinite(gaps), seed_losses(table), np.nan)
     trial = Trial(lengths, sizes, n_fitted, truth, risk_known(table))
     fits = trial.fit(laws, losses)
@@ -122,6 +136,8 @@ def compare(
     at = np.searchsorted(lengths, predicted)
     # A law that picks a context length with a diverged run is not let off: its regret there is infinite.
     mean_loss = np.nan_to_num(seed_losses(table).mean(axis=2), nan=np.inf)
+    if not keep_limited:
+        mean_loss[limited[:, usable].any(axis=2)] = np.nan
     regret = mean_loss[at, np.arange(len(sizes))[None, :]] - measured["loss"].values[None, :]
     optimum = measured["optimal_context_length"].values[None, :]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -155,7 +171,8 @@ def compare(
         attrs={
             "level": level, "fit_fraction": fit_fraction, "n_seeds": gaps.shape[2], "n_bootstrap": n_bootstrap,
             "tolerance": tolerance, "risk_known": int(trial.risk_known), "n_lengths": len(lengths),
-            "below_risk": trial.below_risk(losses),
+            "below_risk": trial.below_risk(losses), "n_runs": limited.size, "n_limited": int(limited.sum()),
+            "keep_limited": int(keep_limited),
         },
     )  # fmt: skip
     judged = comparison.isel(dataset_size=held_out)
@@ -330,5 +347,12 @@ def comparison_as_text(comparison: xr.Dataset, unit: str = "") -> str:
     given = [f"  {law}: {constants}" for law, constants in pairs if constants]
     if given:
         lines += ["", "given constants, not fitted:", *given]
+    if comparison.attrs["n_limited"]:
+        used = "kept" if comparison.attrs["keep_limited"] else "left out"
+        lines += [
+            "",
+            f"{comparison.attrs['n_limited']} of {comparison.attrs['n_runs']} runs are limited by optimisation; their "
+            f"cells are {used}. Give more steps, more patience or restarts",
+        ]
     lines += ["", f"verdict: {verdict(comparison)}"]
     return "\n".join(lines)

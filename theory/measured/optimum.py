@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from theory.checks import check_integer
 from theory.measured.intervals import check_level
-from theory.measured.loss_table import check_loss_table, seed_losses
+from theory.measured.loss_table import LIMITED, check_loss_table, limited_runs, seed_losses
 from theory.types import Array
 
 
@@ -35,7 +35,8 @@ def optimal_context_length(
         single seed), ``at_edge`` (the smallest loss lies at an end of the grid, or beside a context length that had to
         be left out: the minimum may lie where nothing was measured), ``best_on_grid`` (the argmin, at an edge or not;
         -1 where every context length was left out), ``loss`` (the smallest seed-mean loss), ``left_out`` (number of
-        context lengths with a diverged or missing run).
+        context lengths with a diverged or missing run), ``limited_by_optimisation`` (the table marks so a run at this
+        context length or at one beside it: more training may move the argmin).
 
     Raises:
         LossTableError: dimensions are missing, or named otherwise.
@@ -53,6 +54,8 @@ def optimal_context_length(
     means = losses.mean(axis=2)
     best = means.argmin(axis=0)
     found = np.isfinite(means.min(axis=0))
+    limited = np.asarray(limited_runs(table).any(axis=2))
+    moved = np.array([limited[max(index - 1, 0) : index + 2, j].any() for j, index in enumerate(best)])
     at_edge = np.array([_lacks_a_neighbour(index, complete[:, j]) for j, index in enumerate(best)])
     intervals = [
         _bootstrap_interval(losses[:, j], level, n_bootstrap, np.random.default_rng([seed, j]))
@@ -68,6 +71,7 @@ def optimal_context_length(
             "best_on_grid": ("dataset_size", np.where(found, lengths[best], -1)),
             "loss": ("dataset_size", np.where(found, means.min(axis=0), np.nan)),
             "left_out": ("dataset_size", (~complete).sum(axis=0)),
+            LIMITED: ("dataset_size", moved),
         },
         coords={"dataset_size": sizes},
         attrs={"level": level, "n_seeds": losses.shape[2]},
