@@ -13,7 +13,7 @@ MATERIAL = 0.01
 LATE = 0.8
 """A best evaluation after this share of the steps is among the last ones."""
 LEVEL = 0.05
-"""Share of the cells, of normal scatter, whose seeds lie farther apart than a plateau must."""
+"""Probability that the seeds of a cell of usual, normal scatter lie as far apart as a plateau must."""
 
 
 def limited_by_optimisation(results: xr.Dataset) -> xr.Dataset:
@@ -22,13 +22,15 @@ def limited_by_optimisation(results: xr.Dataset) -> xr.Dataset:
     U = R(0) - R(L) is the unit of losses, and G the approximation loss of a run.
 
     - *Still improving*: the run took its last step, its best evaluation lies in the last fifth of the steps, and the
-      second half of the steps lowered the smallest validation loss by more than 0.01 U.
+      second half of its evaluations lowered the smallest validation loss by more than 0.01 U.
     - *Plateau*: G exceeds G0, the smallest G of any seed at the same context length with no more data. Three things
-      must hold. G - G0 is above 0.01 U. ln(G / G0) is above the range that normal scatter exceeds in 5 % of cells, with
-      the standard deviation of ln G over seeds in the median cell. The validation loss rose by less than G - G0 after
-      its minimum (the median of the later evaluations); where it rises by more, the run overfits, and data limit it.
+      must hold. G - G0 is above 0.01 U. ln(G / G0) is above the range that the seeds of a cell exceed with probability
+      5 %, if ln G is normal with the standard deviation of the median cell. The validation loss rose by less than
+      G - G0 after its minimum (the median of the later evaluations); where it rises by more, the run overfits, and data
+      limit it.
 
-    A plateau that all seeds share, and no smaller dataset avoids, cannot be seen. With one seed there are no plateaus.
+    A plateau that all seeds share, and no smaller dataset avoids, cannot be seen. With one seed no plateau is seen. How
+    often ten times the training contradicts a mark was measured: ``tests/benchmarks/measured.txt``.
 
     Args:
         results: the table of :func:`simulator.run`.

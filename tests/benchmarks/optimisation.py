@@ -22,7 +22,7 @@ import xarray as xr
 from paper_reproduction.parity_mlp.make import study as parity_study
 from simulator import Study, limited_by_optimisation, run
 from simulator.learners import GradientDescent
-from simulator.models import GRU, MLP
+from simulator.models import MLP
 from simulator.tasks import GaussianLookBack, LagCopy, MarkovChain, SparseParity, ZipfQuanta
 
 _PARITIES = SparseParity.pareto(n_tasks=8, max_context_length=16, nearest=2, exponent=0.7)
@@ -32,11 +32,8 @@ _SERIES = GaussianLookBack.designed(C0=1.0, C=3.0, gamma=1.0, b=1.0, max_context
 _MEMORY = GaussianLookBack.arfima(d=0.4, max_context_length=32)
 _QUANTA = ZipfQuanta(n_tasks=30, max_context_length=32, alpha=1.0, distance_exponent=1.0)
 _SMALL, _WIDE = MLP(hidden_sizes=(32, 32)), MLP(hidden_sizes=(64, 64))
-_LAPTOP = dataclasses.replace(
-    parity_study("laptop"), context_lengths=(4, 11, 23, 45, 64), dataset_sizes=(2048, 5793, 11585, 16384), seeds=3
-)
 STUDIES = {
-    "parity_mlp, a part *": _LAPTOP,
+    "parity_mlp *": parity_study("laptop"),
     "parities *": Study(
         _PARITIES, GradientDescent(_SMALL, steps=3000, weight_decay=0.3), (2, 4, 8, 16), (256, 1024, 4096)
     ),
@@ -67,15 +64,11 @@ STUDIES = {
         _MEMORY, GradientDescent(_SMALL, steps=1500, learning_rate=1e-3, patience=8), (2, 8, 32), (256, 1024, 4096)
     ),
     "quanta": Study(_QUANTA, GradientDescent(_WIDE, steps=2000, weight_decay=0.1), (4, 8, 16, 32), (512, 2048, 8192)),
-    "copies, GRU": Study(
-        LagCopy(vocabulary_size=4, beta=1.0, first_probability=0.35, max_context_length=8),
-        GradientDescent(GRU(width=16), steps=400, learning_rate=3e-3, validation_size=1024),
-        (2, 4, 8),
-        (256, 1024, 4096),
-        seeds=3,
-        test_size=4096,
-    ),
 }
+_PARTS = {
+    "parity_mlp *": {"context_lengths": (4, 11, 23, 45, 64), "dataset_sizes": (2048, 5793, 11585, 16384), "seeds": 3}
+}
+"""The part of a large study that is trained for longer."""
 
 
 def trained(name: str, store: pathlib.Path) -> dict[str, object]:
@@ -84,10 +77,11 @@ def trained(name: str, store: pathlib.Path) -> dict[str, object]:
     longer = dataclasses.replace(study.learner, steps=10 * study.learner.steps, patience=None)
     folder = store / name.translate(str.maketrans(" ,*", "___"))
     short = run(study, folder / "short")
-    long = run(dataclasses.replace(study, learner=longer), folder / "long")
+    long = run(dataclasses.replace(study, learner=longer, **_PARTS.get(name, {})), folder / "long")
     unit = float(short["bayes_risk_curve"][0] - short["bayes_risk_curve"][-1])
     gain = ((short["loss"] - long["loss"]).mean("seed") / unit).values
-    marked = short["limited_by_optimisation"].any("seed").values
+    part = short.sel(context_length=long["context_length"], dataset_size=long["dataset_size"])
+    marked = part["limited_by_optimisation"].any("seed").values
     row: dict[str, object] = {"study": name, "cells": marked.size, "marked": int(marked.sum())}
     for share in (0.005, 0.01):
         better = gain > share
@@ -129,7 +123,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=list(STUDIES), metavar="STUDY", help=f"of {', '.join(STUDIES)}")
     parser.add_argument("--store", type=pathlib.Path, default=pathlib.Path("optimisation_runs"))
     options = parser.parse_args()
-    print(pd.DataFrame([trained(name, options.store) for name in options.names]).to_string(index=False))
+    found = pd.DataFrame([trained(name, options.store) for name in options.names])
+    found.loc[len(found)] = {"study": "all", **found.drop(columns="study").sum()}
+    print(found.to_string(index=False))
     rows = [
         {
             "seeds": n,

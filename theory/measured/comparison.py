@@ -94,7 +94,7 @@ def compare(
     if limited.any() and not keep_limited:
         table = without_limited_cells(table)
         n_cells = int(limited.any(axis=2).sum())
-        hint = f". {n_cells} cells that optimisation limits were left out; keep_limited=True uses them"
+        hint = f". {n_cells} cells that optimisation limits were left out; keep_limited=True (--keep-limited) uses them"
     truth = truth_of(table)
     laws = list(laws) if isinstance(laws, Sequence) else [laws]
     if not laws or not all(isinstance(law, Law) for law in laws):
