@@ -90,18 +90,16 @@ def _draw(axes: Axes, cell: xr.Dataset) -> set[str]:
 
 
 def _add_legend(figure: Figure, seeds: np.ndarray, used: set[str]) -> None:
-    grey = {"color": "0.3", "linestyle": "none"}
+    """Explain the lines, and the marks that occur."""
     marks = {
-        "selected": ("selected step", {"marker": "o", **grey}),
-        "limited": ("selected step,\nlimited by optimisation", {"marker": "o", "markerfacecolor": "white", **grey}),
-        **{reason: (f"stopped: {reason}", {"marker": mark, **grey}) for reason, mark in _ENDS.items()},
+        "selected": ("selected step", "o", "0.3"),
+        "limited": ("selected step,\nlimited by optimisation", "o", "white"),
+        **{reason: (f"stopped: {reason}", mark, "0.3") for reason, mark in _ENDS.items()},
     }
-    lines = [Line2D([], [], color=colour) for colour in shades(len(seeds))]
-    labels = [f"seed {seed}" for seed in seeds]
-    lines.append(Line2D([], [], color="black", linestyle="--"))
-    labels.append("Bayes risk $R(l)$")
-    for name, (label, style) in marks.items():
+    colours = zip(seeds, shades(len(seeds)), strict=True)
+    handles = [Line2D([], [], color=colour, label=f"seed {seed}") for seed, colour in colours]
+    handles.append(Line2D([], [], color="black", linestyle="--", label="Bayes risk $R(l)$"))
+    for name, (label, mark, face) in marks.items():
         if name in used:
-            lines.append(Line2D([], [], **style))
-            labels.append(label)
-    figure.legend(lines, labels, loc="outside right upper")
+            handles.append(Line2D([], [], color="0.3", linestyle="", marker=mark, markerfacecolor=face, label=label))
+    figure.legend(handles=handles, loc="outside right upper")

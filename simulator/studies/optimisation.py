@@ -1,4 +1,4 @@
-"""Which runs of a study are limited by their optimisation: more training would lower their loss."""
+"""Which runs of a study seem limited by their optimisation: more training would lower their loss."""
 
 import numpy as np
 import xarray as xr
@@ -17,7 +17,7 @@ LEVEL = 0.05
 
 
 def limited_by_optimisation(results: xr.Dataset) -> xr.Dataset:
-    """The trained runs whose loss is limited by their optimisation, and why.
+    """The trained runs whose loss seems limited by their optimisation, and why.
 
     U = R(0) - R(L) is the unit of losses, and G the approximation loss of a run.
 

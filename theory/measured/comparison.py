@@ -347,7 +347,7 @@ def comparison_as_text(comparison: xr.Dataset, unit: str = "") -> str:
     given = [f"  {law}: {constants}" for law, constants in pairs if constants]
     if given:
         lines += ["", "given constants, not fitted:", *given]
-    if comparison.attrs["n_limited"]:
+    if comparison.attrs.get("n_limited"):
         used = "kept" if comparison.attrs["keep_limited"] else "left out"
         lines += [
             "",

@@ -9,7 +9,7 @@ from theory.types import Array
 
 AXES = ("context_length", "dataset_size", "seed")
 LIMITED = "limited_by_optimisation"
-"""Variable of a table that marks the runs which more training would improve."""
+"""Variable of a table that marks the runs whose loss seems to be limited by their training."""
 
 
 class LossTableError(ValueError):
