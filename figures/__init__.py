@@ -10,5 +10,14 @@ from figures.optimal_context_length import draw_optima
 from figures.style import save
 from figures.tasks import draw_gallery
 from figures.tournament import draw_tournament
+from figures.training_curves import draw_training_curves
 
-__all__ = ["draw_curves", "draw_gallery", "draw_losses", "draw_optima", "draw_tournament", "save"]
+__all__ = [
+    "draw_curves",
+    "draw_gallery",
+    "draw_losses",
+    "draw_optima",
+    "draw_tournament",
+    "draw_training_curves",
+    "save",
+]

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from figures.style import MARKERS, STYLE, context_length_axis, new_figure, shades
 from theory import optimal_context_length
-from theory.measured.loss_table import check_loss_table, seed_losses, seed_means
+from theory.measured.loss_table import LIMITED, check_loss_table, limited_runs, seed_losses, seed_means
 
 
 def draw_losses(results: xr.Dataset, title: str = "", optima: xr.Dataset | None = None) -> tuple[Figure, pd.DataFrame]:
@@ -23,7 +23,7 @@ def draw_losses(results: xr.Dataset, title: str = "", optima: xr.Dataset | None 
     Returns:
         The figure, and its numbers: a row per cell with the mean loss, its standard error over seeds, the Bayes risk,
         whether it is l*, the ends of the interval of l*, and the names of its runs. A cell with a diverged run has no
-        mean and is marked by a cross at the top.
+        mean and is marked by a cross at the top. A cell with a run that optimisation limits has a hollow marker.
     """
     results = check_loss_table(results, "loss")
     lengths = results["context_length"].values
@@ -34,6 +34,7 @@ def draw_losses(results: xr.Dataset, title: str = "", optima: xr.Dataset | None 
     mean, runs = seed_means(losses), np.isfinite(losses).sum(axis=2)
     squares = np.where(np.isfinite(losses), losses - mean[:, :, None], 0.0) ** 2
     error = np.sqrt(squares.sum(axis=2) / np.maximum(runs - 1, 1) / np.maximum(runs, 1))
+    limited = np.asarray(limited_runs(results).any(axis=2))
     curve = results["bayes_risk_curve"]
     unit = results.attrs.get("unit", "")
 
@@ -50,6 +51,8 @@ def draw_losses(results: xr.Dataset, title: str = "", optima: xr.Dataset | None 
                 elinewidth=0.8,
                 label=f"{size:,}",
             )
+            hollow = limited[:, j]
+            axes.plot(lengths[hollow], mean[hollow, j], marker, color=colour, markerfacecolor="white", zorder=3)
             here = best.sel(dataset_size=size)
             height = float(here["loss"])
             if np.isfinite(here["optimal_context_length"]):
@@ -72,6 +75,8 @@ def draw_losses(results: xr.Dataset, title: str = "", optima: xr.Dataset | None 
             label="Bayes risk $R(l)$",
         )
         axes.plot([], [], marker="*", markersize=9, color="white", markeredgecolor="black", label="$l^*$, interval")
+        if limited.any():
+            axes.plot([], [], "o", color="0.3", markerfacecolor="white", label="limited by optimisation")
         context_length_axis(axes, lengths.tolist())
         axes.set_ylabel(f"loss ({unit})")
         # Overfitted long contexts can be arbitrarily bad; what matters lies below the loss without context.
@@ -86,6 +91,7 @@ def draw_losses(results: xr.Dataset, title: str = "", optima: xr.Dataset | None 
                 "mean_loss": mean[i, j],
                 "standard_error": error[i, j],
                 "bayes_risk": float(results["bayes_risk"].values[i]),
+                LIMITED: bool(limited[i, j]),
                 "is_optimum": bool(length == best["optimal_context_length"].values[j]),
                 "optimum_lower": best["lower"].values[j],
                 "optimum_upper": best["upper"].values[j],

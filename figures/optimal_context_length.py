@@ -10,12 +10,15 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from figures.style import MARKERS, PALETTE, STYLE, new_figure
+from theory.measured.loss_table import LIMITED
 
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
 
 
 def draw_optima(comparison: xr.Dataset, title: str = "") -> tuple[Figure, pd.DataFrame]:
     """Draw the measured l*(D) and the l*(D) of each law; the held-out part is shaded.
+
+    A hollow marker is no sure optimum: the smallest loss lies at an end of the grid, or more training may move it.
 
     Args:
         comparison: the result of :func:`theory.compare`.
@@ -28,7 +31,12 @@ def draw_optima(comparison: xr.Dataset, title: str = "") -> tuple[Figure, pd.Dat
     held_out = comparison["held_out"].values
     boundary = float(np.sqrt(sizes[~held_out][-1] * float(sizes[held_out][0])))
     measured = comparison["best_on_grid"].values.astype(float)
-    edge = comparison["at_edge"].values
+    edge, limited = comparison["at_edge"].values, comparison[LIMITED].values
+    hollow = {
+        "smallest loss at the grid's edge": ("o", edge & ~limited),
+        "limited by optimisation, there or beside": ("D", limited),
+    }
+    sure = ~(edge | limited)
     bars = np.abs(np.stack([comparison["lower"].values, comparison["upper"].values]) - measured)
 
     figure, axes = new_figure(title)
@@ -52,14 +60,16 @@ def draw_optima(comparison: xr.Dataset, title: str = "") -> tuple[Figure, pd.Dat
                 label=f"{law} ({score})",
             )
         axes.errorbar(
-            sizes[~edge], measured[~edge], bars[:, ~edge], fmt="o", color="black", capsize=3, markersize=5, zorder=5,
+            sizes[sure], measured[sure], bars[:, sure], fmt="o", color="black", capsize=3, markersize=5, zorder=5,
             label="measured, with interval",
         )  # fmt: skip
-        if edge.any():
-            axes.plot(
-                sizes[edge], measured[edge], "o", color="black", markerfacecolor="white", markersize=5, zorder=5,
-                label="smallest loss at the grid's edge",
-            )  # fmt: skip
+        for label, (marker, where) in hollow.items():
+            if where.any():
+                known = bars[:, where] * ~edge[where]
+                axes.errorbar(
+                    sizes[where], measured[where], known, fmt=marker, color="black", capsize=3, markerfacecolor="white",
+                    markersize=5, zorder=5, label=label,
+                )  # fmt: skip
         axes.set_xscale("log")
         axes.set_yscale("log", base=2)
         axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:.0f}"))

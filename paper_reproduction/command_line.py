@@ -90,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
         )
     for sub in (comparing, drawing):
         sub.add_argument("--fit-fraction", type=float, default=0.5, help="share of the dataset sizes to fit on (0.5)")
+        sub.add_argument("--leave-out-limited", action="store_true", help="without cells that optimisation limits")
     comparing.add_argument("--tolerance", type=float, default=TOLERANCE, help=f"misfit that is nothing ({TOLERANCE})")
     predicting.add_argument("--at", type=int, nargs="+", required=True, metavar="D", help="dataset sizes to predict")
     predicting.add_argument(
@@ -125,6 +126,13 @@ def _run(options: argparse.Namespace) -> None:
         results = run(study, options.store, workers=workers, platform=options.platform)
     save_results(results, options.out)
     print(f"{results['loss'].size} runs, {int(results['diverged'].sum())} diverged; written: {options.out}")
+    if results["limited_by_optimisation"].any():
+        reasons = results["optimisation_limit"].values.ravel().tolist()
+        print(
+            f"{int(results['limited_by_optimisation'].sum())} of {results['loss'].size} runs seem limited by "
+            f"optimisation: {reasons.count('still improving')} were still improving at the last step, "
+            f"{reasons.count('plateau')} ended on a plateau. Give more steps, more patience or restarts"
+        )
 
 
 def _slurm_settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -220,7 +228,8 @@ def _number_or_word(text: str) -> int | float | str:
 def _compare(options: argparse.Namespace) -> None:
     results = _results(options)
     laws = _chosen(options, results)
-    comparison = compare(results, laws, fit_fraction=options.fit_fraction, tolerance=options.tolerance)
+    how = {"fit_fraction": options.fit_fraction, "leave_out_limited": options.leave_out_limited}
+    comparison = compare(results, laws, tolerance=options.tolerance, **how)
     print(comparison_as_text(comparison, f"({results.attrs.get('unit', '')})"))
     for name in ("columns", "bayes_risk", "approximation_loss", "intrinsic_dimension"):
         if name in results.attrs:
@@ -235,7 +244,8 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _figure(options: argparse.Namespace) -> None:
     results = _results(options)
-    comparison = compare(results, _chosen(options, results), fit_fraction=options.fit_fraction)
+    how = {"fit_fraction": options.fit_fraction, "leave_out_limited": options.leave_out_limited}
+    comparison = compare(results, _chosen(options, results), **how)
     for name, (figure, numbers) in draw(results, comparison).items():
         print(*figures.save(figure, numbers, options.out / name), sep="\n")
     if not options.laws:

@@ -68,6 +68,7 @@ def report(study: Study, results: xr.Dataset, comparison: xr.Dataset, exact_opti
         interval = f"[{float(cell['lower']):.0f}, {float(cell['upper']):.0f}]"
         exact = f"  {exact_optimum(study, int(D)):>8}" if exact_optimum else ""
         note = "  at the grid's edge: not an optimum" if bool(cell["at_edge"]) else ""
+        note += "  limited by optimisation, there or beside" if bool(cell["limited_by_optimisation"]) else ""
         lines.append(
             f"{int(D):>10}  {int(cell['best_on_grid']):>12}  {interval:>10}  {float(cell['loss']):8.4f}{exact}{note}"
         )

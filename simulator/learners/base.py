@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Array, Float
 
@@ -11,6 +11,9 @@ from simulator.grid import Cost, KnownSteps, Run
 from simulator.tasks.base import Examples, Task
 from theory.checks import Checked
 from theory.types import Integer
+
+StoppedBy: TypeAlias = Literal["solved", "patience", "last step", "diverged"]
+"""Why a run ended: it was solved in closed form, its validation loss stopped falling, or as the words say."""
 
 
 @runtime_checkable
@@ -31,16 +34,20 @@ class FittedRun:
         run: which one.
         predictor: what was learned.
         steps: optimiser steps taken; 0 for closed forms.
-        diverged: a loss became infinite or NaN.
+        stopped_by: why the run ended.
         validation_losses: validation loss at each evaluation.
+        evaluation_steps: steps taken before each evaluation.
+        best_step: steps taken before what was learned was selected; 0 where the untrained predictor was.
         reported_loss: a loss the learner's protocol reports in place of the test loss, or None.
     """
 
     run: Run
     predictor: Predictor
     steps: int = 0
-    diverged: bool = False
+    stopped_by: StoppedBy = "solved"
     validation_losses: tuple[float, ...] = ()
+    evaluation_steps: tuple[int, ...] = ()
+    best_step: int = 0
     reported_loss: float | None = None
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 
 from simulator.grid import Run
 from simulator.specification import digest
+from simulator.studies.optimisation import limited_by_optimisation
 from simulator.studies.run_result import RunResult
 from simulator.studies.store import FORMAT, StoreError
 from simulator.studies.study import Study
@@ -21,8 +22,11 @@ def as_table(study: Study, results: Mapping[Run, RunResult]) -> xr.Dataset:
     """Results as a Dataset.
 
     Over (context_length, dataset_size, seed): ``loss``, ``approximation_loss``, ``test_loss`` and the standard errors
-    of the last two over test samples (NaN where a run ``diverged``), ``diverged``, ``steps``, and ``run``, the name of
-    the file each number comes from. Over context_length: the exact ``bayes_risk``, ``intrinsic_dimension``,
+    of the last two over test samples (NaN where a run ``diverged``), ``diverged``, ``steps``, ``stopped_by`` and
+    ``best_step`` (see :class:`simulator.studies.run_result.RunResult`), ``limited_by_optimisation`` and its
+    ``optimisation_limit`` (:func:`simulator.limited_by_optimisation`), and ``run``, the name of the file each number
+    comes from. Over these and ``evaluation``, where a run was evaluated: ``evaluation_step`` and ``validation_loss``,
+    padded with NaN. Over context_length: the exact ``bayes_risk``, ``intrinsic_dimension``,
     ``intrinsic_entropy`` (NaN where there is none). Over ``every_context_length`` 0..L: ``bayes_risk_curve`` and
     ``intrinsic_dimension_curve``. The attribute ``study`` is the whole study as JSON.
     """
@@ -39,12 +43,19 @@ def as_table(study: Study, results: Mapping[Run, RunResult]) -> xr.Dataset:
         values = (function(int(length)) for length in lengths)
         return np.array([np.nan if value is None else value for value in values], np.float64)
 
+    def curve(name: str) -> tuple:
+        rows = [getattr(results[run], name) for run in runs]
+        padded = np.array([[*row, *[np.nan] * (n_evaluations - len(row))] for row in rows], np.float64)
+        return (*axes, "evaluation"), padded.reshape(*shape, n_evaluations)
+
     every = range(task.max_context_length + 1)
     table = xr.Dataset(
         {
             **{name: column(name, np.float64) for name in RunResult.losses()},
             "diverged": column("diverged", bool),
             "steps": column("steps", np.int64),
+            "stopped_by": column("stopped_by", object),
+            "best_step": column("best_step", np.int64),
             "run": (axes, np.array([digest(study.run_spec(run)) for run in runs], dtype=object).reshape(shape)),
             "bayes_risk": ("context_length", exact(task.bayes_risk, study.context_lengths)),
             "intrinsic_dimension": ("context_length", exact(task.intrinsic_dimension, study.context_lengths)),
@@ -64,6 +75,12 @@ def as_table(study: Study, results: Mapping[Run, RunResult]) -> xr.Dataset:
             "format": FORMAT,
         },
     )
+    if n_evaluations := max(len(result.validation_losses) for result in results.values()):
+        table = table.assign_coords(evaluation=np.arange(1, n_evaluations + 1))
+        table = table.assign(evaluation_step=curve("evaluation_steps"), validation_loss=curve("validation_losses"))
+        table["evaluation_step"].attrs = {"long_name": "optimiser steps before the evaluation"}
+        table["validation_loss"].attrs = {"long_name": "validation loss", "units": task.unit}
+    table = table.merge(limited_by_optimisation(table))
     for name, meaning in RunResult.losses().items():
         table[name].attrs = {"long_name": meaning, "units": task.unit}
     for name in ("bayes_risk", "bayes_risk_curve"):
@@ -82,7 +99,10 @@ def save_results(results: xr.Dataset, path: str | os.PathLike[str]) -> None:
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        results.assign_attrs(checksum=_checksum(results)).to_netcdf(temporary, engine="h5netcdf")
+        curves = [name for name, variable in results.data_vars.items() if "evaluation" in variable.dims]
+        results.assign_attrs(checksum=_checksum(results)).to_netcdf(
+            temporary, engine="h5netcdf", encoding={name: {"zlib": True} for name in curves}
+        )
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # h5py tells of a full disk by RuntimeError
         raise StoreError(
@@ -107,19 +127,26 @@ def load_results(path: str | os.PathLike[str]) -> xr.Dataset:
     try:
         results = xr.load_dataset(path, engine="h5netcdf")
         checksum = results.attrs.pop("checksum", None)
-        if checksum != _checksum(results):
+        # Earlier versions left the attributes of variables out of the sum.
+        if checksum not in (_checksum(results), _checksum(results, with_attributes=False)):
             raise ValueError("its checksum does not match")
     except Exception as error:  # a damaged HDF5 file can raise almost anything
         raise ValueError(f"{path} cannot be read as a results file ({error}): make it again from its store") from error
     return results
 
 
-def _checksum(results: xr.Dataset) -> str:
+def _checksum(results: xr.Dataset, with_attributes: bool = True) -> str:
     """SHA-256 of all values, names, dimensions and attributes, whatever types the file gives them back in."""
-    total = hashlib.sha256(repr(sorted((name, str(value)) for name, value in results.attrs.items())).encode())
+
+    def plain(attributes: Mapping[Any, Any]) -> str:
+        return repr(sorted((str(name), str(value)) for name, value in attributes.items()))
+
+    total = hashlib.sha256(plain(results.attrs).encode())
     for name in sorted(map(str, results.variables)):
         variable = results.variables[name]
-        plain = variable.values.dtype.kind in "bifu"
-        values = np.ascontiguousarray(variable.values).tobytes() if plain else repr(variable.values.tolist()).encode()
+        numbers = variable.values.dtype.kind in "bifu"
+        values = np.ascontiguousarray(variable.values).tobytes() if numbers else repr(variable.values.tolist()).encode()
         total.update(repr((name, variable.dims, variable.shape)).encode() + values)
+        if with_attributes:
+            total.update(plain(variable.attrs).encode())
     return total.hexdigest()

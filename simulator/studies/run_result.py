@@ -3,9 +3,9 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-from simulator.learners.base import FittedRun
+from simulator.learners.base import FittedRun, StoppedBy
 from simulator.learners.evaluation import Evaluation, evaluate
 from simulator.tasks.base import Task
 
@@ -26,12 +26,19 @@ class RunResult(Evaluation):
         loss: Bayes risk plus approximation loss, or the loss that the learner's protocol reports in its place.
         diverged: whether a loss became infinite or NaN.
         steps: optimiser steps taken; 0 for closed forms.
+        stopped_by: why the run ended (:data:`simulator.learners.base.StoppedBy`). ``"unknown"`` where a store was
+            written before this was kept.
+        best_step: steps taken before what was learned was selected; -1 where unknown.
+        evaluation_steps: steps taken before each evaluation; empty where unknown.
         validation_losses: validation loss at each evaluation; NaN where it was not finite.
     """
 
     loss: float
     diverged: bool
     steps: int
+    stopped_by: StoppedBy | Literal["unknown"]
+    best_step: int
+    evaluation_steps: tuple[int, ...]
     validation_losses: tuple[float, ...]
 
     @classmethod
@@ -47,11 +54,14 @@ class RunResult(Evaluation):
         reported = fitted.reported_loss
         expected = task.bayes_risk(run.context_length) + found["approximation_loss"]
         found["loss"] = expected if reported is None else reported
-        diverged = fitted.diverged or not all(map(math.isfinite, found.values()))
+        diverged = fitted.stopped_by == "diverged" or not all(map(math.isfinite, found.values()))
         return cls(
             **{name: math.nan if diverged else value for name, value in found.items()},
             diverged=diverged,
             steps=fitted.steps,
+            stopped_by="diverged" if diverged else fitted.stopped_by,
+            best_step=fitted.best_step,
+            evaluation_steps=fitted.evaluation_steps,
             validation_losses=tuple(v if math.isfinite(v) else math.nan for v in fitted.validation_losses),
         )
 
@@ -69,6 +79,9 @@ class RunResult(Evaluation):
             **losses,
             diverged=plain["diverged"],
             steps=plain["steps"],
+            stopped_by=plain.get("stopped_by", "diverged" if plain["diverged"] else "unknown"),
+            best_step=plain.get("best_step", -1),
+            evaluation_steps=tuple(plain.get("evaluation_steps", ())),
             validation_losses=tuple(map(_or_nan, plain["validation_losses"])),
         )
 

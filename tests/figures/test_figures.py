@@ -10,6 +10,7 @@ import figures.tasks
 from tests.tables import SIZES, table_of_law
 from theory import compare, optimal_context_length
 from theory.laws import IntrinsicDimensionLaw, PowerLaw, SaturatingLaw
+from theory.measured.loss_table import LossTableError
 
 RESULTS = table_of_law(SaturatingLaw(20.0, 1.0, 1.5), noise=0.05)
 COMPARISON = compare(RESULTS, [IntrinsicDimensionLaw(), PowerLaw()], n_bootstrap=2)
@@ -66,6 +67,93 @@ def test_a_diverged_cell_is_shown_as_missing_not_as_a_number():
     _, numbers = figures.draw_losses(hurt)
     assert numbers[numbers["context_length"] == 32]["mean_loss"].isna().all()
     assert numbers[numbers["context_length"] != 32]["mean_loss"].notna().all()
+
+
+def hollow(axes, marker):
+    """The places of hollow markers of a kind, legend entries left out."""
+    lines = [x for x in axes.get_lines() if x.get_marker() == marker and x.get_markerfacecolor() == "white"]
+    return [tuple(point) for line in lines for point in np.asarray(line.get_xydata()) if len(point)]
+
+
+def test_cells_that_optimisation_limits_have_hollow_markers():
+    """One run of the cell is enough; the legend says so only where there is one."""
+    flags = np.zeros(RESULTS["loss"].shape, bool)
+    flags[3, 1, 2] = True
+    marked = RESULTS.assign(limited_by_optimisation=(RESULTS["loss"].dims, flags))
+    figure, numbers = figures.draw_losses(marked, optima=COMPARISON)
+    cell = RESULTS["loss"].isel(context_length=3, dataset_size=1)
+    assert hollow(figure.axes[0], "s") == [(float(cell["context_length"]), float(cell.mean()))]
+    assert numbers["limited_by_optimisation"].sum() == 1
+    label = "limited by optimisation"
+    assert label in [text.get_text() for text in figure.legends[0].get_texts()]
+    plain, _ = figures.draw_losses(RESULTS, optima=COMPARISON)
+    assert label not in [text.get_text() for text in plain.legends[0].get_texts()]
+
+
+def test_optima_that_more_training_may_move_have_hollow_markers():
+    moved = COMPARISON["dataset_size"] == SIZES[5]
+    figure, _ = figures.draw_optima(COMPARISON.assign(limited_by_optimisation=moved))
+    assert hollow(figure.axes[0], "D") == [(SIZES[5], float(COMPARISON["best_on_grid"][5]))]
+    (filled,) = [c for c in figure.axes[0].containers if c.get_label() == "measured, with interval"]
+    assert SIZES[5] not in filled.lines[0].get_xdata()
+    assert "limited by optimisation, there or beside" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def trainings():
+    """Two lengths, two sizes and three seeds: a run that was selected early, a limited one, and one that diverged."""
+    over, shape = ("context_length", "dataset_size", "seed"), (2, 2, 3)
+    losses = 1.0 + np.random.default_rng(0).random((*shape, 4))
+    losses[0, 0, 1, 2:] = np.nan
+    steps = np.where(np.isnan(losses), np.nan, [10.0, 20, 30, 40])
+    stopped, best, limited = np.full(shape, "patience", object), np.full(shape, 20), np.zeros(shape, bool)
+    stopped[0, 0, 1], stopped[1, 1, 2], best[1, 0, 0], limited[1, 1, 2] = "diverged", "last step", 0, True
+    return xr.Dataset(
+        {
+            "loss": (over, losses.min(axis=-1)),
+            "validation_loss": ((*over, "evaluation"), losses),
+            "evaluation_step": ((*over, "evaluation"), steps),
+            "stopped_by": (over, stopped),
+            "best_step": (over, best),
+            "limited_by_optimisation": (over, limited),
+            "bayes_risk": ("context_length", [0.9, 0.5]),
+        },
+        coords={"context_length": [1, 4], "dataset_size": [64, 128], "seed": [0, 1, 2], "evaluation": [1, 2, 3, 4]},
+        attrs={"unit": "nats"},
+    )
+
+
+def test_training_curves_show_every_run_its_selected_step_and_why_it_stopped():
+    table = trainings()
+    figure, numbers = figures.draw_training_curves(table, "title")
+    assert len(figure.axes) == 4
+    for axes, (i, j) in zip(figure.axes, np.ndindex(2, 2), strict=True):
+        cell = table.isel(context_length=i, dataset_size=j)
+        lines = [line for line in axes.get_lines() if len(np.atleast_1d(line.get_xdata())) == 4]
+        for line, seed in zip(lines, range(3), strict=True):
+            np.testing.assert_array_equal(line.get_xdata(), cell["evaluation_step"][seed])
+            np.testing.assert_array_equal(line.get_ydata(), cell["validation_loss"][seed])
+        (risk,) = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
+        assert set(risk.get_ydata()) == {float(cell["bayes_risk"])}
+        circles = [tuple(x.get_xydata()[0]) for x in axes.get_lines() if x.get_marker() == "o"]
+        assert circles == [(20, float(cell["validation_loss"][k, 1])) for k in range(3) if cell["best_step"][k] == 20]
+        assert axes.get_title() == f"$l$ = {(1, 4)[i]}, $D$ = {(64, 128)[j]}"
+    crosses = [tuple(x.get_xydata()[0]) for x in figure.axes[0].get_lines() if x.get_marker() == "X"]
+    assert crosses == [(20, float(table["validation_loss"][0, 0, 1, 1]))]
+    assert hollow(figure.axes[3], "o") == [(20, float(table["validation_loss"][1, 1, 2, 1]))]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[:4] == ["seed 0", "seed 1", "seed 2", "Bayes risk $R(l)$"]
+    assert {"stopped: patience", "stopped: last step", "stopped: diverged"} < set(labels)
+    assert "stopped: unknown" not in labels
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == ("optimiser steps", "validation loss (nats)")
+    assert len(numbers) == int(table["validation_loss"].notnull().sum())
+
+
+def test_tables_without_curves_or_with_too_many_cells_are_refused():
+    with pytest.raises(LossTableError, match="no variable 'validation_loss'"):
+        figures.draw_training_curves(RESULTS)
+    many = trainings().isel(dataset_size=[0] * 22).assign_coords(dataset_size=range(1, 23))
+    with pytest.raises(LossTableError, match="2 context lengths and 22 dataset sizes are more than 42 panels"):
+        figures.draw_training_curves(many)
 
 
 def test_the_numbers_do_not_depend_on_the_order_of_the_table():

@@ -13,7 +13,10 @@ import xarray as xr
 from paper_reproduction import __main__ as reproductions
 from paper_reproduction import command_line, study_report
 from paper_reproduction.reproduction import exit_status, names
-from simulator import Stopped, load_results, run
+from simulator import Stopped, Study, load_results, run, save_results
+from simulator.learners import GradientDescent
+from simulator.models import MLP
+from simulator.tasks import SparseParity
 from theory import compare
 from theory.laws import EXAMPLES as LAWS
 from theory.laws import PowerLaw
@@ -86,6 +89,31 @@ def test_a_study_can_be_named_by_module_and_made_by_workers(here, capsys):
     assert np.isfinite(load_results("results.nc")["loss"]).all()
     assert len(list((here / "runs").glob("??/*.json"))) == 8
     xr.testing.assert_identical(load_results("results.nc"), run(command_line.read_study("mine:study"), progress=False))
+
+
+def test_runs_that_optimisation_limits_are_counted_and_left_out_unless_asked_for(here, capsys):
+    """Too few steps: most runs are better at their last evaluation than ever before."""
+    study = Study(
+        SparseParity(((2, 1), (3, 1)), 4),
+        GradientDescent(MLP((4,)), steps=40, evaluation_every=10, batch_size=16, validation_size=64),
+        (1, 2, 3, 4),
+        (32, 64, 128, 256),
+        seeds=2,
+        test_size=64,
+    )
+    (here / "study.json").write_text(study.to_json())
+    said = printed(capsys, "run", "study.json", "--workers", 1)
+    results = load_results("results.nc")
+    limits = results["optimisation_limit"]
+    improving, plateau = (int((limits == reason).sum()) for reason in ("still improving", "plateau"))
+    assert improving > 0
+    assert f"{improving + plateau} of 32 runs seem limited by optimisation: {improving} were still improving" in said
+    assert f"{plateau} ended on a plateau" in said
+    save_results(results.assign(limited_by_optimisation=results["diverged"] | True), "all.nc")
+    for command in ("compare", "figure"):
+        assert command_line.main([command, "all.nc", "--laws", "power", "--leave-out-limited"]) == 1
+        assert "16 cells that optimisation seems to limit were left out" in capsys.readouterr().err
+        assert printed(capsys, command, "all.nc", "--laws", "power")
 
 
 def test_a_run_takes_all_cores_unless_told_how_many(smoke, here, monkeypatch, capsys):

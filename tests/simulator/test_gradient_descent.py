@@ -67,10 +67,14 @@ def test_a_run_ends_when_patience_or_its_steps_run_out_and_keeps_its_best_parame
         best, losses, waited = float(best), fitted.validation_losses, 0
         kept.append(min(losses) > best)
         assert close(fitted.predictor.parameters, initial) == kept[-1]
+        at = 0
         for n, loss in enumerate(losses, 1):
-            waited, best = 0 if loss < best else waited + 1, min(best, loss)
+            waited, at, best = (0, min(10 * n, 205), loss) if loss < best else (waited + 1, at, best)
             assert (waited == 3 or 10 * n >= 205) == (n == len(losses))
         assert fitted.steps == min(10 * len(losses), 205)
+        assert fitted.evaluation_steps == (*range(10, fitted.steps, 10), fitted.steps)
+        assert fitted.best_step == at
+        assert fitted.stopped_by == ("last step" if fitted.steps == 205 else "patience")
     assert 0 < sum(kept) < len(RUNS)
     assert {f.steps == 205 for f in trained()[0].values()} == {True, False}
 

@@ -86,6 +86,19 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
 
 
+@each_learner
+def test_a_run_says_why_it_stopped_and_when_it_was_best(learner, task):
+    """What training leaves out of these cannot be known later; a closed form has nothing to say."""
+    (fitted,) = learner.fit_runs(task, [Run(4, 300, 0)])
+    if isinstance(learner, GradientDescent):
+        assert fitted.stopped_by in ("patience", "last step")
+        assert len(fitted.evaluation_steps) == len(fitted.validation_losses) > 0
+        assert fitted.evaluation_steps[-1] == fitted.steps
+        assert fitted.best_step in (0, *fitted.evaluation_steps)
+    else:
+        assert (fitted.stopped_by, fitted.evaluation_steps, fitted.best_step) == ("solved", (), 0)
+
+
 @pytest.mark.optimised
 @each_learner
 def test_a_run_is_the_same_to_the_bit_alone_or_in_any_company_and_order(learner, task):

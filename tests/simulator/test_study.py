@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from simulator import StoreError, Study, load_results, plan, run, save_results
+from simulator import StoreError, Study, limited_by_optimisation, load_results, plan, run, save_results
 from simulator.learners import GradientDescent, LeastSquares, evaluation
 from simulator.learners.evaluation import evaluate
 from simulator.models import MLP
+from simulator.studies import store as store_module
 from simulator.studies.store import CorruptFileWarning
 from simulator.tasks import GaussianLookBack, SparseParity
 from theory import compare, optimal_context_length
 from theory.laws import PowerLaw
+from theory.measured.loss_table import LossTableError
 
 SERIES = GaussianLookBack.designed(1.0, 1.0, 1.0, 1.0, 16)
 STUDY = Study(SERIES, LeastSquares(), (0, 1, 4, 16), (40, 80, 160, 320), seeds=3, test_size=256)
@@ -52,6 +54,9 @@ def test_the_table_holds_every_run_and_the_exact_truth(results):
     assert results["loss"].dims == ("context_length", "dataset_size", "seed")
     assert results["loss"].shape == (4, 4, 3)
     assert not results["diverged"].any()
+    assert (results["stopped_by"] == "solved").all()
+    assert not results["limited_by_optimisation"].any()
+    assert "validation_loss" not in results
     for length in STUDY.context_lengths:
         row = results.sel(context_length=length)
         assert float(row["bayes_risk"]) == SERIES.bayes_risk(length)
@@ -125,10 +130,8 @@ def test_a_damaged_file_is_made_again_and_the_table_is_the_same(store, results):
 
 
 def test_a_full_disk_ends_the_study_and_freeing_it_continues_it(tmp_path, results, monkeypatch):
-    from simulator.studies import store as module
-
     written = []
-    original = module._write_atomically
+    original = store_module._write_atomically
 
     def filling(path, text):
         if len(written) == 20:
@@ -136,7 +139,7 @@ def test_a_full_disk_ends_the_study_and_freeing_it_continues_it(tmp_path, result
         written.append(path)
         original(path, text)
 
-    monkeypatch.setattr(module, "_write_atomically", filling)
+    monkeypatch.setattr(store_module, "_write_atomically", filling)
     with pytest.raises(StoreError, match="No space left on device"):
         run(STUDY, tmp_path / "runs", progress=False)
     monkeypatch.undo()
@@ -209,10 +212,76 @@ def test_a_diverged_run_is_kept_shown_and_never_averaged(tmp_path):
     for _ in range(2):  # the second time from the store
         table = run(DIVERGING, tmp_path / "runs", progress=False)
         assert table["diverged"].all()
+        assert (table["stopped_by"] == "diverged").all()
+        assert not table["limited_by_optimisation"].any()
         assert all(table[name].isnull().all() for name in ("loss", "approximation_loss", "test_loss"))
     optima = optimal_context_length(table)
     assert optima["left_out"].values.tolist() == [2, 2]
     assert optima["optimal_context_length"].isnull().all()
+
+
+TRAINED = dataclasses.replace(
+    DIVERGING,
+    learner=GradientDescent(MLP((8,)), steps=90, evaluation_every=20, patience=2, batch_size=32, validation_size=256),
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A store of trained runs, and their table."""
+    folder = tmp_path_factory.mktemp("trained") / "runs"
+    return folder, run(TRAINED, folder, progress=False)
+
+
+def test_the_table_holds_how_every_run_was_trained(trained):
+    """Each row of the table is what the learner alone gives, padded with NaN."""
+    table = trained[1]
+    for fitted in TRAINED.learner.fit_runs(TRAINED.task, TRAINED.runs()):
+        row = table.sel(**dataclasses.asdict(fitted.run))
+        assert (row["stopped_by"], row["best_step"]) == (fitted.stopped_by, fitted.best_step)
+        for name, kept in (("evaluation_step", fitted.evaluation_steps), ("validation_loss", fitted.validation_losses)):
+            padded = row[name].values
+            np.testing.assert_array_equal(padded[: len(kept)], kept)
+            assert np.isnan(padded[len(kept) :]).all()
+    assert set(np.unique(table["stopped_by"])) == {"patience", "last step"}
+    assert table.sizes["evaluation"] == 5
+
+
+def test_training_curves_survive_the_disk_and_the_store(trained, tmp_path):
+    folder, table = trained
+    save_results(table, tmp_path / "results.nc")
+    xr.testing.assert_identical(load_results(tmp_path / "results.nc"), table)
+    xr.testing.assert_identical(run(TRAINED, folder, progress=False), table)
+
+
+def older(folder):
+    """Make a store look as if written before runs said why they stopped."""
+    for path in folder.glob("??/*.json"):
+        content = json.loads(path.read_text())
+        for name in ("stopped_by", "best_step", "evaluation_steps"):
+            del content["result"][name]
+        content["checksum"] = store_module._checksum(content["spec"], content["result"])
+        path.write_text(json.dumps(content))
+
+
+def test_a_store_and_a_table_of_earlier_versions_stay_readable(trained, tmp_path):
+    """The losses are all there. What was not kept is unknown, and no run is taken for one that was still improving."""
+    folder = pathlib.Path(shutil.copytree(trained[0], tmp_path / "runs"))
+    older(folder)
+    table = run(TRAINED, folder, progress=False)
+    assert (table["stopped_by"] == "unknown").all()
+    assert (table["best_step"] == -1).all()
+    assert table["evaluation_step"].isnull().all()
+    assert not (table["optimisation_limit"] == "still improving").any()
+    for name in ("loss", "validation_loss", "steps"):
+        xr.testing.assert_identical(table[name], trained[1][name])
+    new = ["stopped_by", "best_step", "evaluation_step", "validation_loss", "optimisation_limit", "evaluation"]
+    plain = table.drop_vars([*new, "limited_by_optimisation"])
+    save_results(plain, tmp_path / "old.nc")
+    assert load_results(tmp_path / "old.nc").identical(plain)
+    assert not optimal_context_length(plain)["limited_by_optimisation"].any()
+    with pytest.raises(LossTableError, match="no variable 'stopped_by'"):
+        limited_by_optimisation(plain)
 
 
 def test_a_plan_trains_nothing_and_counts_what_is_left(tmp_path, store):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from tests.tables import SIZES, table_of_law
 from theory import best_laws, compare, comparison_as_text, fit
@@ -90,6 +91,46 @@ def test_picking_a_diverged_cell_costs_an_infinite_regret():
     gone = (hurt["context_length"] == optimum) & (hurt["dataset_size"] == SIZES[-1])
     hurt["loss"] = hurt["loss"].where(~gone)
     assert np.isinf(compare(hurt, [PowerLaw()], n_bootstrap=0)["regret"].sel(law="power").values[-1])
+
+
+def marked(*cells):
+    """The table with one run of each cell marked as limited by optimisation."""
+    flags = np.zeros(TABLE["loss"].shape, bool)
+    for row, column in cells:
+        flags[row, column, 1] = True
+    return TABLE.assign(limited_by_optimisation=(TABLE["loss"].dims, flags))
+
+
+def test_cells_that_optimisation_limits_count_as_missing_if_they_are_left_out():
+    cells = [(2, 0), (5, 6)]
+    missing = TABLE.copy(deep=True)
+    for row, column in cells:
+        for name in ("loss", "approximation_loss"):
+            missing[name].values[row, column] = np.nan
+    left_out, expected, all_kept, kept = (
+        compare(table, [PowerLaw()], n_bootstrap=0, leave_out_limited=leave_out)
+        for table, leave_out in ((marked(*cells), True), (missing, True), (TABLE, True), (marked(*cells), False))
+    )
+    for name in ("predicted", "p_adequate", "p_exact", "misfit", "best_on_grid", "lower", "loss_error", "left_out"):
+        np.testing.assert_array_equal(left_out[name], expected[name])
+    xr.testing.assert_equal(*(x.drop_vars("limited_by_optimisation") for x in (kept, all_kept)))
+    assert "2 of 320 runs seem limited by optimisation; their cells are left out" in comparison_as_text(left_out)
+    assert "2 of 320 runs seem limited by optimisation; their cells are used, too" in comparison_as_text(kept)
+    assert "optimisation" not in comparison_as_text(COMPARISON)
+
+
+def test_the_regret_at_a_cell_that_optimisation_limits_is_not_known():
+    """It is no measured loss of that context length, but a run that was ended too early."""
+    index = TABLE.indexes["context_length"].get_loc(int(COMPARISON["predicted"].sel(law="power").values[-1]))
+    comparison = compare(marked((index, -1)), [PowerLaw()], n_bootstrap=0, leave_out_limited=True).sel(law="power")
+    assert np.isnan(comparison["regret"].values[-1])
+    np.testing.assert_allclose(comparison["mean_regret"], comparison["regret"].values[4:-1].mean())
+
+
+def test_a_table_of_which_nothing_is_left_says_how_to_bring_cells_back():
+    every = [(row, column) for row in range(10) for column in range(8)]
+    with pytest.raises(LossTableError, match="80 cells that optimisation seems to limit were left out; keep them"):
+        compare(marked(*every), [PowerLaw()], leave_out_limited=True)
 
 
 def test_the_text_names_every_law_and_every_held_out_size():

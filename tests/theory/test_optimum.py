@@ -46,6 +46,20 @@ def test_a_diverged_run_takes_its_context_length_out_and_its_neighbours_cannot_c
     assert np.all(best["best_on_grid"] == LENGTHS[4])
 
 
+def test_an_optimum_is_limited_where_a_run_there_or_beside_is():
+    """More training of a neighbour could move the argmin by one place; the argmin itself stays what was measured."""
+    results = valley(4)
+    for index in range(len(LENGTHS)):
+        here = (results["context_length"] == LENGTHS[index]) & (results["dataset_size"] == SIZES[0])
+        marked = (here & (results["seed"] == 2)).transpose("dataset_size", "seed", "context_length")
+        best = optimal_context_length(results.assign(limited_by_optimisation=marked))
+        found = best["limited_by_optimisation"].values.tolist()
+        assert found == [index in (3, 4, 5)] + [False] * (len(SIZES) - 1)
+        assert best.drop_vars("limited_by_optimisation").equals(
+            optimal_context_length(results).drop_vars("limited_by_optimisation")
+        )
+
+
 def test_an_infinite_loss_counts_as_diverged():
     results = valley(4)
     best = optimal_context_length(results.assign(loss=results["loss"].where(results["context_length"] > 1, np.inf)))

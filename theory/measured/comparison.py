@@ -17,10 +17,12 @@ from theory.measured.loss_table import (
     check_gaps,
     check_loss_table,
     check_unit,
+    limited_runs,
     risk_known,
     seed_losses,
     seed_means,
     truth_of,
+    without_limited_cells,
 )
 from theory.measured.optimum import optimal_context_length
 from theory.measured.verdict import FEWEST_SIZES, STAYS, verdict
@@ -40,6 +42,7 @@ def compare(
     tolerance: float = TOLERANCE,
     n_bootstrap: int = 50,
     seed: int = 0,
+    leave_out_limited: bool = False,
 ) -> xr.Dataset:
     """Fit each law on the small dataset sizes, let it predict the large ones, and test whether it can be true.
 
@@ -47,7 +50,8 @@ def compare(
     that the fit has not seen:
 
     - the error ``|log2(l*_predicted / l*_measured)|``, where l* was measured (not at an edge);
-    - the regret: the measured loss at the predicted length minus the smallest measured loss, never negative;
+    - the regret: the measured loss at the predicted length minus the smallest measured loss, never negative, and NaN
+      where the cell was left out because optimisation limits it;
     - the error of the loss: the root mean square of w [sqrt(G_law / U) - sqrt(G_measured / U)], the residual of the
       fit (:mod:`theory.measured.fitting`), which counts cells near a minimum most;
     - the coverage: the share of measured l* within the law's prediction interval.
@@ -66,6 +70,8 @@ def compare(
         tolerance: misfit of a law that counts as nothing, in units of U = R(0) - R(L).
         n_bootstrap: resamples of the seeds behind each law's prediction interval; 0 for none.
         seed: seed of the resampling and of the tests.
+        leave_out_limited: take the cells as missing in which the table marks a run as ``limited_by_optimisation``. Such
+            marks are often wrong (:func:`simulator.limited_by_optimisation`), so that by default all cells count.
 
     Returns:
         A Dataset over (law, dataset_size): ``predicted``, its interval ``predicted_lower`` and ``predicted_upper``,
@@ -84,6 +90,12 @@ def compare(
     """
     check_level(level)
     table = check_loss_table(results, "loss", "approximation_loss")
+    limited = limited_runs(table)
+    hint = ""
+    if leave_out_limited and limited.any():
+        table = without_limited_cells(table)
+        n_cells = int(limited.any(axis=2).sum())
+        hint = f". {n_cells} cells that optimisation seems to limit were left out; keep them to use them, too"
     truth = truth_of(table)
     laws = list(laws) if isinstance(laws, Sequence) else [laws]
     if not laws or not all(isinstance(law, Law) for law in laws):
@@ -105,7 +117,7 @@ def compare(
     if not 1 <= n_fitted < len(sizes):
         raise LossTableError(
             f"{len(sizes)} usable dataset sizes cannot be split at fit_fraction = {fit_fraction}: at least one must be "
-            "fitted and one held out"
+            f"fitted and one held out{hint}"
         )
     lengths = table.indexes["context_length"].to_numpy()
     gaps = seed_losses(table, "approximation_loss")
@@ -113,7 +125,7 @@ def compare(
     losses = np.where(np.isnan(gaps), np.nan, seed_losses(table))
     mean_loss = seed_means(losses)
     if not np.isfinite(mean_loss[:, n_fitted:]).any():
-        raise LossTableError("no held-out cell has a finite approximation loss: nothing can be scored")
+        raise LossTableError(f"no held-out cell has a finite approximation loss: nothing can be scored{hint}")
     trial = Trial(lengths, sizes, n_fitted, truth, risk_known(table))
     fits = trial.fit(laws, losses)
     stays = np.full((1, len(sizes)), measured["best_on_grid"].values[n_fitted - 1])
@@ -122,7 +134,10 @@ def compare(
     lower, upper = _prediction_intervals(resampled, laws, level, len(sizes))
     at = np.searchsorted(lengths, predicted)
     # A law that picks a context length with a diverged run is not let off: its regret there is infinite.
-    regret = np.nan_to_num(mean_loss, nan=np.inf)[at, np.arange(len(sizes))[None, :]] - measured["loss"].values[None, :]
+    reached = np.nan_to_num(mean_loss, nan=np.inf)
+    if leave_out_limited:
+        reached[limited[:, usable].any(axis=2)] = np.nan
+    regret = reached[at, np.arange(len(sizes))[None, :]] - measured["loss"].values[None, :]
     optimum = measured["optimal_context_length"].values[None, :]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = predicted / optimum
@@ -155,7 +170,8 @@ def compare(
         attrs={
             "level": level, "fit_fraction": fit_fraction, "n_seeds": gaps.shape[2], "n_bootstrap": n_bootstrap,
             "tolerance": tolerance, "risk_known": int(trial.risk_known), "n_lengths": len(lengths),
-            "below_risk": trial.below_risk(losses),
+            "below_risk": trial.below_risk(losses), "n_runs": limited.size, "n_limited": int(limited.sum()),
+            "leave_out_limited": int(leave_out_limited),
         },
     )  # fmt: skip
     judged = comparison.isel(dataset_size=held_out)
@@ -330,5 +346,12 @@ def comparison_as_text(comparison: xr.Dataset, unit: str = "") -> str:
     given = [f"  {law}: {constants}" for law, constants in pairs if constants]
     if given:
         lines += ["", "given constants, not fitted:", *given]
+    if comparison.attrs.get("n_limited"):
+        used = "left out" if comparison.attrs["leave_out_limited"] else "used, too"
+        lines += [
+            "",
+            f"{comparison.attrs['n_limited']} of {comparison.attrs['n_runs']} runs seem limited by optimisation; their "
+            f"cells are {used}. Give more steps, more patience or restarts",
+        ]
     lines += ["", f"verdict: {verdict(comparison)}"]
     return "\n".join(lines)

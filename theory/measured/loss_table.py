@@ -2,12 +2,14 @@
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from theory.laws.base import Law, Truth
 from theory.types import Array
 
 AXES = ("context_length", "dataset_size", "seed")
+LIMITED = "limited_by_optimisation"
+"""Variable of a table that marks the runs whose loss seems to be limited by their training."""
 
 
 class LossTableError(ValueError):
@@ -86,6 +88,19 @@ def seed_means(losses: Float[Array, "*cells seed"]) -> Float[Array, "*cells"]:
     usable = present.any(axis=-1) & ~np.isinf(losses).any(axis=-1)
     mean = np.where(present & usable[..., None], losses, 0.0).sum(axis=-1) / np.maximum(present.sum(axis=-1), 1)
     return np.where(usable, mean, np.nan)
+
+
+def limited_runs(results: xr.Dataset) -> Bool[Array, "l D seed"]:
+    """The runs that optimisation limits; none where the table does not say."""
+    table = check_loss_table(results, "loss")
+    flags = table.get(LIMITED, xr.DataArray(False)).broadcast_like(table["loss"])
+    return np.asarray(flags.transpose(*AXES).values, bool)
+
+
+def without_limited_cells(results: xr.Dataset) -> xr.Dataset:
+    """The table whose losses are NaN, as if missing, in every cell with a run that optimisation limits."""
+    limited = xr.DataArray(limited_runs(results).any(axis=2), dims=AXES[:2])
+    return results.assign({name: results[name].where(~limited) for name in ("loss", "approximation_loss")})
 
 
 def check_gaps(gaps: Float[Array, "*cells"]) -> None:

@@ -8,7 +8,7 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from theory.measured.intervals import check_level
-from theory.measured.loss_table import check_loss_table, seed_losses, seed_means
+from theory.measured.loss_table import LIMITED, check_loss_table, limited_runs, seed_losses, seed_means
 from theory.measured.scatter import Grid, Scatter, estimate_scatter
 from theory.types import Array
 
@@ -43,7 +43,8 @@ def optimal_context_length(results: xr.Dataset, *, level: float = 0.9, seed: int
         has two seeds), ``at_edge`` (the smallest loss lies at an end of the grid, or beside a context length that had
         to be left out: the minimum may lie where nothing was measured), ``best_on_grid`` (the argmin, at an edge or
         not; -1 where every context length was left out), ``loss`` (the smallest seed-mean loss), ``left_out`` (number
-        of context lengths with a diverged run, or without any).
+        of context lengths with a diverged run, or without any), ``limited_by_optimisation`` (the table marks so a run
+        at this context length or at one beside it: more training may move the argmin).
 
     Raises:
         LossTableError: dimensions are missing, or named otherwise.
@@ -61,6 +62,8 @@ def optimal_context_length(results: xr.Dataset, *, level: float = 0.9, seed: int
     means = np.where(complete, means, np.inf)
     best = means.argmin(axis=0)
     found = complete.any(axis=0)
+    limited = np.asarray(limited_runs(table).any(axis=2))
+    moved = np.array([limited[max(index - 1, 0) : index + 2, j].any() for j, index in enumerate(best)])
     at_edge = np.array([_lacks_a_neighbour(index, complete[:, j]) for j, index in enumerate(best)])
     gaps = seed_means(seed_losses(table, "approximation_loss")) if known else None
     length, size = np.meshgrid(lengths, sizes.astype(np.float64), indexing="ij")
@@ -79,6 +82,7 @@ def optimal_context_length(results: xr.Dataset, *, level: float = 0.9, seed: int
             "best_on_grid": ("dataset_size", np.where(found, lengths[best], -1)),
             "loss": ("dataset_size", np.where(found, means.min(axis=0), np.nan)),
             "left_out": ("dataset_size", (~complete).sum(axis=0)),
+            LIMITED: ("dataset_size", moved),
         },
         coords={"dataset_size": sizes},
         attrs={"level": level, "n_seeds": losses.shape[2]},
