@@ -84,8 +84,8 @@ def seed_losses(results: xr.Dataset, variable: str = "loss") -> Float[Array, "l 
 
 def seed_means(losses: Float[Array, "*cells seed"]) -> Float[Array, "*cells"]:
     """The means over the seeds of each cell; NaN where there is no run, or where one diverged."""
-    present = np.logical_not(np.isnan(losses))
-    usable = present.any(axis=-1) & ~np.isinf(losses).any(axis=-1)
+    present = ~np.isnan(losses)
+    usable = np.asarray(present.any(axis=-1) & ~np.isinf(losses).any(axis=-1))
     mean = np.where(present & usable[..., None], losses, 0.0).sum(axis=-1) / np.maximum(present.sum(axis=-1), 1)
     return np.where(usable, mean, np.nan)
 
