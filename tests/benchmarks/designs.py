@@ -28,10 +28,10 @@ from theory.measured.scatter import SeedNoise
 from theory.measured.verdict import outcome_of
 
 PAIRS = (
-    ("power", "saturating"),
     ("intrinsic dimension", "power"),
     ("table", "nearest neighbour"),
     ("saturating", "polynomial threshold"),
+    ("power", "saturating"),
 )
 SIZES = tuple(128 * 2**i for i in range(8))
 """Dataset sizes of every pilot."""

@@ -1,12 +1,11 @@
 """Designs: how far laws are apart by an independent route, what more seeds do, and whether what is stated is kept."""
 
 import dataclasses
+import re
 from typing import ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.stats import binom
 
 from tests.benchmarks.calibration import LENGTHS, NINE, TRUTH
@@ -50,29 +49,45 @@ def test_the_distance_of_a_law_without_constants_is_that_of_its_residuals(rho):
     assert Simulation.of(known, 0, lengths, sizes).distances(4)[1] == pytest.approx(expected, rel=0.03)
 
 
-@given(st.sampled_from([(2, 4), (4, 8), (8, 16), (16, 32)]), st.sampled_from([0, 1]))
-def test_more_seeds_put_laws_farther_apart(seeds, true):
-    """By up to sqrt(2): tolerances stay."""
-    few, many = (Simulation.of(KNOWN, true, FEW, SIZES[::2]).distances(n)[1 - true] for n in seeds)
-    assert 1.0 < many / few < 1.01 * np.sqrt(2)
+@pytest.mark.parametrize("true", [0, 1])
+def test_more_seeds_put_laws_farther_apart(true):
+    """By nearly sqrt(2) where their number doubles: tolerances stay."""
+    found = [Simulation.of(KNOWN, true, FEW, SIZES[::2]).distances(n)[1 - true] for n in (2, 4, 8, 16, 32)]
+    ratios = np.divide(found[1:], found[:-1])
+    assert np.all((ratios > 1.1) & (ratios < 1.01 * np.sqrt(2)))
 
 
-def test_the_cheapest_design_is_found_and_a_smaller_budget_has_none():
-    """What is stated has the standard error of a share."""
-    advice = design(KNOWN, progress=False)
+def test_the_cheapest_design_comes_with_its_probability_under_each_law():
+    """What is stated has the standard error of a share. With so little noise the smallest grid does."""
+    advice = design(dataclasses.replace(KNOWN, noise=SeedNoise.proportional(0.05)), probability=0.8, progress=False)
     last = advice.tried.isel(design=-1)
     told = last["share"].sel(outcome="told apart")
-    assert advice.design is not None
-    assert advice.design.runs == last["runs"]
-    assert np.all(told >= 0.9)
+    assert advice.design == Design(FEW, SIZES[::2], 2)
+    assert advice.design.runs == last["runs"] == 32
+    assert advice.design.tokens == last["tokens"] == 2 * sum(FEW) * sum(SIZES[::2])
+    assert np.all(told >= 0.8)
     np.testing.assert_allclose(last["error"].sel(outcome="told apart") ** 2 * last["tables"], told * (1 - told))
-    less = design(KNOWN, budget=advice.design.runs - 1, progress=False)
-    assert less.design is None
-    assert "no design that was tried: the largest probability" in str(less)
+    assert str(advice).endswith(advice.reason)
+
+
+@pytest.mark.slow
+def test_more_seeds_do_not_lower_the_share_of_tables_that_tell_laws_apart(rng):
+    """Thirty tables each: a share that is the same would fall by 0.3 in one of a hundred pairs."""
+    simulation = Simulation.of(KNOWN, 1, FEW, SIZES[::2])
+    shares = [np.mean([simulation.outcomes(1, n, rng)[0] for _ in range(30)]) for n in (2, 8, 32)]
+    assert np.all(np.diff(shares) > -0.3)
+    assert shares[2] > shares[0]
+
+
+def test_where_no_affordable_design_does_the_answer_says_how_many_seeds_would():
+    advice = design(KNOWN, budget=32, progress=False)
+    assert advice.design is None
+    assert "no design that was tried: the largest probability" in advice.reason
+    assert re.search(r"\d standard errors, and 5.9 are needed: about \d+ seeds", advice.reason)
 
 
 def test_a_law_and_its_twin_are_told_apart_by_no_design():
-    advice = design(pilot(NINE["power"], Twin()), budget=200, progress=False)
+    advice = design(pilot(NINE["power"], Twin()), budget=32, progress=False)
     assert advice.design is None
     assert "practically the same law" in advice.reason
     assert advice.tried["share"].sel(outcome="wrong").max() == 0
@@ -98,7 +113,7 @@ def test_a_pilot_holds_the_fits_and_the_scatter_of_its_table(rng):
     true, said = (n.variance(simulation.exact.grid, simulation.gap) for n in (noise.normal, found.noise))
     assert np.median(said / true) == pytest.approx(1, rel=0.25)
     assert found.noise.along_length == pytest.approx(0.8, abs=0.1)
-    assert found.noise.along_size == pytest.approx(0.0, abs=0.1)
+    assert found.noise.along_size == pytest.approx(0.0, abs=0.2)
 
 
 @pytest.mark.parametrize(

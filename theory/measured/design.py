@@ -284,21 +284,21 @@ class _Search:
         if found is not None:
             told, named, wrong = np.array(list(shares[found].values())).T[:3]
             return (
-                f"{found}. Each law is told apart in at least {told.min():.0%} of the simulated tables, named in at "
-                f"least {named.min():.0%}, and another one named in at most {wrong.max():.0%}"
+                f"{found}. Each law is told apart in a share of at least {told.min():.2f} of the simulated tables and "
+                f"named in {named.min():.2f}; a wrong one is named in at most {wrong.max():.2f}"
             )
         goal = OUTCOMES.index(self.goal)
         if self.capped is not None:
-            last = shares[list(self.tables)[-1]][self.capped]
+            last, true = shares[list(self.tables)[-1]][self.capped], self.pilot.laws[self.capped].name
             return (
-                f"no design: where {self.pilot.laws[self.capped].name} is true and told apart, the verdict names it in "
-                f"{last[goal] / last[0]:.0%} of the tables. It asks that no misfit be seen (p_exact > {EXACT}), and a "
+                f"no design: where {true} is true and told apart, the verdict names it in a share of "
+                f"{last[goal] / last[0]:.2f} of the tables. It asks that no misfit be seen (p_exact > {EXACT}), and a "
                 "true law fails this by chance, whatever the number of runs"
             )
         best = max(shares, key=lambda of: min(share[goal] for share in shares[of].values()))
         worst = min(shares[best], key=lambda i: shares[best][i][goal])
         return (
-            f"no design that was tried: the largest probability, {shares[best][worst][goal]:.0%} where "
+            f"no design that was tried: the largest probability, {shares[best][worst][goal]:.2f} where "
             f"{self.pilot.laws[worst].name} is true, belongs to {best}. {self._nearest(affordable)}"
         )
 

@@ -155,11 +155,13 @@ def estimate_noise(
 ) -> SeedNoise:
     """The trend and the correlations of :func:`estimate_scatter`, of one table, in a form that fits any grid.
 
-    Negative correlations count as none.
+    Negative correlations count as none. Cells depart from the trend by as much as is certain: two standard errors less
+    than estimated.
     """
     freedom, squares, known, level = _squares(deviations[None], grid, level)
     regressors = _regressors(grid, level)[known]
-    slopes, strength = _trend(squares[:, known], freedom[known], regressors)
+    slopes, beyond = _trend(squares[:, known], freedom[known], regressors)
+    strength = _worth(beyond.mean(axis=1) - 2 * beyond.std(axis=1) / np.sqrt(beyond.shape[1]))
     typical = slopes[0, 0] - slopes[0, 1:] @ regressors[:, 1:].mean(axis=0) + _bias(strength)[0]
     found = estimate_scatter(deviations[None], grid, level)
     steps = (
@@ -222,8 +224,8 @@ def _shrunk(
     regressors: Float[Array, "cells k"],
 ) -> Float[Array, "batch cells"]:
     """Variances of cells between their own estimate and the trend."""
-    slopes, strength = _trend(squares, freedom, regressors)
-    strength = strength[:, None]
+    slopes, beyond = _trend(squares, freedom, regressors)
+    strength = _worth(beyond.mean(axis=1))[:, None]
     typical = np.exp(slopes @ _centred(regressors).T + _bias(strength))
     return np.asarray((strength * typical + freedom * squares) / (strength + freedom))
 
@@ -235,8 +237,8 @@ def _centred(regressors: Float[Array, "cells k"]) -> Float[Array, "cells k"]:
 
 def _trend(
     squares: Float[Array, "batch cells"], freedom: Int[Array, "cells"], regressors: Float[Array, "cells k"]
-) -> tuple[Float[Array, "batch k"], Float[Array, "batch"]]:
-    """Slopes of the logarithm over the centred regressors, and the degrees of freedom that the trend is worth.
+) -> tuple[Float[Array, "batch k"], Float[Array, "batch cells"]]:
+    """Slopes of the logarithm over the centred regressors, and squared residuals less what is expected by chance.
 
     The fourth regressor, if there is one, is ln G.
     """
@@ -247,8 +249,13 @@ def _trend(
     penalty = _RIDGE * len(columns) * np.diag([0.0] + [1.0] * (columns.shape[1] - 1))
     slopes = prior + (logs - columns @ prior) @ np.linalg.solve(columns.T @ columns + penalty, columns.T).T
     spare = max(len(columns) - columns.shape[1], 1)
-    beyond_chance = ((logs - slopes @ columns.T) ** 2).sum(axis=1) / spare - np.mean(polygamma(1, half))
-    return slopes, 2 * _inverse_trigamma(np.maximum(beyond_chance, polygamma(1, _MOST_PRIOR / 2)))
+    residuals = (logs - slopes @ columns.T) ** 2 * len(columns) / spare
+    return slopes, residuals - polygamma(1, half)
+
+
+def _worth(beyond_chance: Float[Array, "batch"]) -> Float[Array, "batch"]:
+    """The degrees of freedom that a trend is worth from which logarithms depart with this variance."""
+    return 2 * _inverse_trigamma(np.maximum(beyond_chance, polygamma(1, _MOST_PRIOR / 2)))
 
 
 def _bias(strength: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
