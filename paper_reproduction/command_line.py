@@ -24,9 +24,20 @@ from simulator.specification import SpecificationError, from_json
 from simulator.tasks import EXAMPLES as EXAMPLE_TASKS
 from simulator.tasks import Task
 from simulator.tasks.worked_example import truth_of_task, worked_example
-from theory import Prediction, compare, comparison_as_text, predict, read_loss_table, score, score_as_text
+from theory import (
+    Pilot,
+    Prediction,
+    compare,
+    comparison_as_text,
+    design,
+    predict,
+    read_loss_table,
+    score,
+    score_as_text,
+)
 from theory.laws import EXAMPLES, Law
 from theory.measured.adequacy import TOLERANCE
+from theory.measured.design import COSTS, GOALS
 
 _LAWS: dict[str, type[Law]] = {law.name.replace(", ", "-").replace(" ", "-"): type(law) for law in EXAMPLES}
 
@@ -73,7 +84,8 @@ def parser() -> argparse.ArgumentParser:
     predicting = command(_predict, "write down beforehand what laws predict for dataset sizes beyond the table")
     scoring = command(_score, "how such a prediction turned out, by a table measured afterwards")
     scoring.add_argument("prediction", type=pathlib.Path, metavar="PREDICTION", help="a file that predict wrote")
-    for sub in (comparing, drawing, predicting, scoring):
+    designing = command(_design, "which grid, and how many seeds, would tell laws apart; simulates, and trains nothing")
+    for sub in (comparing, drawing, predicting, scoring, designing):
         sub.add_argument(
             "results", type=pathlib.Path, metavar="RESULTS", help="a table that run wrote, or a CSV of losses"
         )
@@ -88,6 +100,12 @@ def parser() -> argparse.ArgumentParser:
             metavar="NAME[:CONSTANT=VALUE,...]",
             help="as in power table:classes=4; default: every law that needs no given constant",
         )
+    designing.add_argument("--laws", nargs="+", metavar="NAME[:CONSTANT=VALUE,...]", required=True, help="two or more")
+    designing.add_argument("--probability", type=float, default=0.9, help="under each law (0.9)")
+    designing.add_argument("--goal", choices=GOALS, default="told apart", help="(told apart)")
+    designing.add_argument("--budget", type=int, help="largest cost (no limit)")
+    designing.add_argument("--cost", choices=COSTS, default="runs", help="what counts (runs)")
+    designing.add_argument("--out", type=pathlib.Path, help="also write every simulated design as CSV")
     for sub in (comparing, drawing):
         sub.add_argument("--fit-fraction", type=float, default=0.5, help="share of the dataset sizes to fit on (0.5)")
         sub.add_argument("--leave-out-limited", action="store_true", help="without cells that optimisation limits")
@@ -175,6 +193,16 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _score(options: argparse.Namespace) -> None:
     print(score_as_text(score(Prediction.load(options.prediction), _results(options))))
+
+
+def _design(options: argparse.Namespace) -> None:
+    pilot = Pilot.measured(_results(options), [read_law(text) for text in options.laws])
+    advice = design(pilot, probability=options.probability, goal=options.goal, budget=options.budget, cost=options.cost)
+    print(advice)
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        advice.tried.to_dataframe().to_csv(options.out)
+        print(f"\nwritten: {options.out}")
 
 
 def _left_out() -> str:

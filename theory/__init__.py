@@ -9,24 +9,32 @@ from theory.measured.bayes_risk import BayesRiskEstimate, estimate_bayes_risk
 from theory.measured.chinchilla_fit import ChinchillaFit, fit_chinchilla
 from theory.measured.comparison import best_laws, compare, comparison_as_text
 from theory.measured.csv_table import read_loss_table
+from theory.measured.design import Advice, Design, design
 from theory.measured.fitting import Fit
 from theory.measured.law_fit import fit, profile_interval
 from theory.measured.loss_table import LossTableError
 from theory.measured.optimum import optimal_context_length
+from theory.measured.pilot import Pilot
 from theory.measured.prediction import Prediction, predict, score, score_as_text
+from theory.measured.scatter import SeedNoise
 from theory.measured.surface import surface_optimum
 from theory.measured.verdict import Verdict, verdict
 
 __all__ = [
+    "Advice",
     "BayesRiskEstimate",
     "ChinchillaFit",
+    "Design",
     "Fit",
     "LossTableError",
+    "Pilot",
     "Prediction",
+    "SeedNoise",
     "Verdict",
     "best_laws",
     "compare",
     "comparison_as_text",
+    "design",
     "estimate_bayes_risk",
     "fit",
     "fit_chinchilla",

@@ -170,6 +170,23 @@ def test_what_was_predicted_beforehand_is_scored_by_what_is_measured_afterwards(
     assert capsys.readouterr().err.startswith("error: ")
 
 
+def test_a_design_is_asked_for_with_a_pilot_of_few_seeds(losses, tmp_path, capsys):
+    rows, rng, out = pd.read_csv(losses), np.random.default_rng(0), tmp_path / "designs.csv"
+    again = [rows.eval("loss = bayes_risk + (loss - bayes_risk) * @factor").assign(seed=seed)
+             for seed in (0, 1) for factor in [1 + 0.02 * rng.normal(size=len(rows))]]  # fmt: skip
+    pd.concat(again).to_csv(losses, index=False)
+    words = ("--laws", "power", "nearest-neighbour", "--budget", 100, "--probability", 0.8)
+    shown = printed(capsys, "design", losses, *words, "--out", out)
+    assert "2 seeds, l = 1, 2, 4, 8, 16, 32, D = 100, 200, 400, 800: 48 runs, 189,000 tokens" in shown
+    assert set(pd.read_csv(out)["truth"]) == {"power", "nearest neighbour"}
+    for words, message in (
+        (("--laws", "power"), "give at least two with distinct names; got ['power']"),
+        (("--laws", "power", "nearest-neighbour", "--budget", "9"), "a budget of 9 runs is too small for any design"),
+    ):
+        assert command_line.main(["design", losses, *words]) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_losses_in_bits_and_a_bayes_risk_of_its_own_file_are_read(losses, tmp_path, capsys):
     """In bits the same file gives the same l* and the same regrets in nats."""
     rows = pd.read_csv(losses)

@@ -34,7 +34,7 @@ from scipy.optimize import least_squares
 from theory.laws.base import Law, Truth
 from theory.measured.fitting import constants_of, fit_gap, unit_of, with_constants_of
 from theory.measured.loss_table import LossTableError, seed_means
-from theory.measured.scatter import Grid, Scatter, estimate_scatter
+from theory.measured.scatter import Grid, Scatter, SeedNoise, estimate_noise, estimate_scatter
 from theory.types import Array
 
 TOLERANCE = 0.002
@@ -161,6 +161,11 @@ def judge(
     )
 
 
+def misfits(judgement: Judgement, cells: LossCells) -> Float[Array, "law"]:
+    """T of each law."""
+    return judgement.misfit * np.array([_spare(cells) - len(law.fitted) for law in judgement.laws])
+
+
 def _spare(cells: LossCells) -> int:
     """Cells beyond those that fix R(l)."""
     return len(cells.grid.length) - len(_free_lengths(cells))
@@ -246,11 +251,23 @@ def _scatter(
     if not cells.has_scatter:
         nothing = np.zeros(len(deviations))
         return Scatter(np.zeros(deviations.shape[:2]), nothing, nothing)
-    logs = None
-    if cells.risk_known:
-        known = (level > tolerance / 4) & (cells.mean > cells.truth.bayes_risk[cells.grid.length])
-        logs = np.where(known, np.log(np.maximum(level, np.finfo(np.float64).tiny)), np.nan)
-    return estimate_scatter(deviations, cells.grid, logs)
+    return estimate_scatter(deviations, cells.grid, _log_level(cells, level, tolerance))
+
+
+def _log_level(cells: LossCells, level: Float[Array, "cells"], tolerance: float) -> Float[Array, "cells"] | None:
+    """ln G in units of U, NaN where it is too small to be known; None if R(l) is not known."""
+    if not cells.risk_known:
+        return None
+    known = (level > tolerance / 4) & (cells.mean > cells.truth.bayes_risk[cells.grid.length])
+    return np.where(known, np.log(np.maximum(level, np.finfo(np.float64).tiny)), np.nan)
+
+
+def noise_of(cells: LossCells, law: Law) -> SeedNoise:
+    """The scatter of single runs, for any grid. The law, fitted to these cells, tells how large G is."""
+    unit = unit_of(cells.truth)
+    gap = law.approximation_loss(cells.grid.length, cells.grid.size, cells.truth)
+    level = np.minimum(gap, cells.truth.largest_gap(cells.grid.length)) / unit
+    return estimate_noise(cells.grid.deviations(cells.losses) / unit, cells.grid, _log_level(cells, level, TOLERANCE))
 
 
 def _roots(scatter: Scatter, cells: LossCells, tied: Array, tolerance: float) -> Float[Array, "batch cells cells"]:
