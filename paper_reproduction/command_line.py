@@ -24,7 +24,17 @@ from simulator.specification import SpecificationError, from_json
 from simulator.tasks import EXAMPLES as EXAMPLE_TASKS
 from simulator.tasks import Task
 from simulator.tasks.worked_example import truth_of_task, worked_example
-from theory import Prediction, compare, comparison_as_text, predict, read_loss_table, score, score_as_text
+from theory import (
+    Prediction,
+    compare,
+    comparison_as_text,
+    fit_chinchilla,
+    predict,
+    read_loss_table,
+    read_runs,
+    score,
+    score_as_text,
+)
 from theory.laws import EXAMPLES, Law
 from theory.measured.adequacy import TOLERANCE
 
@@ -97,6 +107,13 @@ def parser() -> argparse.ArgumentParser:
     )
     comparing.add_argument("--out", type=pathlib.Path, help="also write the comparison as CSV")
     drawing.add_argument("--out", type=pathlib.Path, default=pathlib.Path("figures_out"), help="folder (figures_out)")
+
+    fitting = command(_chinchilla, "fit L = E + A/N^alpha + B/D^beta to losses over model and dataset sizes")
+    fitting.add_argument("runs", metavar="RUNS", help="CSV with model_size, dataset_size or compute, and loss")
+    fitting.add_argument("--unit", default="nats", help="unit of the losses: nats, bits, perplexity or another (nats)")
+    fitting.add_argument(
+        "--leave-out-highest", type=int, default=0, metavar="K", help="leave out the K runs of the highest loss (0)"
+    )
     return parser
 
 
@@ -240,6 +257,14 @@ def _figure(options: argparse.Namespace) -> None:
         print(*figures.save(figure, numbers, options.out / name), sep="\n")
     if not options.laws:
         print(_left_out(), file=sys.stderr)
+
+
+def _chinchilla(options: argparse.Namespace) -> None:
+    runs = read_runs(options.runs, unit=options.unit, leave_out_highest=options.leave_out_highest)
+    print(fit_chinchilla(*(runs[name].values for name in ("model_size", "dataset_size", "loss"))))
+    for label, name in (("unit", "unit"), ("columns", "columns"), ("runs left out", "left_out")):
+        if runs.attrs[name]:
+            print(f"{label}: {runs.attrs[name]}")
 
 
 def read_task(name: str) -> Task:
