@@ -25,7 +25,8 @@ _SHARE = 0.5
 """Share of the slopes across a line that the law allows, which a confidence interval may fill."""
 _EXACT = 1e-9
 """A departure from a line, relative to its length, that is rounding."""
-_NOTHING = 1e-100
+_NOTHING = 1e-50
+"""Keeps quotients finite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,10 @@ def fit_chinchilla(model_size: Array, dataset_size: Array, loss: Array) -> Chinc
     1964). J holds the derivatives of ln L, and psi is that of Huber's loss, for normal errors. Their variance is
     estimated by |r - P r|^2 / (n - 5), where P projects on the columns of J, or by |r|^2 / n if that is larger: P r
     holds the outliers that least squares would follow.
+
+    Of simulated tables of 6 to 240 runs, 87 to 95 % of the intervals held their constant (constants of Besiroglu et
+    al., sizes over 2.5 decades, normal noise of 0.5 and 1 %). What the law itself gets wrong is not in them: with the
+    240 runs of Besiroglu et al., a bootstrap of the runs gives 1.1 to 1.8 times the width.
 
     Args:
         model_size: N of each run, parameters; shape (runs,), as the others.
@@ -142,10 +147,10 @@ def _check_apart(log_N: Array, log_D: Array, log_L: Array) -> None:
     errors *= student_t.ppf((1 + LEVEL) / 2, freedom)
     open_to_both = abs(slopes[0]) > errors[0] and 2 * errors[1] > _SHARE * abs(slopes[0]) * (power + 1 / power)
     if lengths[1] < _EXACT * lengths[0] or open_to_both:
-        factor = np.exp(log_D.mean() - power * log_N.mean())
-        away = np.expm1(np.std(log_D - power * log_N))
+        factor = np.exp(np.clip(log_D.mean() - power * log_N.mean(), -LARGEST_LOG, LARGEST_LOG))
+        away = np.expm1(min(np.std(log_D - power * log_N), LARGEST_LOG))
         raise LossTableError(
-            f"N and D hardly vary apart: D = {factor:.3g} N^{power:.3g} up to {100 * away:.2g} %. So the losses cannot "
+            f"N and D hardly vary apart: D = {factor:.3g} N^{power:.3g} up to {100 * away:.1f} %. So the losses cannot "
             "tell A/N^alpha from B/D^beta: add runs with other ratios D/N, as one model size trained on several "
             "dataset sizes"
         )
@@ -179,7 +184,7 @@ def _intervals(runs: Runs, best: Float[Array, "1 5"]) -> dict[str, tuple[float, 
     theta = np.array([np.exp(best[0, 0]), *best[0, 1:]])
     margins[0] *= theta[0]
     low, high = theta - margins, theta + margins
-    low, high = np.where(low < -LARGEST_LOG, -np.inf, low), np.where(high > LARGEST_LOG, np.inf, high)
+    low[1:][low[1:] < -LARGEST_LOG], high[1:][high[1:] > LARGEST_LOG] = -np.inf, np.inf
     low[1:3], high[1:3] = np.exp(low[1:3]), np.exp(high[1:3])
     return {name: (max(float(a), 0.0), float(b)) for name, a, b in zip(_CONSTANTS.values(), low, high, strict=True)}
 
