@@ -30,8 +30,10 @@ from theory import (
     compare,
     comparison_as_text,
     design,
+    fit_chinchilla,
     predict,
     read_loss_table,
+    read_runs,
     score,
     score_as_text,
 )
@@ -116,6 +118,13 @@ def parser() -> argparse.ArgumentParser:
     )
     comparing.add_argument("--out", type=pathlib.Path, help="also write the comparison as CSV")
     drawing.add_argument("--out", type=pathlib.Path, default=pathlib.Path("figures_out"), help="folder (figures_out)")
+
+    fitting = command(_chinchilla, "fit L = E + A/N^alpha + B/D^beta to losses over model and dataset sizes")
+    fitting.add_argument("runs", metavar="RUNS", help="CSV with model_size, dataset_size or compute, and loss")
+    fitting.add_argument("--unit", default="nats", help="unit of the losses: nats, bits, perplexity or another (nats)")
+    fitting.add_argument(
+        "--leave-out-highest", type=int, default=0, metavar="K", help="leave out the K runs of the highest loss (0)"
+    )
     return parser
 
 
@@ -278,6 +287,14 @@ def _figure(options: argparse.Namespace) -> None:
         print(*figures.save(figure, numbers, options.out / name), sep="\n")
     if not options.laws:
         print(_left_out(), file=sys.stderr)
+
+
+def _chinchilla(options: argparse.Namespace) -> None:
+    runs = read_runs(options.runs, unit=options.unit, leave_out_highest=options.leave_out_highest)
+    print(fit_chinchilla(*(runs[name].values for name in ("model_size", "dataset_size", "loss"))))
+    for label, name in (("unit", "unit"), ("columns", "columns"), ("runs left out", "left_out")):
+        if runs.attrs[name]:
+            print(f"{label}: {runs.attrs[name]}")
 
 
 def read_task(name: str) -> Task:

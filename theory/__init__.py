@@ -3,10 +3,12 @@
 best = optimal_context_length(results)      # l*(D) with its interval
 table = compare(results, laws=[...])        # fitted on small dataset sizes, scored on large ones
 results = read_loss_table("losses.csv")     # losses measured elsewhere
+runs = read_runs("runs.csv")                # losses over model and dataset sizes, for fit_chinchilla
 """
 
 from theory.measured.bayes_risk import BayesRiskEstimate, estimate_bayes_risk
 from theory.measured.chinchilla_fit import ChinchillaFit, fit_chinchilla
+from theory.measured.chinchilla_runs import read_runs
 from theory.measured.comparison import best_laws, compare, comparison_as_text
 from theory.measured.csv_table import read_loss_table
 from theory.measured.design import Advice, Design, design
@@ -42,6 +44,7 @@ __all__ = [
     "predict",
     "profile_interval",
     "read_loss_table",
+    "read_runs",
     "score",
     "score_as_text",
     "surface_optimum",

@@ -19,7 +19,7 @@ from simulator.models import MLP
 from simulator.tasks import SparseParity
 from theory import compare
 from theory.laws import EXAMPLES as LAWS
-from theory.laws import PowerLaw
+from theory.laws import ChinchillaLaw, PowerLaw
 
 
 def process(*arguments, cwd):
@@ -196,6 +196,20 @@ def test_losses_in_bits_and_a_bayes_risk_of_its_own_file_are_read(losses, tmp_pa
     one = printed(capsys, "compare", losses, "--laws", "power")
     two = printed(capsys, "compare", bits, "--laws", "power", "--unit", "bits", "--bayes-risk", risk)
     assert one.split("given")[0].split("fit residual")[0] == two.split("given")[0].split("fit residual")[0]
+
+
+def test_the_law_of_hoffmann_is_fitted_to_a_csv_file_of_runs(tmp_path, capsys):
+    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e10, 4), np.geomspace(1e9, 1e12, 4)))
+    loss = np.append(ChinchillaLaw.besiroglu().loss(N, D), 9.0) / np.log(2)
+    path = tmp_path / "runs.csv"
+    pd.DataFrame({"params": [*N, 1e8], "tokens": [*D, 1e9], "loss": loss}).to_csv(path, index=False)
+    said = printed(capsys, "chinchilla", path, "--unit", "bits", "--leave-out-highest", 1)
+    assert "fitted to 16 runs, with 90% intervals" in said
+    for line in ("E      1.817 ", "A      482 ", "B      2085 ", "alpha  0.3478 ", "beta   0.3658 "):
+        assert f"\n{line}" in said
+    assert "compute-optimal: N ~ C^0.513, D ~ C^0.487" in said
+    assert "unit: nats\ncolumns: model_size is the column 'params'" in said
+    assert "runs left out: 1 of the highest losses, from 9 on, lines 18" in said
 
 
 def test_by_default_laws_without_given_constants_are_fitted_and_the_others_named(losses, tmp_path, monkeypatch, capsys):

@@ -2,34 +2,64 @@
 
 import csv
 import dataclasses
+import math
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from theory.measured.loss_table import AXES, LossTableError
+from theory.measured.loss_table import LossTableError
 
-_SMALLEST = {
-    "context_length": 0, "dataset_size": 1, "seed": 0, "loss": 0, "approximation_loss": 0, "bayes_risk": 0,
-    "intrinsic_dimension": 0,
-}  # fmt: skip
-"""The known columns and the smallest value of each. A loss must lie above it."""
-_ALIASES = {
-    "context_length": ("context", "ctx", "n_ctx", "ctx_len", "context_len", "seq_len", "sequence_length", "l"),
-    "dataset_size": ("tokens", "n_tokens", "samples", "n_samples", "train_size", "d"),
-    "loss": ("val_loss", "validation_loss", "eval_loss", "test_loss"),
-    "seed": ("run", "repetition", "replicate"),
-}
-"""Other names of columns, in small letters."""
 _LONGEST = 10**7
 """R(l) is tabulated at every l; beyond this the columns were probably swapped."""
-_LARGEST = {"context_length": _LONGEST, "dataset_size": 2**63 - 1, "seed": 2**63 - 1}
-_LARGEST_LOSS = 1e100
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_IN_UNIT = ("loss", "approximation_loss", "bayes_risk")
+TO_NATS: dict[str, Callable[[float], float]] = {
+    "nats": float,
+    "bits": lambda value: value * math.log(2),
+    "perplexity": lambda value: math.log(value) if value > 0 else math.nan,
+}
+"""Units of a loss that become nats, and how."""
 _INDEX = ("", "unnamed: 0")
 """Names of a column that a program wrote to number the lines."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column that is understood.
+
+    Attributes:
+        other_names: in small letters, with an underscore for each blank.
+        smallest: the smallest value.
+        largest: the largest value.
+        whole: whether it holds whole numbers; then no cell may be empty.
+        above: whether values must lie above the smallest.
+    """
+
+    other_names: tuple[str, ...] = ()
+    smallest: int = 0
+    largest: float = 1e100
+    whole: bool = False
+    above: bool = False
+
+
+LOSS = Column(("val_loss", "validation_loss", "eval_loss", "test_loss"), above=True)
+LOSS_TABLE: Mapping[str, Column] = {
+    "context_length": Column(
+        ("context", "ctx", "n_ctx", "ctx_len", "context_len", "seq_len", "sequence_length", "l"),
+        largest=_LONGEST,
+        whole=True,
+    ),
+    "dataset_size": Column(("tokens", "n_tokens", "samples", "n_samples", "train_size", "d"), 1, 2**63 - 1, whole=True),
+    "seed": Column(("run", "repetition", "replicate"), largest=2**63 - 1, whole=True),
+    "loss": LOSS,
+    "approximation_loss": Column(),
+    "bayes_risk": Column(),
+    "intrinsic_dimension": Column(),
+}
+"""The columns of a table over context lengths and dataset sizes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +70,13 @@ class Row:
     values: Mapping[str, int | float]
 
 
-def read_rows(path: pathlib.Path, needed: Sequence[str]) -> tuple[list[Row], str]:
+def read_rows(
+    path: pathlib.Path, needed: Sequence[str], columns: Mapping[str, Column] = LOSS_TABLE
+) -> tuple[list[Row], str]:
     """The rows of a file, and the words that say how its columns were understood.
 
-    Commas, semicolons or tabs separate the cells. In the wide form, the first column is the context length, and every
-    other column is named by its dataset size and holds losses.
+    Commas, semicolons or tabs separate the cells. In the wide form of a loss table, the first column is the context
+    length, and every other column is named by its dataset size and holds losses.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -67,11 +99,11 @@ def read_rows(path: pathlib.Path, needed: Sequence[str]) -> tuple[list[Row], str
             raise LossTableError(
                 f"{path}, line {n} has {len(cells)} cells, the header {len(header)}: {separator.join(cells)!r}"
             )
-    if _is_wide(header):
+    if columns is LOSS_TABLE and _is_wide(header):
         return _wide_rows(lines, path), f"wide: losses at dataset sizes {', '.join(header[1:])}"
-    places, said = _understood(header, needed, path)
+    places, said = _understood(header, needed, columns, path)
     rows = [
-        Row(n, {name: _number(name, cells[i], f"{path}, line {n}") for name, i in places.items()})
+        Row(n, {name: _number(name, columns[name], cells[i], f"{path}, line {n}") for name, i in places.items()})
         for n, cells in lines[1:]
     ]
     return rows, said
@@ -88,31 +120,40 @@ def _cells(line: str, separator: str, where: str) -> list[str]:
         raise LossTableError(f"{where} cannot be read: {error}") from error
 
 
+def _means(given: str, name: str, column: Column) -> bool:
+    return re.sub("[ _-]+", "_", given.lower()) in (name, *column.other_names)
+
+
 def _is_wide(header: Sequence[str]) -> bool:
-    names = ("context_length", *_ALIASES["context_length"])
     sizes = header[1:]
-    return header[0].lower() in names and len(sizes) > 0 and all(_DECIMAL.fullmatch(name) for name in sizes)
+    return (
+        _means(header[0], "context_length", LOSS_TABLE["context_length"])
+        and len(sizes) > 0
+        and all(_DECIMAL.fullmatch(name) for name in sizes)
+    )
 
 
 def _wide_rows(lines: Sequence[tuple[int, list[str]]], path: pathlib.Path) -> list[Row]:
-    sizes = [_number("dataset_size", name, f"{path}, line {lines[0][0]}") for name in lines[0][1][1:]]
+    def number(name: str, cell: str, n: int) -> int | float:
+        return _number(name, LOSS_TABLE[name], cell, f"{path}, line {n}")
+
+    sizes = [number("dataset_size", name, lines[0][0]) for name in lines[0][1][1:]]
     rows = []
     for n, (length, *losses) in lines[1:]:
-        where = f"{path}, line {n}"
+        at_length = {"context_length": number("context_length", length, n)}
         for size, loss in zip(sizes, losses, strict=True):
-            length_and_loss = {"context_length": _number("context_length", length, where)} | {
-                "dataset_size": size, "loss": _number("loss", loss, where)
-            }  # fmt: skip
-            rows.append(Row(n, length_and_loss))
+            rows.append(Row(n, {**at_length, "dataset_size": size, "loss": number("loss", loss, n)}))
     return rows
 
 
-def _understood(header: Sequence[str], needed: Sequence[str], path: pathlib.Path) -> tuple[dict[str, int], str]:
+def _understood(
+    header: Sequence[str], needed: Sequence[str], columns: Mapping[str, Column], path: pathlib.Path
+) -> tuple[dict[str, int], str]:
     """The place of each known column, by its own name or another one, and what was made of the header."""
     places, said = {}, []
-    for name in _SMALLEST:
+    for name, column in columns.items():
         found = [i for i, given in enumerate(header) if given == name]
-        found = found or [i for i, given in enumerate(header) if given.lower() in _ALIASES.get(name, ())]
+        found = found or [i for i, given in enumerate(header) if _means(given, name, column)]
         if len(found) > 1:
             raise LossTableError(
                 f"{path}: the columns {[header[i] for i in found]} all mean {name}: keep one, named {name}"
@@ -123,10 +164,14 @@ def _understood(header: Sequence[str], needed: Sequence[str], path: pathlib.Path
                 said.append(f"{name} is the column {header[found[0]]!r}")
     missing = [name for name in needed if name not in places]
     if missing:
-        others = "; ".join(f"{name} may be called {', '.join(_ALIASES[name])}" for name in missing if name in _ALIASES)
+        others = "; ".join(
+            f"{name} may be called {', '.join(columns[name].other_names)}"
+            for name in missing
+            if columns[name].other_names
+        )
         raise LossTableError(
             f"{path} has the columns {list(header)}; it lacks {missing}: rename or add columns. It may have "
-            f"{[name for name in _SMALLEST if name not in needed]}. {others}".rstrip(". ")
+            f"{[name for name in columns if name not in needed]}. {others}".rstrip(". ")
         )
     left_out = [name for i, name in enumerate(header) if i not in places.values() and name.lower() not in _INDEX]
     if left_out:
@@ -134,23 +179,34 @@ def _understood(header: Sequence[str], needed: Sequence[str], path: pathlib.Path
     return places, "; ".join(said)
 
 
-def _number(name: str, cell: str, where: str) -> int | float:
-    whole, smallest = name in AXES, _SMALLEST[name]
-    if not cell and not whole:
+def _number(name: str, column: Column, cell: str, where: str) -> int | float:
+    if not cell and not column.whole:
         return np.nan
     value: int | float = np.nan
-    if _INTEGER.fullmatch(cell) and whole:
+    if _INTEGER.fullmatch(cell) and column.whole:
         value = int(cell)
     elif _DECIMAL.fullmatch(cell):
         value = float(cell)
-    good = np.isfinite(float(value)) and value >= smallest and (value > 0 or name != "loss")
-    if not good or (whole and not float(value).is_integer()):
-        kind = "a whole number of" if whole else "a finite number above" if name == "loss" else "a finite number of"
-        least = f"{smallest}" if name == "loss" else f"at least {smallest}"
-        remedy = "" if whole else "; leave the cell empty if it is missing or the run diverged"
+    good = np.isfinite(float(value)) and value >= column.smallest and (value > column.smallest or not column.above)
+    if not good or (column.whole and not float(value).is_integer()):
+        kind = "a whole number" if column.whole else "a finite number"
+        least = f"above {column.smallest}" if column.above else f"of at least {column.smallest}"
+        remedy = "" if column.whole else "; leave the cell empty if it is missing or the run diverged"
         raise LossTableError(f"{where}: {name} must be {kind} {least}; got {cell!r}{remedy}")
-    largest = _LARGEST.get(name, _LARGEST_LOSS)
-    if value > largest:
+    if value > column.largest:
         swapped = ". Are columns swapped?" if name == "context_length" else ""
-        raise LossTableError(f"{where}: {name} must be at most {largest}; got {cell!r}{swapped}")
-    return int(value) if whole else value
+        raise LossTableError(f"{where}: {name} must be at most {column.largest}; got {cell!r}{swapped}")
+    return int(value) if column.whole else value
+
+
+def in_nats(rows: Sequence[Row], unit: str, path: pathlib.Path) -> list[Row]:
+    """Losses in bits, or as perplexities, in nats."""
+    if unit == "perplexity":
+        for row in rows:
+            if "approximation_loss" in row.values:
+                raise LossTableError(f"{path}: an approximation loss has no perplexity: remove that column")
+            low = [value for name in _IN_UNIT if (value := row.values.get(name, 2.0)) < 1]
+            if low:
+                raise LossTableError(f"{path}, line {row.line}: a perplexity is at least 1; got {low[0]}")
+    convert = TO_NATS.get(unit, float)
+    return [Row(row.line, {n: convert(v) if n in _IN_UNIT else v for n, v in row.values.items()}) for row in rows]

@@ -1,11 +1,10 @@
 """Reads losses measured elsewhere, as of language models, from a CSV file into the table of this package."""
 
 import collections
-import math
 import os
 import pathlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -13,12 +12,11 @@ from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
 from theory.measured.bayes_risk import BayesRiskEstimate, estimate_bayes_risk
-from theory.measured.csv_rows import Row, read_rows
+from theory.measured.csv_rows import TO_NATS, Row, in_nats, read_rows
 from theory.measured.loss_table import AXES, LossTableError, seed_losses, seed_means
 from theory.types import Array
 
 _NEEDED = ("context_length", "dataset_size", "loss")
-_IN_UNIT = ("loss", "approximation_loss", "bayes_risk")
 
 
 def read_loss_table(
@@ -77,14 +75,14 @@ def read_loss_table(
     rows, columns = read_rows(path, _NEEDED)
     if "left out" in columns:
         warnings.warn(f"{path}: {columns}", stacklevel=2)
-    rows = _in_nats(rows, unit, path)
+    rows = in_nats(rows, unit, path)
     given_risk, given_dimension = _by_length(rows, "bayes_risk"), _by_length(rows, "intrinsic_dimension")
     if given_risk and bayes_risk is not None:
         raise LossTableError(f"{path} has a column bayes_risk, and bayes_risk was given, too: leave one out")
     if bayes_risk is not None and not isinstance(bayes_risk, BayesRiskEstimate):
         elsewhere = pathlib.Path(bayes_risk)
         risks, _ = read_rows(elsewhere, ("context_length", "bayes_risk"))
-        given_risk, bayes_risk = _by_length(_in_nats(risks, unit, elsewhere), "bayes_risk"), None
+        given_risk, bayes_risk = _by_length(in_nats(risks, unit, elsewhere), "bayes_risk"), None
     # What is known without context may stand in the file without a training that saw none.
     rows = [row for row in rows if row.values["context_length"] > 0 or np.isfinite(row.values["loss"])]
     if not any(np.isfinite(row.values["loss"]) for row in rows):
@@ -104,14 +102,14 @@ def read_loss_table(
         )
     else:
         risk, known = _estimated_risk(table, every, bayes_risk)
-    if risk.min() < 0 and unit in _TO_NATS:
+    if risk.min() < 0 and unit in TO_NATS:
         raise LossTableError(
             f"R(l) comes out negative, {risk.min():.4g} ({known}): a cross-entropy is not. Give the Bayes risk in a "
             "column bayes_risk, or look for a wrong loss"
         )
     table["bayes_risk"] = "context_length", risk[lengths]
     notes: dict[str, str | int] = {
-        "unit": "nats" if unit in _TO_NATS else unit, "source": path.name, "bayes_risk": known
+        "unit": "nats" if unit in TO_NATS else unit, "source": path.name, "bayes_risk": known
     }  # fmt: skip
     if columns:
         notes["columns"] = columns
@@ -140,26 +138,6 @@ def read_loss_table(
     return table.assign(
         bayes_risk_curve=("every_context_length", risk), intrinsic_dimension_curve=("every_context_length", curve)
     ).assign_coords(every_context_length=every).assign_attrs(notes)  # fmt: skip
-
-
-_TO_NATS: dict[str, Callable[[float], float]] = {
-    "nats": float,
-    "bits": lambda value: value * math.log(2),
-    "perplexity": lambda value: math.log(value) if value > 0 else math.nan,
-}
-
-
-def _in_nats(rows: Sequence[Row], unit: str, path: pathlib.Path) -> list[Row]:
-    """Losses in bits, or as perplexities, in nats."""
-    if unit == "perplexity":
-        for row in rows:
-            if "approximation_loss" in row.values:
-                raise LossTableError(f"{path}: an approximation loss has no perplexity: remove that column")
-            low = [value for name in _IN_UNIT if (value := row.values.get(name, 2.0)) < 1]
-            if low:
-                raise LossTableError(f"{path}, line {row.line}: a perplexity is at least 1; got {low[0]}")
-    convert = _TO_NATS.get(unit, float)
-    return [Row(row.line, {n: convert(v) if n in _IN_UNIT else v for n, v in row.values.items()}) for row in rows]
 
 
 def _numbered(rows: Sequence[Row]) -> list[Row]:
