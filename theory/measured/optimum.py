@@ -26,7 +26,8 @@ def optimal_context_length(results: xr.Dataset, *, level: float = 0.9, seed: int
     its standard error, stays within the ``level`` quantile of simulated tables in which all of them are equally good
     (a confidence set for the argmin: Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic Studies 91, 476). The
     noise is the scatter of the seeds, pooled over all cells (:mod:`theory.measured.scatter`) and estimated again from
-    each simulated table. So two seeds are enough, and an interval of one length says that the others are worse.
+    each simulated table. So two seeds are enough, and an interval of one length says that the others are worse. For the
+    interval, losses beyond 2 R(0) - R(L) count as that: by how much a run is worse than without context is no matter.
 
     The shares of simulated tables whose interval covers l* stand in ``tests/benchmarks/measured.txt`` (``python -m
     tests.benchmarks.coverage``). They are above the level where one length is clearly the best.
@@ -68,7 +69,8 @@ def optimal_context_length(results: xr.Dataset, *, level: float = 0.9, seed: int
     gaps = seed_means(seed_losses(table, "approximation_loss")) if known else None
     length, size = np.meshgrid(lengths, sizes.astype(np.float64), indexing="ij")
     grid = Grid(length[complete], size[complete], np.isfinite(losses[complete]))
-    possible = _possible(losses, means, grid, gaps, level, np.random.default_rng(seed))
+    unit, worst = _unit_and_worst(table, means[complete])
+    possible = _possible(np.minimum(losses, worst) / unit, complete, grid, gaps, level, np.random.default_rng(seed))
     lower, upper = np.full((2, len(sizes)), np.nan)
     if possible is not None:
         for j in np.flatnonzero(found):
@@ -93,34 +95,42 @@ def _lacks_a_neighbour(index: int | np.integer, usable: Bool[Array, "l"]) -> boo
     return bool(index in (0, len(usable) - 1) or not (usable[index - 1] and usable[index + 1]))
 
 
+def _unit_and_worst(table: xr.Dataset, means: Float[Array, "cells"]) -> tuple[float, float]:
+    """A unit of losses, and the loss beyond which it does not matter how bad a run is."""
+    if "bayes_risk_curve" in table:
+        without, whole = table["bayes_risk_curve"].values[[0, -1]]
+        if without > whole:
+            return float(without - whole), float(2 * without - whole)
+    return float(np.ptp(means)) or 1.0, np.inf
+
+
 def _possible(
     losses: Float[Array, "l D seed"],
-    means: Float[Array, "l D"],
+    complete: Bool[Array, "l D"],
     grid: Grid,
     gaps: Float[Array, "l D"] | None,
     level: float,
     rng: np.random.Generator,
 ) -> Bool[Array, "l D"] | None:
     """Which context lengths could be the best of their dataset size; None if no cell has two seeds."""
-    complete = np.isfinite(means)
-    row, column = np.nonzero(complete)
     if not np.any(grid.seeds > 1):
         return None
-    unit = float(np.ptp(means[complete])) or 1.0
-    deviations = grid.deviations(losses[complete])[None] / unit
+    row, column = np.nonzero(complete)
+    means = np.where(complete, seed_means(losses), np.inf)
+    deviations = grid.deviations(losses[complete])[None]
     if not deviations.any():
         return means == means.min(axis=0)
     level_of_gaps = None
     if gaps is not None:
-        relative = gaps[complete] / unit
-        level_of_gaps = np.log(relative, where=relative > 0, out=np.full(len(relative), np.nan))
+        known = gaps[complete] > 0
+        level_of_gaps = np.log(gaps[complete], where=known, out=np.full(len(known), np.nan))
     scatter = estimate_scatter(deviations, grid, level_of_gaps)
     samples = scatter.draw(grid, rng, _REPLICATES)
     again, noise = estimate_scatter(grid.deviations(samples), grid, level_of_gaps), grid.mean(samples)
     possible = np.zeros(means.shape, bool)
     for j in np.flatnonzero(complete.any(axis=0)):
         cells = np.flatnonzero(column == j)
-        mean = means[row[cells], j] / unit
+        mean = means[row[cells], j]
         error, errors = _errors(scatter, grid, cells)[0], _errors(again, grid, cells)
         excess = (mean[:, None] - mean) / error
         drawn = noise[:, cells]
