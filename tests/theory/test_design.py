@@ -153,15 +153,14 @@ def test_the_distance_needed_is_that_of_two_normal_variables(rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("noise", [LogNormal(0.15, 0.8), LogNormal(0.15, 0.0)], ids=str)
-def test_the_share_that_is_stated_is_kept_by_tables_of_another_kind(noise, rng):
+def test_the_share_that_is_stated_is_kept_by_tables_of_another_kind(rng):
     """Log-normal noise, fits from scratch, twice the replicates. The margin is 0.05 beyond errors of a level of 1 %."""
-    laws = tuple(NINE[name] for name in PAIR)
+    noise, laws = LogNormal(0.15, 0.8), tuple(NINE[name] for name in PAIR)
     advice = design(pilot(*laws, noise=noise.normal, lengths=tuple(LENGTHS.tolist()), sizes=SIZES), progress=False)
     assert advice.design is not None
     for i, true in enumerate(PAIR):
         said = advice.tried.isel(design=-1, truth=i)
-        found = sum(outcome(PAIR, true, noise, advice.design, rng)[0] for _ in range(100))
-        error = 2.6 * np.sqrt(0.1 * 0.9 * (1 / int(said["tables"]) + 1 / 100))
-        assert abs(found / 100 - float(said["share"].sel(outcome="told apart"))) < error + 0.05
-        assert binom.cdf(found, 100, 0.85) > 0.01
+        found = sum(outcome(PAIR, true, noise, advice.design, rng)[0] for _ in range(50))
+        error = 2.6 * np.sqrt(0.1 * 0.9 * (1 / int(said["tables"]) + 1 / 50))
+        assert abs(found / 50 - float(said["share"].sel(outcome="told apart"))) < error + 0.05
+        assert binom.cdf(found, 50, 0.85) > 0.01
