@@ -45,7 +45,8 @@ def fit(law: Law, results: xr.Dataset, *, level: Scalar = 0.9) -> Fit:
         law: the form to fit. Its fields named in ``law.fitted`` are adjusted, and the others stay.
         results: a table with ``approximation_loss`` over (context_length, dataset_size, seed) and the truth curves.
             Cells with a diverged or missing run are left out. If R(l) was estimated from the losses of the table
-            (:func:`theory.read_loss_table`), it is fitted together with the law (:mod:`theory.measured.adequacy`).
+            (:func:`theory.read_loss_table`), it is fitted together with the law (:mod:`theory.measured.adequacy`), and
+            intervals of some laws hold their constants seldom (``tests/benchmarks/measured.txt``).
         level: confidence level of the intervals.
 
     Raises:
