@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.tables import LENGTHS, SIZES, table, table_of_law
 from theory import optimal_context_length
 from theory.laws import SaturatingLaw
+from theory.measured.loss_table import AXES
 
 NOISY = table_of_law(SaturatingLaw(20.0, 1.0, 1.5), noise=0.3, n_seeds=6)
 
@@ -92,6 +93,19 @@ def test_cells_may_differ_in_their_number_of_seeds(nested):
     np.testing.assert_allclose(best["loss"], np.nanmean(losses, axis=2).min(axis=0))
     assert np.all(best["lower"] <= before["upper"])
     assert np.all(before["lower"] <= best["upper"])
+
+
+def test_the_interval_holds_the_argmin_where_rare_runs_are_far_worse_than_without_context():
+    """For the interval such losses count as 2 R(0) - R(L), which makes another length seem the best."""
+    losses = np.broadcast_to(np.linspace(1.3, 1.4, len(LENGTHS))[:, None, None], (len(LENGTHS), len(SIZES), 8)).copy()
+    losses += 0.001 * np.random.default_rng(0).normal(size=losses.shape)
+    losses[4] -= 0.2
+    losses[4, :, 0] = 50.0
+    best = optimal_context_length(table(losses).assign(loss=(AXES, losses)))
+    assert np.all(best["lower"] <= best["best_on_grid"])
+    assert np.all(best["best_on_grid"] <= best["upper"])
+    assert not (best["best_on_grid"] == LENGTHS[4]).any()
+    assert np.all(best["upper"] >= LENGTHS[4])
 
 
 def test_two_seeds_cover_where_context_lengths_nearly_tie():

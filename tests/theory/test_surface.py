@@ -191,6 +191,20 @@ def test_a_cell_without_an_approximation_loss_is_left_out():
     assert found["optimal_context_length"].values == pytest.approx(EXACT, rel=0.01)
 
 
+def test_cells_may_differ_in_their_number_of_seeds():
+    """One seed fewer in half of the cells moves little, and those cells alone still fix a surface."""
+    noisy = table_of_law(LAW, noise=0.1)
+    gap = noisy["approximation_loss"]
+    ragged = gap.where((gap["seed"] < 3) | (gap["dataset_size"] > 512))
+    found = surface_optimum(noisy.assign(approximation_loss=ragged))
+    before = surface_optimum(noisy)
+    middle = slice(1, 7)
+    for name in ("optimal_context_length", "lower", "upper"):
+        assert found[name].values[middle] == pytest.approx(before[name].values[middle], rel=0.05)
+    few = noisy.assign(approximation_loss=ragged).isel(dataset_size=slice(0, 4))
+    assert np.isfinite(surface_optimum(few)["lower"].values).all()
+
+
 def test_missing_cells_are_left_out_and_the_others_decide():
     noisy = table_of_law(LAW)
     hole = noisy["approximation_loss"].where((noisy["context_length"] != 8) | (noisy["dataset_size"] != 512))

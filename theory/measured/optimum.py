@@ -52,8 +52,7 @@ def optimal_context_length(results: xr.Dataset, *, level: float = 0.9, seed: int
         ValueError: the level is outside (0, 1).
     """
     check_level(level)
-    known = [name for name in ("approximation_loss",) if name in results]
-    table = check_loss_table(results, "loss", *known)
+    table = check_loss_table(results, "loss")
     losses = seed_losses(table)
     lengths = table.indexes["context_length"].to_numpy()
     sizes = table.indexes["dataset_size"].to_numpy()
@@ -66,7 +65,7 @@ def optimal_context_length(results: xr.Dataset, *, level: float = 0.9, seed: int
     limited = np.asarray(limited_runs(table).any(axis=2))
     moved = np.array([limited[max(index - 1, 0) : index + 2, j].any() for j, index in enumerate(best)])
     at_edge = np.array([_lacks_a_neighbour(index, complete[:, j]) for j, index in enumerate(best)])
-    gaps = seed_means(seed_losses(table, "approximation_loss")) if known else None
+    gaps = seed_means(seed_losses(results, "approximation_loss")) if "approximation_loss" in results else None
     length, size = np.meshgrid(lengths, sizes.astype(np.float64), indexing="ij")
     grid = Grid(length[complete], size[complete], np.isfinite(losses[complete]))
     unit, worst = _unit_and_worst(table, means[complete])
@@ -74,6 +73,7 @@ def optimal_context_length(results: xr.Dataset, *, level: float = 0.9, seed: int
     lower, upper = np.full((2, len(sizes)), np.nan)
     if possible is not None:
         for j in np.flatnonzero(found):
+            possible[best[j], j] = True
             lower[j], upper[j] = lengths[possible[:, j]][[0, -1]]
     return xr.Dataset(
         {

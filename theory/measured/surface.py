@@ -17,6 +17,7 @@ from theory.measured.loss_table import (
     check_loss_table,
     risk_known,
     seed_losses,
+    seed_means,
     truth_of,
 )
 from theory.measured.scatter import estimate_scatter
@@ -46,7 +47,7 @@ def surface_optimum(results: xr.Dataset, *, level: Scalar = 0.9, seed: int = 0) 
 
     Args:
         results: a table with ``approximation_loss`` over (context_length, dataset_size, seed) and the truth curves.
-            A context length and dataset size with a diverged or missing run is left out.
+            Cells may differ in their number of seeds (NaN where there is none); one with a diverged run is left out.
         level: confidence level of the intervals.
         seed: seed of the draws.
 
@@ -72,7 +73,7 @@ def surface_optimum(results: xr.Dataset, *, level: Scalar = 0.9, seed: int = 0) 
     lengths, sizes = table.indexes["context_length"].to_numpy(), table.indexes["dataset_size"].to_numpy()
     truth, gaps = truth_of(table), seed_losses(table, "approximation_loss")
     check_gaps(gaps)
-    told = gaps.mean(axis=2, keepdims=True) > _SMALLEST * unit_of(truth)
+    told = seed_means(gaps)[:, :, None] > _SMALLEST * unit_of(truth)
     losses = np.where(told, truth.bayes_risk[lengths][:, None, None] + gaps, np.nan)
     cells = cells_of(losses, lengths, sizes, truth)
     measured = [len(np.unique(axis)) for axis in (cells.grid.length, cells.grid.size)]
