@@ -97,9 +97,9 @@ def test_cells_may_differ_in_their_number_of_seeds(nested):
 
 def test_the_interval_holds_the_argmin_where_rare_runs_are_far_worse_than_without_context():
     """For the interval such losses count as 2 R(0) - R(L), which makes another length seem the best."""
-    losses = np.broadcast_to(np.linspace(1.3, 1.4, len(LENGTHS))[:, None, None], (len(LENGTHS), len(SIZES), 8)).copy()
-    losses += 0.001 * np.random.default_rng(0).normal(size=losses.shape)
-    losses[4] -= 0.2
+    shape = (len(LENGTHS), len(SIZES), 32)
+    losses = np.linspace(1.6, 1.7, len(LENGTHS))[:, None, None] + 0.001 * np.random.default_rng(0).normal(size=shape)
+    losses[4] -= 0.6
     losses[4, :, 0] = 50.0
     best = optimal_context_length(table(losses).assign(loss=(AXES, losses)))
     assert np.all(best["lower"] <= best["best_on_grid"])
