@@ -48,12 +48,6 @@ class Kriging:
         """Logarithm of the marginal likelihood of each point of the grid, up to a constant."""
         return np.array([self._log_evidence(self._root(prior)) for prior in _PRIORS])
 
-    def at_points(self) -> Float[Array, "n"]:
-        """The posterior mean at the points, with the likeliest amplitude and ranges."""
-        prior = _PRIORS[int(np.argmax(self.log_evidence()))]
-        covariance = _covariance(self.points, self.points, prior)
-        return covariance @ np.linalg.solve(covariance + self._noise(), self.values)
-
     def posterior(
         self, at: Float[Array, "m 2"], number: int, rng: np.random.Generator
     ) -> tuple[Float[Array, "m"], Float[Array, "number m"]]:
@@ -73,11 +67,9 @@ class Kriging:
             draws.append(center + rng.normal(size=(count, len(at))) @ np.linalg.cholesky(left).T)
         return mean, np.concatenate(draws)
 
-    def _noise(self) -> Float[Array, "n n"]:
-        return self.noise + _ROUNDING * np.eye(len(self.values))
-
     def _root(self, prior: Prior) -> Float[Array, "n n"]:
-        return np.linalg.cholesky(_covariance(self.points, self.points, prior) + self._noise())
+        noise = self.noise + _ROUNDING * np.eye(len(self.values))
+        return np.linalg.cholesky(_covariance(self.points, self.points, prior) + noise)
 
     def _log_evidence(self, root: Float[Array, "n n"]) -> float:
         whitened = solve_triangular(root, self.values, lower=True)

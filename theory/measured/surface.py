@@ -140,16 +140,10 @@ def _surface(points: Float[Array, "cells 2"], cells: LossCells) -> tuple[Kriging
         noises = (0.0,) if cells.losses.shape[1] > 1 else _LONE_NOISE
         alike = [Kriging(points, np.log(gap), s**2 * np.eye(len(gap))) for s in noises]
         return max(alike, key=lambda surface: surface.log_evidence().max()), np.inf
-    # The noise depends on the level of G. The first level is the measured one, the second that of a surface.
-    level = gap
-    for again in (True, False):
-        scatter = estimate_scatter(cells.grid.deviations(cells.losses)[None] / unit, cells.grid, np.log(level))
-        noise = scatter.covariance_of_means(cells.grid)[0] / np.outer(level, level)
-        # The logarithm of a noisy mean lies below that of the true one, by half its variance.
-        surface = Kriging(points, np.log(gap) + np.log1p(np.diag(noise)) / 2, noise)
-        if again:
-            level = np.exp(surface.at_points())
-    return surface, scatter.freedom(cells.grid)
+    scatter = estimate_scatter(cells.grid.deviations(cells.losses)[None] / unit, cells.grid, np.log(gap))
+    noise = scatter.covariance_of_means(cells.grid)[0] / np.outer(gap, gap)
+    # The logarithm of a noisy mean lies below that of the true one, by half its variance.
+    return Kriging(points, np.log(gap) + np.log1p(np.diag(noise)) / 2, noise), scatter.freedom(cells.grid)
 
 
 def _scaled(values: Float[Array, "n"], over: Array) -> Float[Array, "n"]:
