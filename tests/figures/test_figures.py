@@ -67,6 +67,9 @@ def test_a_diverged_cell_is_shown_as_missing_not_as_a_number():
     _, numbers = figures.draw_losses(hurt)
     assert numbers[numbers["context_length"] == 32]["mean_loss"].isna().all()
     assert numbers[numbers["context_length"] != 32]["mean_loss"].notna().all()
+    cell = numbers[(numbers["context_length"] == 8) & (numbers["dataset_size"] == RESULTS["dataset_size"].values[0])]
+    samples = RESULTS["loss"].isel(dataset_size=0).sel(context_length=8).values
+    assert cell["standard_error"].item() == pytest.approx(samples.std(ddof=1) / np.sqrt(samples.size))
 
 
 def hollow(axes, marker):

@@ -79,6 +79,24 @@ def test_more_seeds_do_not_lower_the_share_of_tables_that_tell_laws_apart(rng):
     assert shares[2] > shares[0]
 
 
+@pytest.mark.slow
+def test_cheaper_designs_were_tried_and_failed():
+    advice = design(dataclasses.replace(KNOWN, noise=SeedNoise.proportional(0.12)), progress=False)
+    told = advice.tried["share"].sel(outcome="told apart")
+    assert advice.design is not None
+    assert advice.tried.sizes["design"] > 1
+    assert np.all(told.isel(design=slice(0, -1)).min("truth") < 0.9)
+
+
+def test_another_law_that_is_named_counts_as_wrong(rng):
+    """Tables of one law, asked as if the other were true."""
+    simulation = Simulation.of(dataclasses.replace(KNOWN, noise=SeedNoise.proportional(0.02)), 0, FEW, SIZES[::2])
+    outcomes = np.mean([simulation.outcomes(1, 8, rng) for _ in range(10)], axis=0)
+    told, named, wrong = outcomes[:3]
+    assert told == named == 0
+    assert wrong > 0
+
+
 def test_where_no_affordable_design_does_the_answer_says_how_many_seeds_would():
     advice = design(KNOWN, budget=32, progress=False)
     assert advice.design is None

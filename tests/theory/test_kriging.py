@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.special import gamma, kv
+from scipy.stats import multivariate_normal
 
-from theory.measured.kriging import Kriging
+from theory.measured.kriging import _PRIORS, Kriging
 
 X, Y = (axis.ravel() for axis in np.meshgrid(np.linspace(-1, 1, 7), np.linspace(-1, 1, 5), indexing="ij"))
 POINTS = np.stack([X, Y], axis=1)
@@ -22,6 +24,31 @@ def test_without_noise_the_surface_passes_through_the_values_and_close_between_t
     mean, draws = surface.posterior(BETWEEN, 300, rng)
     np.testing.assert_allclose(mean, wave(BETWEEN), atol=0.02)
     assert np.abs(draws - mean).max() < 0.2
+
+
+def test_evidence_and_mean_are_those_of_the_normal_distribution_of_the_values(rng):
+    """Covariances written anew, point by point; Matern's correlation by its Bessel function."""
+    points, new = POINTS[::4], np.array([[0.1, -0.3]])
+    values, noise = rng.normal(size=len(points)), 0.1 * np.eye(len(points)) + 0.02
+
+    def covariance(p, q, amplitude, along_x, along_y):
+        found = amplitude**2
+        for apart, reach in zip(np.abs(p - q), (along_x, along_y), strict=True):
+            z = np.sqrt(5) * max(apart, 1e-9) / reach
+            found *= 2**-1.5 / gamma(2.5) * z**2.5 * kv(2.5, z)
+        powers = [x[0] ** i * x[1] ** j for x in (p, q) for i in range(3) for j in range(3 - i)]
+        return found + 100 * np.dot(powers[:6], powers[6:])
+
+    logs, means = [], []
+    for prior in _PRIORS:
+        K = np.array([[covariance(p, q, *prior) for q in points] for p in points]) + noise
+        across = np.array([covariance(new[0], q, *prior) for q in points])
+        logs.append(multivariate_normal.logpdf(values, cov=K))
+        means.append(across @ np.linalg.solve(K, values))
+    surface = Kriging(points, values, noise)
+    np.testing.assert_allclose(np.diff(surface.log_evidence()), np.diff(logs), atol=1e-3)
+    weights = np.exp(np.array(logs) - max(logs))
+    assert surface.posterior(new, 40_000, rng)[0][0] == pytest.approx(weights @ means / weights.sum(), abs=0.01)
 
 
 def test_under_much_noise_the_surface_is_the_quadratic_of_least_squares(rng):

@@ -108,6 +108,36 @@ def test_the_interval_holds_the_argmin_where_rare_runs_are_far_worse_than_withou
     assert np.all(best["upper"] >= LENGTHS[4])
 
 
+def test_of_three_equally_good_lengths_each_is_excluded_as_seldom_as_the_level_says():
+    """The two others of the three are its rivals. A standard error of a share of 480 is 1.4 %."""
+    gap = np.full((len(LENGTHS), len(SIZES), 4), 0.5)
+    gap[[1, 5, 8]] = 0.1 - 1 / (np.array(LENGTHS)[[1, 5, 8]] + 1)[:, None, None] + 0.1
+    held = []
+    for s in range(60):
+        noise = 0.02 * np.random.default_rng(s).normal(size=gap.shape)
+        results = table(gap).assign(loss=(AXES, 1 + 1 / (np.array(LENGTHS) + 1)[:, None, None] + gap + noise))
+        held.append(optimal_context_length(results.drop_vars("approximation_loss"))["lower"] == LENGTHS[1])
+    assert 0.87 <= np.mean(held) <= 0.97
+
+
+def test_what_all_lengths_of_a_seed_share_does_not_widen_the_interval():
+    shared = xr.DataArray(0.3 * np.random.default_rng(0).normal(size=(len(SIZES), 4)), dims=AXES[1:])
+    results = valley(4, noise=0.01)
+    best = optimal_context_length(results.assign(loss=results["loss"] + shared))
+    assert np.all(best["lower"] == LENGTHS[4])
+    assert np.all(best["upper"] == LENGTHS[4])
+
+
+def test_a_length_where_every_run_is_far_worse_than_without_context_is_no_candidate():
+    """Their losses spread over three decades, so that their mean is no more than a standard error above the best."""
+    results = valley(4, noise=0.01, n_seeds=8)
+    wild = np.exp(5 + 1.5 * np.random.default_rng(1).normal(size=(len(SIZES), 8)))
+    loss = results["loss"].values.copy()
+    loss[-1] = wild
+    best = optimal_context_length(results.assign(loss=(AXES, loss)))
+    assert np.all(best["upper"] == LENGTHS[4])
+
+
 def test_two_seeds_cover_where_context_lengths_nearly_tie():
     """Level 0.9, a saturating law, noise of 0.15."""
     law, covered = SaturatingLaw(20.0, 1.0, 1.5), []

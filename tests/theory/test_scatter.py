@@ -1,10 +1,12 @@
 """The covariance of means over seeds, pooled over cells, against simulated tables whose covariance is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.special import polygamma
 
-from theory.measured.scatter import Grid, Scatter, _inverse_trigamma, estimate_scatter
+from theory.measured.scatter import Grid, Scatter, SeedNoise, _inverse_trigamma, estimate_scatter
 
 L, D = (a.ravel() for a in np.meshgrid([2, 4, 8, 16, 32, 64], 128.0 * 2 ** np.arange(6), indexing="ij"))
 LEVEL = np.log(0.3 * L**0.8 / D**0.5)
@@ -44,6 +46,22 @@ def test_without_a_known_level_the_trend_is_one_in_both_axes(rng):
     """Here ln G is linear in ln l and ln D, so both trends are right."""
     _, found = estimated(grid(8), 200, rng, level=None)
     np.testing.assert_allclose(np.median(found.variance / TRUE.variance, axis=0), 1, atol=0.15)
+
+
+@pytest.mark.parametrize(("correlation", "independent"), [(0.0, 3 * 36), (1.0, 3)])
+def test_freedom_counts_independent_deviations(correlation, independent):
+    """Four seeds: three deviations of each of 36 cells, or three if all cells of a seed move together."""
+    alike = np.array([correlation])
+    assert Scatter(TRUE.variance, alike, alike).freedom(grid(4)) == pytest.approx(independent)
+
+
+def test_cells_depart_from_the_trend_as_inverse_chi_squares_do(rng):
+    """The mean of n / chi^2_n is n / (n - 2)."""
+    noise = SeedNoise.proportional(0.2)
+    varied = dataclasses.replace(noise, freedom=10.0)
+    gap = np.exp(LEVEL)
+    squares = [np.mean(varied.draw(grid(50), gap, rng) ** 2, axis=1) / noise.variance(grid(50), gap) for _ in range(40)]
+    assert np.mean(squares) == pytest.approx(10 / 8, rel=0.05)
 
 
 def test_the_covariance_of_means_is_that_of_simulated_means_also_where_seeds_are_missing(rng):

@@ -8,6 +8,8 @@ from scipy.optimize import minimize_scalar
 from tests.tables import LENGTHS, SIZES, table, table_of_law, truth
 from theory import surface_optimum
 from theory.laws import PowerLaw, SaturatingLaw
+from theory.measured.adequacy import cells_of
+from theory.measured.surface import _surface
 
 N_STUDIES, N_SEEDS = 60, 8
 LAW = PowerLaw(2.0, 1.0, 0.8)
@@ -175,6 +177,28 @@ def test_a_surface_that_falls_to_an_end_of_the_grid_has_no_optimum():
 def test_too_small_a_table_is_refused_with_what_it_has(few, message):
     with pytest.raises(ValueError, match=message):
         surface_optimum(table_of_law(LAW).isel(few))
+
+
+def test_growth_is_that_of_the_sizes_whose_interval_is_not_open():
+    found = surface_optimum(table_of_law(SaturatingLaw(20.0, 1.0, 1.5), noise=0.05))
+    ends = np.array([LENGTHS[0], LENGTHS[-1]]) * [1 + 1e-9, 1 - 1e-9]
+    inside = (found["lower"].values > ends[0]) & (found["upper"].values < ends[1])
+    assert 2 <= inside.sum() < len(SIZES)
+    slope = np.polyfit(np.log(SIZES)[inside], np.log(found["optimal_context_length"].values[inside]), 1)[0]
+    assert float(found["growth_exponent"]) == pytest.approx(slope)
+
+
+def test_the_logarithm_of_a_noisy_mean_is_not_biased(rng):
+    """Two seeds, noise of 0.5: without a correction ln G would come out 0.06 too small."""
+    gap = LAW.approximation_loss(np.array(LENGTHS)[:, None], np.array(SIZES, float), truth())
+    risk, U = truth().bayes_risk[list(LENGTHS)][:, None, None], 1 - 1 / 33
+    spread, biases = np.sqrt(np.log(1.25)), []
+    for _ in range(40):
+        noise = np.exp(spread * rng.normal(size=(*gap.shape, 2)) - spread**2 / 2)
+        cells = cells_of(risk + gap[:, :, None] * noise, np.array(LENGTHS), np.array(SIZES), truth())
+        surface, _ = _surface(np.stack([cells.grid.length, cells.grid.size], axis=1), cells)
+        biases.append(np.mean(surface.values - np.log(gap.ravel() / U)))
+    assert abs(np.mean(biases)) < 0.03
 
 
 def test_a_negative_gap_is_refused():
