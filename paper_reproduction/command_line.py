@@ -38,8 +38,8 @@ from theory import (
     score_as_text,
 )
 from theory.laws import EXAMPLES, Law
-from theory.measured.adequacy import TOLERANCE
 from theory.measured.design import COSTS, GOALS
+from theory.measured.weighted_fit import TOLERANCE
 
 _LAWS: dict[str, type[Law]] = {law.name.replace(", ", "-").replace(" ", "-"): type(law) for law in EXAMPLES}
 

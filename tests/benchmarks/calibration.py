@@ -43,8 +43,9 @@ from theory.laws import (
     VarianceLimitedLaw,
 )
 from theory.learning_curves import least_squares_risk, nearest_neighbour_distance
-from theory.measured.adequacy import LossCells, best_fits, cells_of, judge
+from theory.measured.adequacy import judge
 from theory.measured.verdict import outcome_of
+from theory.measured.weighted_fit import LossCells, best_fits, cells_of, weighted_fits
 
 LENGTHS = np.array((2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64))
 EVERY = np.arange(65)
@@ -178,7 +179,7 @@ def balance(pair: tuple[str, str], stratum: Stratum) -> float:
 
     def difference(weight: float) -> float:
         cells = stratum.exact(stratum.gap(mixture(*pair, weight))[:, :, None])
-        one, other = judge(best_fits(laws, cells), cells, replicates=0).misfit
+        one, other = weighted_fits(best_fits(laws, cells), cells).misfit
         return float(np.log(one + 1e-12) - np.log(other + 1e-12))
 
     return float(brentq(difference, 0.001, 0.999, xtol=1e-3))

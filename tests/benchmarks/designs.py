@@ -21,11 +21,12 @@ from tqdm import tqdm
 
 from tests.benchmarks.calibration import LENGTHS, NINE, TRUTH, of_law
 from theory.laws import Law
-from theory.measured.adequacy import best_fits, cells_of, judge
+from theory.measured.adequacy import judge
 from theory.measured.design import Design, design
 from theory.measured.pilot import Pilot
 from theory.measured.scatter import SeedNoise
 from theory.measured.verdict import outcome_of
+from theory.measured.weighted_fit import best_fits, cells_of
 
 PAIRS = (
     ("intrinsic dimension", "power"),

@@ -8,8 +8,8 @@ from scipy.optimize import minimize_scalar
 from tests.tables import LENGTHS, SIZES, table, table_of_law, truth
 from theory import surface_optimum
 from theory.laws import PowerLaw, SaturatingLaw
-from theory.measured.adequacy import cells_of
 from theory.measured.surface import _surface
+from theory.measured.weighted_fit import cells_of
 
 N_STUDIES, N_SEEDS = 60, 8
 LAW = PowerLaw(2.0, 1.0, 0.8)

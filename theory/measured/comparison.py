@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from theory.checks import check_integer, check_positive
 from theory.laws.base import Law, Truth
-from theory.measured.adequacy import REPLICATES, TOLERANCE, LossCells, best_fits, can_be_judged, cells_of, judge
+from theory.measured.adequacy import REPLICATES, judge
 from theory.measured.fitting import cell_weights, fit_gap, root_gap, unit_of
 from theory.measured.intervals import check_level
 from theory.measured.loss_table import (
@@ -26,6 +26,7 @@ from theory.measured.loss_table import (
 )
 from theory.measured.optimum import optimal_context_length
 from theory.measured.verdict import FEWEST_SIZES, STAYS, verdict
+from theory.measured.weighted_fit import TOLERANCE, LossCells, best_fits, can_be_judged, cells_of, weighted_fits
 from theory.types import Array
 
 _FEWER_REPLICATES = 99
@@ -212,8 +213,8 @@ class Trial:
         """Each law on the first dataset sizes; ``polish_only`` starts from its present constants alone."""
         if not self.risk_known:
             cells = self.cells(losses, self.n_fitted)
-            judged = judge(laws if polish_only else best_fits(laws, cells), cells, replicates=0)
-            found = zip(judged.laws, judged.truths, judged.misfit, strict=True)
+            fitted = weighted_fits(laws if polish_only else best_fits(laws, cells), cells)
+            found = zip(fitted.laws, fitted.truths, fitted.misfit, strict=True)
             return [FitWithRisk(law, truth, float(np.sqrt(misfit))) for law, truth, misfit in found]
         gap = self.mean_gap(losses)[:, : self.n_fitted]
         seen = self.sizes[: self.n_fitted]

@@ -23,11 +23,11 @@ from scipy.stats import binomtest, norm
 from tqdm.auto import tqdm
 
 from theory.checks import check_choice, check_integer, check_positive
-from theory.measured.adequacy import can_be_judged
 from theory.measured.intervals import check_level
 from theory.measured.loss_table import LossTableError
 from theory.measured.pilot import OUTCOMES, SAME, Pilot, Simulation
 from theory.measured.verdict import EQUAL, EXACT, FEWEST_SIZES
+from theory.measured.weighted_fit import can_be_judged
 from theory.types import Integer
 
 GOALS = ("told apart", "named")

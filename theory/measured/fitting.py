@@ -75,7 +75,7 @@ class Fit:
     Attributes:
         law: the law with its fitted constants.
         rms_residual: root mean square of the weighted residual above, over the cells. Where R(l) was fitted, too: the
-            root of the misfit per degree of freedom (:mod:`theory.measured.adequacy`).
+            root of the misfit per degree of freedom (:mod:`theory.measured.weighted_fit`).
         n_cells: number of (l, D) cells used.
         flat_directions: combinations of the constants (of their logarithms where they are positive) that the table
             does not fix to better than one unit (a factor e); empty if all are fixed.

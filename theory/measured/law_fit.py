@@ -10,7 +10,6 @@ from scipy.stats import f as fisher
 
 from theory.checks import check_choice
 from theory.laws.base import Law, Truth
-from theory.measured.adequacy import LossCells, best_fits, cells_of, judge
 from theory.measured.fitting import (
     FULL_EFFORT,
     Cells,
@@ -32,6 +31,7 @@ from theory.measured.loss_table import (
     seed_means,
     truth_of,
 )
+from theory.measured.weighted_fit import LossCells, best_fits, cells_of, weighted_fits
 from theory.types import Array, Scalar
 
 _WIDEST = 20.0
@@ -44,9 +44,10 @@ def fit(law: Law, results: xr.Dataset, *, level: Scalar = 0.9) -> Fit:
     Args:
         law: the form to fit. Its fields named in ``law.fitted`` are adjusted, and the others stay.
         results: a table with ``approximation_loss`` over (context_length, dataset_size, seed) and the truth curves.
-            Cells with a diverged or missing run are left out. If R(l) was estimated from the losses of the table
-            (:func:`theory.read_loss_table`), it is fitted together with the law (:mod:`theory.measured.adequacy`), and
-            intervals of some laws hold their constants seldom (``tests/benchmarks/measured.txt``).
+            Cells with a diverged run are left out; the others may differ in their number of seeds. If R(l) was
+            estimated from the losses of the table (:func:`theory.read_loss_table`), it is fitted together with the law
+            (:mod:`theory.measured.weighted_fit`), and intervals of some laws hold their constants seldom
+            (``tests/benchmarks/measured.txt``).
         level: confidence level of the intervals.
 
     Raises:
@@ -74,7 +75,7 @@ def _fit_with_risk(law: Law, results: xr.Dataset, level: Scalar) -> Fit:
 
     def fitted(losses: Float[Array, "l D seed"], starts: list[Law] | None = None) -> tuple[Law, LossCells, float]:
         cells = cells_of(losses, lengths, sizes, truth, risk_known=False)
-        found = judge(starts or best_fits([law], cells), cells, replicates=0)
+        found = weighted_fits(starts or best_fits([law], cells), cells)
         return found.laws[0], cells, float(np.sqrt(found.misfit[0]))
 
     best, cells, rms = fitted(losses)

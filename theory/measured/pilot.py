@@ -8,7 +8,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from theory.laws.base import Law, Truth
-from theory.measured.adequacy import TOLERANCE, LossCells, best_fits, cells_of, judge, misfits, noise_of
+from theory.measured.adequacy import judge
 from theory.measured.fitting import unit_of
 from theory.measured.loss_table import (
     LossTableError,
@@ -20,6 +20,7 @@ from theory.measured.loss_table import (
 )
 from theory.measured.scatter import Grid, SeedNoise
 from theory.measured.verdict import outcome_of
+from theory.measured.weighted_fit import TOLERANCE, LossCells, best_fits, cells_of, noise_of, weighted_fits
 from theory.types import Array
 
 OUTCOMES = ("told apart", "named", "wrong", "undecided", "none")
@@ -81,8 +82,8 @@ class Pilot:
                 f"a pilot needs at least two seeds that differ, to see their scatter; this table has "
                 f"{table.sizes['seed']}: run it again with seeds=2 or more"
             )
-        found = judge(best_fits(laws, cells), cells, replicates=0)
-        noise = noise_of(cells, found.laws[int(np.argmin(misfits(found, cells)))])
+        found = weighted_fits(best_fits(laws, cells), cells)
+        noise = noise_of(cells, found.laws[found.best])
         return cls(found.laws, found.truths, tuple(lengths.tolist()), tuple(sizes.tolist()), noise, cells.risk_known)
 
     def cells(
@@ -136,7 +137,7 @@ class Simulation:
         # Many seeds around exact means, scaled so that the means scatter as those of the seeds asked for.
         grid, cells = self._grid(_MANY), self.exact
         scatter = grid.deviations(self._noise(grid, np.random.default_rng(0))) * np.sqrt(_MANY / seeds)
-        found = judge(self.starts, dataclasses.replace(cells, grid=grid, losses=cells.losses + scatter), replicates=0)
+        found = weighted_fits(self.starts, dataclasses.replace(cells, grid=grid, losses=cells.losses + scatter))
         covariance = self.noise.correlation(grid) / seeds
         covariance *= np.sqrt(np.outer(*[self.noise.variance(grid, self.gap)] * 2))
         covariance += SAME**2 * np.eye(len(covariance))

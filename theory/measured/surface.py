@@ -7,7 +7,6 @@ from scipy.interpolate import PchipInterpolator
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from theory.measured.adequacy import LossCells, cells_of
 from theory.measured.fitting import unit_of
 from theory.measured.intervals import check_level
 from theory.measured.kriging import Kriging
@@ -21,6 +20,7 @@ from theory.measured.loss_table import (
     truth_of,
 )
 from theory.measured.scatter import estimate_scatter
+from theory.measured.weighted_fit import LossCells, cells_of
 from theory.types import Array, Scalar
 
 _POINTS = 64
