@@ -8,10 +8,11 @@ The tables are those of :mod:`tests.benchmarks.calibration`. Each law, or curve 
     continuous l*      that of surface_optimum holds the exact minimum between the measured lengths
     growth             that of its growth exponent holds the slope of the exact minima
     constants          those of fit hold the constants of the true law
-    constants, R free  the same where R(l) is estimated from the table (read_loss_table)
+    constants, R free  the same where R(l) is estimated from the table (read_loss_table) with its loss at l = 0
+    no R(0)            the same without a loss at l = 0
 
 An l* at an end of the measured lengths is left out of the first three. Every interval has level 0.9. Those of the grid
-cover more where one context length is clearly the best.
+cover more where one context length is clearly the best. Constants count where the table does not reject the law.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from tqdm import tqdm
 
 from tests.benchmarks.calibration import LENGTHS, NINE, OUTSIDE, TRUTH, Stratum, of_law
 from theory import LossTableError, fit, optimal_context_length, read_loss_table, surface_optimum
+from theory.measured.verdict import REJECTED
 
 TRUTHS = ("ridge", "kinked power", "noisy neighbours", "half power, half table", *NINE)
 AXES = ("context_length", "dataset_size", "seed")
@@ -49,9 +51,12 @@ def table_of(losses: np.ndarray, stratum: Stratum) -> xr.Dataset:
     )
 
 
-def with_estimated_risk(table: xr.Dataset) -> xr.Dataset:
-    """The table as it comes from a CSV file without R(l)."""
+def with_estimated_risk(table: xr.Dataset, *, without_context: bool) -> xr.Dataset:
+    """The table as it comes from a CSV file without R(l), with or without the loss at context length 0."""
     rows = table["loss"].to_dataframe().reset_index()
+    if without_context:
+        at_zero = rows[rows["context_length"] == LENGTHS[0]].assign(context_length=0, loss=TRUTH.bayes_risk[0])
+        rows = pd.concat([at_zero, rows])
     rows["intrinsic_dimension"] = TRUTH.intrinsic_dimension[rows["context_length"]]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -103,13 +108,17 @@ def covered(job: tuple[str, Stratum, int]) -> list[dict[str, object]]:
         note("growth", surface["growth_lower"], surface["growth_upper"], slope)
     if truth in NINE and NINE[truth].fitted:
         law = NINE[truth]
-        for what, seen in (("constants", table), ("constants, R free", with_estimated_risk(table))):
+        for what, seen in (
+            ("constants", table),
+            ("constants, R free", with_estimated_risk(table, without_context=True)),
+            ("no R(0)", with_estimated_risk(table, without_context=False)),
+        ):
             try:
-                intervals = fit(law, seen).intervals
+                found = fit(law, seen)
             except LossTableError:
                 continue
-            for name in law.fitted:
-                note(what, *intervals[name], getattr(law, name))
+            for name in law.fitted if found.p_adequate > REJECTED else ():
+                note(what, *found.intervals[name], getattr(law, name))
     return [
         {"seeds": stratum.seeds, "sizes": stratum.sizes, "noise": stratum.noise, "correlation": stratum.correlation,
          "truth": truth, **row}

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.benchmarks.calibration import LENGTHS, NINE, TRUTH, Stratum, mixture, of_law
+from tests.benchmarks.calibration import EVERY, LENGTHS, NINE, TRUTH, Stratum, mixture, of_law
 from theory.laws import PowerLaw, SaturatingLaw, VarianceLimitedLaw
 from theory.measured.adequacy import _left, judge
 from theory.measured.loss_table import LossTableError
@@ -116,6 +116,36 @@ def test_the_true_law_is_found_together_with_the_risk(of, rng):
     found = weighted_fits(best_fits([of], table), table).truths[0].bayes_risk
     np.testing.assert_allclose(found[LENGTHS], TRUTH.bayes_risk[LENGTHS], atol=0.01)
     assert judged(table, of).p_adequate[0] > 0.02
+
+
+def test_a_horizon_is_found_although_no_loss_depends_on_the_risk_beyond_it():
+    """R(l) past the horizon is in no loss. Its direction is flat, and must not keep the fit at its start (with these
+    numbers it did)."""
+    of, length = NINE["correlation horizon"], np.maximum(EVERY, 1)
+    stratum = Stratum(4, 6, 0.05, 0.0)
+    losses = stratum.table(stratum.gap(of_law(of)), np.random.default_rng(5))
+    elsewhere = dataclasses.replace(TRUTH, bayes_risk=0.29 + 0.354 / length**0.533)
+    table = dataclasses.replace(unknown_risk(losses), truth=elsewhere)
+    found = weighted_fits(best_fits([of], table), table)
+    assert found.laws[0].scale == pytest.approx(of.scale, rel=0.1)
+    assert found.misfit[0] < 2
+
+
+def with_loss_without_context(table):
+    """The table with a row at l = 0, where the loss is R(0)."""
+    sizes = np.unique(table.grid.size)
+    losses = np.zeros((len(LENGTHS) + 1, len(sizes), table.losses.shape[1]))
+    losses[1:], losses[0] = table.losses.reshape(len(LENGTHS), len(sizes), -1), TRUTH.bayes_risk[0]
+    return cells_of(losses, np.append(0, LENGTHS), sizes, table.truth, risk_known=False)
+
+
+def test_the_loss_without_context_is_the_ceiling_of_losses_whose_risk_is_not_known(rng):
+    """A sixth of the cells have learned nothing. The true law exceeds the ceiling there, and is rejected without it."""
+    of = NINE["intrinsic dimension"]
+    stratum = Stratum(8, 8, 0.05, 0.0)
+    table = unknown_risk(stratum.table(stratum.gap(of_law(of)), rng))
+    p_without, p_with = (judged(cells, of).p_adequate[0] for cells in (table, with_loss_without_context(table)))
+    assert p_without <= 0.02 < p_with
 
 
 def test_a_single_seed_has_a_misfit_and_no_p_value(rng):

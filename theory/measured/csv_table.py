@@ -48,6 +48,7 @@ def read_loss_table(
 
     An R(l) fitted to the losses of the table contains their approximation loss. So ``compare`` fits R(l) again with
     each law (attribute ``bayes_risk_estimated``), and tells fewer laws apart. Give R(l) from another source if you can.
+    If you cannot, give the loss at context length 0: laws that exceed R(0) in some cells are rejected without it.
 
     The attributes ``bayes_risk``, ``intrinsic_dimension`` and ``approximation_loss`` say what was estimated or assumed.
 

@@ -81,6 +81,8 @@ class Fit:
             does not fix to better than one unit (a factor e); empty if all are fixed.
         intervals: lower and upper end of an interval of each fitted constant, from the jackknife over seeds
             (:func:`theory.measured.intervals.jackknife_interval`). Both are NaN with a single seed.
+        p_adequate: p-value of the law to within a tolerance (:mod:`theory.measured.adequacy`). At most 0.02 rejects the
+            law: then no constants fit, and the intervals mean nothing. NaN with a single seed, or with too few cells.
     """
 
     law: Law
@@ -88,6 +90,7 @@ class Fit:
     n_cells: int
     flat_directions: tuple[str, ...] = ()
     intervals: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    p_adequate: float = np.nan
 
 
 def fit_gap(

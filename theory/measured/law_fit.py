@@ -10,6 +10,7 @@ from scipy.stats import f as fisher
 
 from theory.checks import check_choice
 from theory.laws.base import Law, Truth
+from theory.measured.adequacy import judge
 from theory.measured.fitting import (
     FULL_EFFORT,
     Cells,
@@ -31,9 +32,11 @@ from theory.measured.loss_table import (
     seed_means,
     truth_of,
 )
-from theory.measured.weighted_fit import LossCells, best_fits, cells_of, weighted_fits
+from theory.measured.weighted_fit import LossCells, best_fits, can_be_judged, cells_of, weighted_fits
 from theory.types import Array, Scalar
 
+_REPLICATES = 99
+"""Simulated tables behind ``p_adequate``."""
 _WIDEST = 20.0
 """A profile that reaches this distance in a constant, or in its logarithm, counts as open."""
 
@@ -46,17 +49,17 @@ def fit(law: Law, results: xr.Dataset, *, level: Scalar = 0.9) -> Fit:
         results: a table with ``approximation_loss`` over (context_length, dataset_size, seed) and the truth curves.
             Cells with a diverged run are left out; the others may differ in their number of seeds. If R(l) was
             estimated from the losses of the table (:func:`theory.read_loss_table`), it is fitted together with the law
-            (:mod:`theory.measured.weighted_fit`), and intervals of some laws hold their constants seldom
-            (``tests/benchmarks/measured.txt``).
+            (:mod:`theory.measured.weighted_fit`). Then the table should hold the loss at context length 0: without it
+            the ceiling of the losses is not known, and a law that exceeds the ceiling is rejected.
         level: confidence level of the intervals.
 
     Raises:
         LossTableError: the table lacks what is needed, has too few usable cells, or another unit than the law.
     """
     check_level(level)
-    if not risk_known(results):
-        return _fit_with_risk(law, results, level)
     lengths, sizes, gaps, truth = _measured(law, results)
+    if not risk_known(results):
+        return _fit_with_risk(law, lengths, sizes, seed_losses(results), truth, level)
     best = fit_gap(law, lengths, sizes, seed_means(gaps), truth)
 
     def constants(mean_gap: Float[Array, "l D"]) -> Float[Array, "p"]:
@@ -65,13 +68,21 @@ def fit(law: Law, results: xr.Dataset, *, level: Scalar = 0.9) -> Fit:
 
     _, *ends = jackknife_interval(constants, gaps, level)
     lower, upper = (constants_from(law, law.fitted, end) for end in ends)
-    return dataclasses.replace(best, intervals={name: (lower[name], upper[name]) for name in law.fitted})
+    intervals = {name: (lower[name], upper[name]) for name in law.fitted}
+    cells = cells_of(gaps + truth.bayes_risk[lengths][:, None, None], lengths, sizes, truth)
+    return dataclasses.replace(best, intervals=intervals, p_adequate=_p_adequate(best.law, cells))
 
 
-def _fit_with_risk(law: Law, results: xr.Dataset, level: Scalar) -> Fit:
+def _p_adequate(law: Law, cells: LossCells) -> float:
+    if not can_be_judged([law], cells):
+        return np.nan
+    return float(judge([law], cells, replicates=_REPLICATES).p_adequate[0])
+
+
+def _fit_with_risk(
+    law: Law, lengths: Array, sizes: Array, losses: Float[Array, "l D seed"], truth: Truth, level: Scalar
+) -> Fit:
     """The law fitted together with an R(l) that is not known, and the jackknife over seeds of both."""
-    lengths, sizes, _, truth = _measured(law, results)
-    losses = seed_losses(results)
 
     def fitted(losses: Float[Array, "l D seed"], starts: list[Law] | None = None) -> tuple[Law, LossCells, float]:
         cells = cells_of(losses, lengths, sizes, truth, risk_known=False)
@@ -87,7 +98,7 @@ def _fit_with_risk(law: Law, results: xr.Dataset, level: Scalar) -> Fit:
     _, *ends = interval_around(constants_of(best, law.fitted), np.array(without), level)
     lower, upper = (constants_from(law, law.fitted, end) for end in ends)
     intervals = {name: (lower[name], upper[name]) for name in law.fitted}
-    return Fit(best, rms, len(cells.mean), intervals=intervals)
+    return Fit(best, rms, len(cells.mean), intervals=intervals, p_adequate=_p_adequate(best, cells))
 
 
 def profile_interval(law: Law, results: xr.Dataset, name: str, *, level: Scalar = 0.9) -> tuple[float, float]:

@@ -7,8 +7,9 @@ holds a variance (tolerance U)^2 for every cell, and one for a shift of all cell
     T = min over its constants of (y - f)^T V^-1 (y - f).
 
 Where R(l) is not known, it is one free constant for each context length, fitted with the law. A law that uses R(l)
-itself takes the fitted one. Where R(l) is known, gaps at the ceiling Gmax(l) = R(0) - R(l) say only that nothing was
-learned: a law that predicts the ceiling, or more, agrees with them.
+itself takes the fitted one. Gaps at the ceiling Gmax(l) = R(0) - R(l) say only that nothing was learned: a law that
+predicts the ceiling, or more, agrees with them. Where neither R(l) nor the loss without context is known, there is no
+ceiling.
 """
 
 import dataclasses
@@ -54,6 +55,11 @@ class LossCells:
     def mean(self) -> Float[Array, "cells"]:
         """The mean over the seeds of a cell."""
         return self.grid.mean(self.losses)
+
+    @property
+    def ceiling_known(self) -> bool:
+        """Whether R(0) is exact, or the loss at l = 0 was measured."""
+        return self.risk_known or bool(np.any(self.grid.length == 0))
 
     @property
     def has_scatter(self) -> bool:
@@ -129,7 +135,7 @@ def weighted_fits(starts: Sequence[Law], cells: LossCells, *, tolerance: float =
     weights = Weights.of(cells, _smooth(cells), tolerance)
     fits, squares = _fitted([(law, _first_values(law, cells)) for law in starts], cells, weights)
     best = fits[int(np.argmin(squares))]
-    level = weights.gap(best.law, best.truth, cells)
+    level = weights.predicted(best.law, best.truth, cells)
     weights = Weights.of(cells, level, tolerance)
     fits, squares = _fitted([(fit.law, fit.values) for fit in fits], cells, weights)
     freedom = np.array([_spare(cells) - len(fit.law.fitted) for fit in fits])
@@ -194,7 +200,7 @@ class Weights:
         scatter = pooled_scatter(cells, grid.deviations(cells.losses)[None] / unit, level, tolerance)
         target = (cells.mean - cells.truth.bayes_risk[grid.length]) / unit
         ceiling = np.full(len(target), _BEYOND * max(1.0, float(np.abs(target).max())))
-        if cells.risk_known:
+        if cells.ceiling_known:
             largest = cells.truth.largest_gap(grid.length) / unit
             error = np.sqrt(scatter.variance[0] / grid.seeds) if cells.has_scatter else 0.0
             ceiling = np.maximum(largest - _NEAR_CEILING * np.minimum(error, 0.3 * largest), 0.0)
@@ -202,16 +208,12 @@ class Weights:
         root = whitening_roots(scatter, cells, tied, tolerance)[0]
         return cls(root, np.minimum(target, ceiling), ceiling, tied, scatter, unit)
 
-    def gap(self, law: Law, truth: Truth, cells: LossCells) -> Float[Array, "cells"]:
-        """The gaps that a law predicts, at most the ceiling."""
+    def predicted(self, law: Law, truth: Truth, cells: LossCells) -> Float[Array, "cells"]:
+        """The losses that a law predicts, less the R(l) that the target leaves out, at most the ceiling."""
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             gap = law.approximation_loss(cells.grid.length, cells.grid.size, truth) / self.unit
-        return np.minimum(np.where(np.isnan(gap), np.inf, gap), self.ceiling)
-
-    def predicted(self, law: Law, truth: Truth, cells: LossCells) -> Float[Array, "cells"]:
-        """The losses that a law predicts, less the R(l) that the target leaves out."""
         shift = (truth.bayes_risk - cells.truth.bayes_risk)[cells.grid.length] / self.unit
-        return self.gap(law, truth, cells) + shift
+        return np.minimum(np.where(np.isnan(gap), np.inf, gap + shift), self.ceiling)
 
 
 def pooled_scatter(
@@ -267,7 +269,7 @@ def _smooth(cells: LossCells) -> Float[Array, "cells"]:
     """Gaps in units of U from a cubic surface through their logarithms: weights must not follow the noise."""
     unit, R = unit_of(cells.truth), cells.truth
     gap = (cells.mean - R.bayes_risk[cells.grid.length]) / unit
-    if cells.risk_known:
+    if cells.ceiling_known:
         gap = np.minimum(gap, R.largest_gap(cells.grid.length) / unit)
     logs, surface = np.log(np.maximum(gap, 0.0) + TOLERANCE), surface_powers(cells.grid, 3)
     return np.exp(surface @ np.linalg.lstsq(surface, logs)[0]) - TOLERANCE
@@ -286,10 +288,11 @@ def _fitted_law(law: Law, values: Float[Array, "p"], cells: LossCells, weights: 
         return weights.predicted(*_with_values(law, cells, values), cells)
 
     if values.size:
+        # Trust regions, because the losses of some tables do not depend on every R(l): Levenberg-Marquardt then stops
+        # at its start.
         values = least_squares(
-            lambda values: weights.root @ (weights.target - predicted(values)), values,
-            method="lm", x_scale="jac", xtol=1e-6, ftol=1e-6, max_nfev=200 * (values.size + 1),
-        ).x  # fmt: skip
+            lambda values: weights.root @ (weights.target - predicted(values)), values, xtol=1e-6, ftol=1e-6
+        ).x
     found = predicted(values)
     columns = [(predicted(values + step) - found) / _STEP for step in _STEP * np.eye(values.size)]
     jacobian = np.stack(columns, axis=1) if columns else np.empty((len(found), 0))
@@ -297,8 +300,11 @@ def _fitted_law(law: Law, values: Float[Array, "p"], cells: LossCells, weights: 
 
 
 def _free_lengths(cells: LossCells) -> Int[Array, "free"]:
-    """The context lengths whose R(l) is fitted: none if it is known, else 0 and every measured one."""
-    return np.unique(np.append(0, cells.grid.length)) if not cells.risk_known else np.empty(0, int)
+    """The context lengths whose R(l) is fitted: none if it is known, else every measured one, and 0 if it is not."""
+    if cells.risk_known:
+        return np.empty(0, int)
+    measured = np.unique(cells.grid.length)
+    return measured[measured > 0] if cells.ceiling_known else np.append(0, measured)
 
 
 def _first_values(law: Law, cells: LossCells) -> Float[Array, "p"]:
@@ -312,6 +318,7 @@ def _with_values(law: Law, cells: LossCells, values: Float[Array, "p"]) -> tuple
     law = with_constants_of(law, law.fitted, values[:n])
     if not free.size:
         return law, truth
+    knots, shifts = (free, values[n:]) if free[0] == 0 else (np.append(0, free), np.append(0.0, values[n:]))
     every = np.log1p(np.arange(len(truth.bayes_risk)))
-    risk = truth.bayes_risk + unit_of(truth) * np.interp(every, np.log1p(free), values[n:])
+    risk = truth.bayes_risk + unit_of(truth) * np.interp(every, np.log1p(knots), shifts)
     return law, dataclasses.replace(truth, bayes_risk=risk)
