@@ -6,6 +6,7 @@ save(figure, numbers, "loss")        # loss.png, loss.pdf, loss.csv
 
 from figures.curves import draw_curves
 from figures.loss_against_context_length import draw_losses
+from figures.loss_parts import draw_loss_parts
 from figures.optimal_context_length import draw_optima
 from figures.style import save
 from figures.tasks import draw_gallery
@@ -15,6 +16,7 @@ from figures.training_curves import draw_training_curves
 __all__ = [
     "draw_curves",
     "draw_gallery",
+    "draw_loss_parts",
     "draw_losses",
     "draw_optima",
     "draw_tournament",

@@ -14,6 +14,7 @@ from theory.measured.csv_table import read_loss_table
 from theory.measured.design import Advice, Design, design
 from theory.measured.fitting import Fit
 from theory.measured.law_fit import fit, profile_interval
+from theory.measured.loss_parts import split_loss
 from theory.measured.loss_table import LossTableError
 from theory.measured.optimum import optimal_context_length
 from theory.measured.pilot import Pilot
@@ -47,6 +48,7 @@ __all__ = [
     "read_runs",
     "score",
     "score_as_text",
+    "split_loss",
     "surface_optimum",
     "verdict",
 ]

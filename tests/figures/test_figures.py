@@ -7,8 +7,8 @@ import xarray as xr
 
 import figures
 import figures.tasks
-from tests.tables import SIZES, table_of_law
-from theory import compare, optimal_context_length
+from tests.tables import LENGTHS, SIZES, table_of_law
+from theory import compare, optimal_context_length, split_loss
 from theory.laws import IntrinsicDimensionLaw, PowerLaw, SaturatingLaw
 from theory.measured.loss_table import LossTableError
 
@@ -295,3 +295,23 @@ def test_many_points_do_not_each_have_a_tick_and_fractions_are_not_rounded():
     assert drawn([1, 2, 16, 28, 30, 32]) == ["1", "2", "16", "32"]
     assert len(drawn(list(range(1, 81)))) < 16
     assert {"0.01", "0.1"} <= set(drawn([0.004, 0.02, 0.25]))
+
+
+def test_the_parts_of_a_loss_are_stacked_up_to_the_loss():
+    gap = RESULTS["approximation_loss"]
+    best = RESULTS.assign(approximation_loss=0.7 * gap)
+    endless = RESULTS.assign(approximation_loss=0.1 * gap).isel(dataset_size=[0]).assign_coords(dataset_size=[10**7])
+    parts = split_loss(RESULTS, best=best, endless=endless).isel(dataset_size=[0, 3])
+    figure, numbers = figures.draw_loss_parts(parts, "title")
+    for axes, size in zip(figure.axes, SIZES[0:4:3], strict=True):
+        mean = RESULTS["loss"].sel(dataset_size=size).mean("seed")
+        (line,) = [x for x in axes.get_lines() if x.get_label() == "measured loss"]
+        np.testing.assert_allclose(line.get_ydata(), mean)
+        assert max(area.get_datalim(axes.transData).y1 for area in axes.collections) == pytest.approx(float(mean.max()))
+        (star,) = [x for x in axes.get_lines() if x.get_label() == "smallest loss"]
+        assert star.get_xdata() == LENGTHS[np.argmin(mean.values)]
+    assert len(numbers) == parts["estimation"].size
+    with pytest.raises(LossTableError, match=r"give the table of theory\.split_loss"):
+        figures.draw_loss_parts(RESULTS)
+    with pytest.raises(LossTableError, match="10 dataset sizes are more than 8 panels"):
+        figures.draw_loss_parts(xr.concat([parts] * 5, "dataset_size"))
