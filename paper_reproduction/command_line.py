@@ -21,6 +21,7 @@ from simulator import Study, load_results, plan, run, run_on_slurm, save_results
 from simulator.machine.platform import Platform, check_platform
 from simulator.machine.workers import best_workers
 from simulator.specification import SpecificationError, from_json
+from simulator.studies.run import Keep
 from simulator.tasks import EXAMPLES as EXAMPLE_TASKS
 from simulator.tasks import Task
 from simulator.tasks.worked_example import truth_of_task, worked_example
@@ -70,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     running.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results.nc"), help="table (results.nc)")
     running.add_argument("--workers", type=int, help="processes, one core each (all cores; with --slurm 1 per shard)")
     running.add_argument("--platform", choices=get_args(Platform), help="insist on it (what JAX finds)")
+    running.add_argument("--keep", choices=get_args(Keep), help="keep trained networks in the store, too")
     running.add_argument("--slurm", action="store_true", help="make the runs as jobs on Slurm, and wait for them")
     on_slurm = running.add_argument_group("with --slurm")
     on_slurm.add_argument("--shards", type=int, help="elements of the job array (16)")
@@ -143,14 +145,15 @@ def _run(options: argparse.Namespace) -> None:
     if options.out.is_dir():
         raise IsADirectoryError(f"--out {options.out} is a folder: name a file, as in {options.out / 'results.nc'}")
     study = read_study(options.study)
+    common = {"platform": options.platform, "keep": options.keep}
     if options.slurm:
-        results = run_on_slurm(study, options.store, platform=options.platform, **_slurm_settings(options))
+        results = run_on_slurm(study, options.store, **common, **_slurm_settings(options))
     elif options.shards or options.minutes or options.sbatch:
         raise ValueError("--shards, --minutes and --sbatch are for jobs on Slurm: give --slurm, too")
     else:
         check_platform(options.platform)
         workers = best_workers() if options.workers is None else options.workers
-        results = run(study, options.store, workers=workers, platform=options.platform)
+        results = run(study, options.store, workers=workers, **common)
     save_results(results, options.out)
     print(f"{results['loss'].size} runs, {int(results['diverged'].sum())} diverged; written: {options.out}")
     if results["limited_by_optimisation"].any():

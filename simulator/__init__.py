@@ -7,6 +7,7 @@ results = run(study, store="runs")
 from simulator.machine.platform import PlatformError
 from simulator.machine.stopping import Stopped
 from simulator.machine.workers import WorkerError
+from simulator.studies.networks import load_predictor
 from simulator.studies.optimisation import limited_by_optimisation
 from simulator.studies.plan import Plan, plan
 from simulator.studies.results import load_results, save_results
@@ -24,6 +25,7 @@ __all__ = [
     "Study",
     "WorkerError",
     "limited_by_optimisation",
+    "load_predictor",
     "load_results",
     "plan",
     "run",

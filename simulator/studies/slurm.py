@@ -24,7 +24,7 @@ from simulator.grid import Run
 from simulator.machine.platform import Platform, check_platform, on_cpu
 from simulator.machine.workers import Surroundings, adopt, surroundings
 from simulator.specification import digest
-from simulator.studies.run import finished_runs, make_runs, open_store, run
+from simulator.studies.run import Keep, check_keep, finished_runs, make_runs, open_store, run
 from simulator.studies.store import Store
 from simulator.studies.study import Study, check_importable, check_study
 from theory.checks import check_choice, check_integer, check_positive
@@ -55,6 +55,7 @@ class Shard:
         surroundings: settings of JAX and folders of modules in the process that submits.
         attempts: number of times in a row that an element may be stopped before it has finished a run.
         fruitless: number of times in a row that it has been stopped so.
+        keep: what is kept beside the numbers, as :func:`simulator.run` takes it.
     """
 
     study: str
@@ -64,13 +65,14 @@ class Shard:
     surroundings: Surroundings
     attempts: int
     fruitless: int = 0
+    keep: Keep | None = None
 
     def __call__(self, runs: Sequence[Run]) -> None:
         """Make those of the runs that the store lacks."""
         adopt(self.surroundings)
         check_platform(self.platform)
         study, store, missing = self._missing(runs)
-        for _ in make_runs(study, missing, store, self.workers if on_cpu() else 1):
+        for _ in make_runs(study, missing, store, self.workers if on_cpu() else 1, self.keep):
             pass
 
     def checkpoint(self, runs: Sequence[Run]) -> Any:
@@ -90,7 +92,7 @@ class Shard:
 
     def _missing(self, runs: Sequence[Run]) -> tuple[Study, Store, list[Run]]:
         study, store = Study.from_json(self.study), Store(pathlib.Path(self.store))
-        finished = open_store(study, store, runs)
+        finished = open_store(study, store, runs, self.keep)
         return study, store, [run for run in runs if run not in finished]
 
 
@@ -105,6 +107,7 @@ def run_on_slurm(
     attempts: int = 3,
     poll_seconds: float = 10.0,
     platform: str | None = None,
+    keep: Keep | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
     """Make every run of a study that is not in the store yet as jobs on Slurm, wait, and return the table of all.
@@ -125,6 +128,7 @@ def run_on_slurm(
         attempts: jobs in a row, and stops of an element in a row, that may end without a single finished run.
         poll_seconds: seconds between two looks at the queue.
         platform: ``"cpu"``, ``"gpu"`` or ``"tpu"`` to insist on in the jobs; None to take what JAX finds there.
+        keep: ``"networks"`` to keep them in the store, as in :func:`simulator.run`.
         progress: show a bar with the runs finished and the jobs' states.
 
     Returns:
@@ -142,13 +146,14 @@ def run_on_slurm(
     shards = check_integer("shards", shards, 1, 100_000)
     attempts = check_integer("attempts", attempts, 1)
     poll_seconds = check_positive("poll_seconds", poll_seconds)
+    check_keep(keep)
     check_choice("platform", platform, (None, *get_args(Platform)))
     if taken := sorted(name for name in options if name.replace("_", "-") in _OURS):
         raise ValueError(
             f"options may not hold {', '.join(taken)}: give shards, timeout_minutes and cores_per_shard instead"
         )
     kept = Store(pathlib.Path(store).absolute())
-    shard = Shard(study.to_json(), str(kept.path), cores, platform, surroundings(), attempts)
+    shard = Shard(study.to_json(), str(kept.path), cores, platform, surroundings(), attempts, keep=keep)
     queue = _Queue(
         folder=kept.path / "slurm",
         name=f"context-scaling-{digest(shard.study + shard.store)[:12]}",
@@ -162,7 +167,7 @@ def run_on_slurm(
         },
     )
     runs = study.runs()
-    finished = open_store(study, kept, runs)
+    finished = open_store(study, kept, runs, keep)
     missing = [run for run in runs if run not in finished]
     failures = 0
     with tqdm(total=len(runs), initial=len(finished), desc="runs", unit="run", disable=not progress) as bar:
@@ -174,7 +179,7 @@ def run_on_slurm(
                 cancelled |= "CANCELLED" in states
                 bar.set_postfix_str(f"job {', '.join(sorted(jobs))}: {_shown(states)}")
                 bar.update(len(runs) - len(missing) + sum(file.exists() for file in files) - bar.n)
-            finished = dict(finished_runs(study, kept, missing))
+            finished = dict(finished_runs(study, kept, missing, keep))
             failures = 0 if finished else failures + 1
             missing = [run for run in missing if run not in finished]
             if missing and (cancelled or failures == attempts):
@@ -183,7 +188,7 @@ def run_on_slurm(
                     f"job {', '.join(sorted(jobs))} {why}. Finished runs are kept, the same call continues. "
                     + queue.last_words(jobs)
                 )
-    return run(study, store, progress=False)
+    return run(study, store, keep=keep, progress=False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,7 +32,7 @@ class StoreError(RuntimeError):
 
 
 class CorruptFileWarning(UserWarning):
-    """A result file was damaged, has been put aside, and its run will be made again."""
+    """A file of a run was damaged, has been put aside, and its run will be made again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Store:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            _write_atomically(self.path / _MARKER, json.dumps({"format": FORMAT}))
+            _write_atomically(self.path / _MARKER, json.dumps({"format": FORMAT}).encode())
         except OSError as error:
             raise _cannot("use the store", self.path, error) from error
 
@@ -87,43 +87,50 @@ class Store:
             )
         return True
 
-    def file(self, spec: str) -> pathlib.Path:
-        """Where the run of a spec is kept. The hash of the spec is its name."""
+    def file(self, spec: str, suffix: str = ".json") -> pathlib.Path:
+        """Where the run of a spec is kept, or with another suffix what belongs to it. The spec's hash is the name."""
         name = digest(spec)
-        return self.path / name[:2] / f"{name}.json"
+        return self.path / name[:2] / f"{name}{suffix}"
 
     def read(self, spec: str, *, put_aside: bool = True) -> dict[str, Any] | None:
         """The result of a run, or None if it is not there. A damaged file counts as absent and is put aside."""
         path = self.file(spec)
-        try:
-            text = path.read_text()
-        except FileNotFoundError:
+        data = self.read_bytes(path)
+        if data is None:
             return None
-        except UnicodeDecodeError:
-            text = ""
-        except OSError as error:
-            raise _cannot("read", path, error) from error
         try:
-            content = json.loads(text)
+            content = json.loads(data.decode())
             if content["checksum"] != _checksum(content["spec"], content["result"]):
                 raise ValueError("its checksum does not match")
             if content["spec"] != spec:
                 raise ValueError("it holds another spec")
             return content["result"]
         except (ValueError, KeyError, TypeError) as error:
-            if not put_aside:
-                return None
-            aside = path.with_suffix(".corrupt")
-            try:
-                path.replace(aside)
-            except OSError as problem:
-                raise _cannot("put aside the damaged file", path, problem) from problem
-            warnings.warn(
-                f"{path} is damaged ({error}); it was renamed to {aside.name} and the run will be made again",
-                CorruptFileWarning,
-                stacklevel=2,
-            )
+            if put_aside:
+                self.put_aside(path, error)
             return None
+
+    def read_bytes(self, path: pathlib.Path) -> bytes | None:
+        """What a file of the store holds, or None if it is not there."""
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _cannot("read", path, error) from error
+
+    def put_aside(self, path: pathlib.Path, error: Exception) -> None:
+        """Rename a damaged file, so that it counts as absent, and warn."""
+        aside = path.with_name(f"{path.name}.corrupt")
+        try:
+            path.replace(aside)
+        except OSError as problem:
+            raise _cannot("put aside the damaged file", path, problem) from problem
+        warnings.warn(
+            f"{path} is damaged ({error}); it was renamed to {aside.name} and the run will be made again",
+            CorruptFileWarning,
+            stacklevel=3,
+        )
 
     def write(self, spec: str, result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Keep a finished run. ``about`` records time and machine; it is no part of the result."""
@@ -133,10 +140,13 @@ class Store:
             "checksum": _checksum(spec, result),
             "about": {**about, **_environment()},
         }
-        path = self.file(spec)
+        self.write_bytes(self.file(spec), json.dumps(content, indent=1, allow_nan=False).encode())
+
+    def write_bytes(self, path: pathlib.Path, data: bytes) -> None:
+        """Write a file of the store, whole or not at all."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_atomically(path, json.dumps(content, indent=1, allow_nan=False))
+            _write_atomically(path, data)
         except OSError as error:
             raise _cannot("write", path, error) from error
 
@@ -145,11 +155,11 @@ def _checksum(spec: str, result: Any) -> str:
     return digest(spec + json.dumps(result, sort_keys=True, allow_nan=False))
 
 
-def _write_atomically(path: pathlib.Path, text: str) -> None:
+def _write_atomically(path: pathlib.Path, data: bytes) -> None:
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("w") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
