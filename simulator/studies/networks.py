@@ -10,7 +10,7 @@ import functools
 import hashlib
 import os
 import pathlib
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -123,7 +123,7 @@ def read_network(store: Store, spec: str) -> NetworkPredictor | None:
         checksum, _, body = data.partition(b"\n")
         if checksum != hashlib.sha256(body).hexdigest().encode():
             raise ValueError("its checksum does not match")
-        content = msgpack_restore(body)
+        content = cast(dict[str, Any], msgpack_restore(body))
         if content["format"] != NETWORK_FORMAT:
             raise StoreError(
                 f"{path} was written in format {content['format']!r}, this version reads and writes {NETWORK_FORMAT}: "

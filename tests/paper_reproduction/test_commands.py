@@ -102,7 +102,8 @@ def test_runs_that_optimisation_limits_are_counted_and_left_out_unless_asked_for
         test_size=64,
     )
     (here / "study.json").write_text(study.to_json())
-    said = printed(capsys, "run", "study.json", "--workers", 1)
+    said = printed(capsys, "run", "study.json", "--workers", 1, "--keep", "networks")
+    assert len(list((here / "runs").glob("??/*.network"))) == 32
     results = load_results("results.nc")
     limits = results["optimisation_limit"]
     improving, plateau = (int((limits == reason).sum()) for reason in ("still improving", "plateau"))

@@ -65,7 +65,7 @@ def test_a_flipped_bit_is_noticed_and_the_file_put_aside(position, bit):
         if found is None:
             assert caught[0].category is CorruptFileWarning
             assert not path.exists()
-            assert path.with_suffix(".corrupt").exists()
+            assert path.with_name(f"{path.name}.corrupt").exists()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])

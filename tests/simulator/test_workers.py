@@ -23,6 +23,8 @@ from simulator.machine.stopping import asked_to_stop, stop_if_asked, stopping_in
 from simulator.models import MLP
 from simulator.specification import SpecificationError
 from simulator.studies import run as run_module
+from simulator.studies.run import finished_runs
+from simulator.studies.store import Store
 from simulator.tasks import GaussianLookBack, SparseParity
 
 pytestmark = pytest.mark.optimised
@@ -53,7 +55,8 @@ GROUP = 6
 CHILD = """
 import sys
 from simulator import Study, run, save_results
-save_results(run(Study.from_json(sys.argv[1]), sys.argv[2], workers=int(sys.argv[4]), progress=False), sys.argv[3])
+how = {"workers": int(sys.argv[4]), "keep": "networks", "progress": False}
+save_results(run(Study.from_json(sys.argv[1]), sys.argv[2], **how), sys.argv[3])
 """
 
 
@@ -118,12 +121,18 @@ def is_running(pid):
 
 
 @pytest.mark.parametrize("precision", ["mixed", pytest.param("float32", marks=pytest.mark.slow)])
-def test_a_table_is_the_same_to_the_bit_on_any_number_of_workers(precision):
-    """The order of every sum is the same in one process with many threads and in processes with a core each."""
+def test_a_table_is_the_same_to_the_bit_on_any_number_of_workers(precision, tmp_path):
+    """The order of every sum is the same in one process with many threads and in processes with a core each.
+
+    So are the networks, whose files say nothing of when and where they were made.
+    """
     learner = dataclasses.replace(WIDE, precision=precision)
     study = Study(PARITY, learner, (8,), (600,), seeds=2, test_size=512)
-    alone = run(study, progress=False)  # first: workers then find its programs compiled
-    xr.testing.assert_identical(run(study, progress=False, workers=2), alone)
+    alone = run(study, tmp_path / "1", keep="networks", progress=False)  # first: workers find its programs compiled
+    xr.testing.assert_identical(run(study, tmp_path / "2", keep="networks", progress=False, workers=2), alone)
+    files = [{path.name: path.read_bytes() for path in tmp_path.glob(f"{n}/??/*.network")} for n in (1, 2)]
+    assert files[0] == files[1]
+    assert len(files[0]) == 2
 
 
 def test_there_are_never_more_workers_than_groups_of_runs(monkeypatch):
@@ -236,7 +245,7 @@ def test_repeated_sigterm_in_nested_blocks_reaches_the_outer_one():
 
 @pytest.mark.slow
 def test_a_study_killed_at_random_moments_ends_in_the_same_table(tmp_path):
-    """A process gets SIGKILL anywhere between its first import and its last write.
+    """A process gets SIGKILL anywhere between its first import and its last write, and no result lacks its network.
 
     The moments are fractions of the time that an undisturbed process takes.
     """
@@ -251,9 +260,11 @@ def test_a_study_killed_at_random_moments_ends_in_the_same_table(tmp_path):
         with child(tmp_path / "killed", 1, study) as victim, contextlib.suppress(subprocess.TimeoutExpired):
             victim.wait(share * whole)
         kept.append(finished(tmp_path / "killed"))
+        found = dict(finished_runs(study, Store(tmp_path / "killed" / "runs"), study.runs(), keep="networks"))
+        assert len(found) == kept[-1]
     assert np.all(np.diff(kept) >= 0)
     assert kept[-1] > 0
-    xr.testing.assert_identical(run(study, tmp_path / "killed" / "runs", progress=False), undisturbed)
+    xr.testing.assert_identical(run(study, tmp_path / "killed" / "runs", keep="networks", progress=False), undisturbed)
 
 
 @pytest.mark.parametrize(
