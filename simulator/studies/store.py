@@ -2,7 +2,8 @@
 
 A file is written under a temporary name, flushed to the disk and renamed, and carries a checksum of its contents. So a
 process killed at any moment leaves whole files and perhaps a temporary one, which nobody reads; two processes that make
-the same run write the same result.
+the same run write the same result. A trained network may have a file of the same name beside that of its run
+(:mod:`simulator.studies.networks`).
 """
 
 import contextlib
