@@ -1,41 +1,32 @@
-"""Kept networks come back to the bit, and a damaged file is never taken for one."""
+"""The networks of a study are kept beside its runs, and come back to the bit."""
 
 import dataclasses
-import functools
-import hashlib
 import itertools
-import json
 import pathlib
-import pickle
 import shutil
 import subprocess
 import sys
-import warnings
 
 import jax
 import numpy as np
 import pytest
 import xarray as xr
-from flax.serialization import msgpack_restore, msgpack_serialize
-from hypothesis import given
-from hypothesis import strategies as st
 
-from paper_reproduction.parity_mlp import make as headline
 from simulator import StoreError, Study, load_predictor, run
 from simulator.inference import visible_context_sweep
-from simulator.learners import GradientDescent, LeastSquares, NetworkPredictor
+from simulator.learners import GradientDescent, LeastSquares
 from simulator.learners.base import FittedRun
 from simulator.machine.workers import surroundings
-from simulator.measurement import echo_and_induction_scores, extract_features
-from simulator.models import EXAMPLES, MLP, Transformer
-from simulator.studies import networks, slurm
-from simulator.studies.networks import network_as_bytes, network_file, read_network
+from simulator.measurement import extract_features
+from simulator.models import MLP
+from simulator.studies import slurm
+from simulator.studies.networks import network_file, read_network
 from simulator.studies.run import check_keep
 from simulator.studies.run_result import RunResult
 from simulator.studies.store import CorruptFileWarning, Store
-from simulator.tasks import GaussianLookBack, SparseParity
+from simulator.tasks import GaussianLookBack
+from tests.simulator.kept_networks import PARITY, bits, content_of, random_network, signed
 
-PARITY = SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10)
 STUDY = Study(
     PARITY,
     GradientDescent(MLP((8,)), steps=60, evaluation_every=20, batch_size=32, validation_size=256),
@@ -67,39 +58,12 @@ def learned():
     return {fitted.run: fitted.predictor for fitted in STUDY.learner.fit_runs(PARITY, STUDY.runs())}
 
 
-def bits(predictor):
-    """Every bit of a predictor, and its form."""
-    return jax.tree.structure(predictor), [
-        (leaf.dtype, np.asarray(leaf).tobytes()) for leaf in jax.tree.leaves(predictor)
-    ]
-
-
 def contents(folder, pattern="??/*"):
     return {path.name: path.read_bytes() for path in sorted(folder.glob(pattern))}
 
 
 def refuse(*arguments):
     raise AssertionError("trained again")
-
-
-def signed(content):
-    """A file with these contents and their checksum."""
-    body = msgpack_serialize(content)
-    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
-
-
-def content_of(path):
-    return msgpack_restore(path.read_bytes().partition(b"\n")[2])
-
-
-def random_network(model, task=PARITY):
-    """A network whose parameters are random bits, so that NaNs, infinities and tiny numbers are among them."""
-    rng = np.random.default_rng(0)
-
-    def leaf(shape):
-        return np.frombuffer(rng.bytes(shape.size * shape.dtype.itemsize), shape.dtype).reshape(shape.shape)
-
-    return NetworkPredictor(task, model, jax.tree.map(leaf, networks._shapes(task, model)), np.int32(3))
 
 
 def test_keeping_changes_no_number_and_no_name(made, tmp_path):
@@ -197,69 +161,12 @@ def test_a_predictor_with_other_numbers_than_the_stored_is_an_error_unless_it_is
 
 def test_a_whole_file_with_another_number_does_not_pass_the_check(store):
     path = network_file(store, SPEC)
-    content = content_of(path)
+    content = content_of(path.read_bytes())
     name = "biases/0/value"
     content["parameters"][name] = content["parameters"][name] + np.float32(1)
     path.write_bytes(signed(content))
     with pytest.raises(StoreError, match=r"approximation_loss of Run\(context_length=10, dataset_size=500, seed=1\)"):
         load_predictor(STUDY, store.path, **CELL)
-
-
-@functools.cache
-def file_and_spec():
-    predictor = random_network(MLP((8,)))
-    return SPEC, network_as_bytes(SPEC, predictor), bits(predictor)
-
-
-def read_from(folder, data):
-    """What is read from a file with these bytes, and whether it was put aside with a warning."""
-    store, spec = Store(pathlib.Path(folder)), file_and_spec()[0]
-    path = network_file(store, spec)
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(data)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        found = read_network(store, spec)
-    aside = path.with_name(f"{path.name}.corrupt")
-    assert path.exists() != aside.exists()
-    assert [warning.category for warning in caught] == [CorruptFileWarning] * aside.exists()
-    return found, aside.exists()
-
-
-@given(st.data())
-def test_a_flipped_bit_anywhere_is_noticed(tmp_path_factory, data):
-    whole = bytearray(file_and_spec()[1])
-    whole[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    assert read_from(tmp_path_factory.mktemp("flipped"), bytes(whole)) == (None, True)
-
-
-@given(st.floats(0, 1, exclude_max=True))
-def test_a_truncated_file_is_noticed(tmp_path_factory, share):
-    whole = file_and_spec()[1]
-    assert read_from(tmp_path_factory.mktemp("truncated"), whole[: int(share * len(whole))]) == (None, True)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        *(b"\x80\x04N.", pickle.dumps({"format": 1}), b"\x93NUMPY\x01\x00", json.dumps({"format": 1}).encode()),
-        *(signed({}), signed([1]), signed({"format": 1}), signed({"format": 1, "spec": SPEC})),
-    ],
-)
-def test_a_file_of_something_else_is_put_aside(tmp_path, data):
-    assert read_from(tmp_path, data) == (None, True)
-
-
-def test_a_file_of_another_model_than_it_names_is_put_aside(tmp_path):
-    whole = msgpack_restore(file_and_spec()[1].partition(b"\n")[2])
-    model = json.loads(whole["model"]) | {"hidden_sizes": [9]}
-    for changes in ({"model": json.dumps(model)}, {"model": '{"type":"Gone"}'}, {"parameters": {}}):
-        assert read_from(tmp_path, signed(whole | changes)) == (None, True)
-
-
-def test_the_whole_file_is_read(tmp_path):
-    found, aside = read_from(tmp_path, file_and_spec()[1])
-    assert (bits(found), aside) == (file_and_spec()[2], False)
 
 
 def test_a_file_of_another_run_is_put_aside_and_the_run_made_again(store, learned, made):
@@ -280,7 +187,7 @@ def test_a_file_of_another_run_is_put_aside_and_the_run_made_again(store, learne
 def test_a_file_of_another_format_is_refused_and_left_alone(store):
     """A later version may have written it: nothing is damaged."""
     path = network_file(store, SPEC)
-    path.write_bytes(signed(content_of(path) | {"format": 2}))
+    path.write_bytes(signed(content_of(path.read_bytes()) | {"format": 2}))
     for use in (
         lambda: load_predictor(STUDY, store.path, **CELL),
         lambda: run(STUDY, store.path, keep="networks", progress=False),
@@ -318,17 +225,6 @@ def test_a_left_over_temporary_file_is_never_read(store, monkeypatch, made):
     assert read_network(store, SPEC) is None
     xr.testing.assert_identical(run(STUDY, store.path, keep="networks", progress=False), made[1])
     assert read_network(store, SPEC) is not None
-
-
-@pytest.mark.parametrize("model", EXAMPLES, ids=repr)
-def test_the_parameters_of_every_model_keep_their_bits_and_form(model, tmp_path):
-    """Models may differ from run to run: a file says which it is of. Infinities, NaNs and integers are bits too."""
-    predictor = random_network(model)
-    store = Store(tmp_path)
-    store.write_bytes(network_file(store, "a spec"), network_as_bytes("a spec", predictor))
-    found = read_network(store, "a spec")
-    assert (found.task, found.model) == (PARITY, model)
-    assert bits(found) == bits(predictor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -386,21 +282,6 @@ def test_a_kept_network_can_be_used_as_a_fitted_one(made, learned):
     sweeps = [visible_context_sweep(predictor, (3, 10), seed=1, test_size=512) for predictor in (kept, fitted)]
     xr.testing.assert_identical(*sweeps)
     assert float(sweeps[0]["test_loss"][1]) == float(made[1].sel(CELL)["test_loss"])
-
-
-@pytest.mark.slow
-def test_the_heads_of_a_kept_transformer_can_be_scored(tmp_path):
-    predictor = GradientDescent(Transformer(depth=1, width=16, heads=2), steps=1).untrained(PARITY, 10)
-    store = Store(tmp_path)
-    store.write_bytes(network_file(store, "a spec"), network_as_bytes("a spec", predictor))
-    scores = [echo_and_induction_scores(p, jax.random.key(0)) for p in (predictor, read_network(store, "a spec"))]
-    np.testing.assert_array_equal(*scores)
-
-
-def test_the_networks_of_the_headline_study_take_less_than_100_mb():
-    study = headline.study("laptop")
-    network = random_network(study.learner.tested_model, study.task)
-    assert len(study.runs()) * len(network_as_bytes(study.run_spec(study.runs()[-1]), network)) < 100e6
 
 
 @pytest.mark.parametrize(

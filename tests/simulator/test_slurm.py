@@ -15,10 +15,11 @@ import xarray as xr
 
 from paper_reproduction import command_line
 from simulator import SlurmError, Study, load_results, run, run_on_slurm
-from simulator.learners import LeastSquares
+from simulator.learners import GradientDescent, LeastSquares
 from simulator.machine.workers import surroundings
+from simulator.models import MLP
 from simulator.studies import slurm
-from simulator.tasks import GaussianLookBack
+from simulator.tasks import GaussianLookBack, SparseParity
 from tests.slurm_cluster import SlurmCluster
 
 pytestmark = pytest.mark.optimised
@@ -70,6 +71,21 @@ def test_a_study_on_slurm_ends_in_the_table_of_a_local_run(cluster, tmp_path):
     assert submissions(tmp_path / "runs") == 1
     xr.testing.assert_identical(submit(QUICK, tmp_path / "runs"), table)
     assert submissions(tmp_path / "runs") == 1
+
+
+@pytest.mark.slurm
+def test_networks_are_kept_on_slurm_as_here(cluster, tmp_path):
+    """Their numbers may be there already, as here those of one seed."""
+    learner = GradientDescent(MLP((8,)), steps=60, batch_size=32, validation_size=256)
+    study = Study(SparseParity(((2, 1), (3, 1)), 4), learner, (2, 4), (40,), seeds=2, test_size=256)
+    run(dataclasses.replace(study, seeds=1), tmp_path / "slurm", progress=False)
+    table = submit(study, tmp_path / "slurm", keep="networks")
+    xr.testing.assert_identical(table, run(study, tmp_path / "here", keep="networks", progress=False))
+    on_slurm, here = (
+        {path.name: path.read_bytes() for path in tmp_path.glob(f"{place}/??/*.network")} for place in ("slurm", "here")
+    )
+    assert on_slurm == here
+    assert len(here) == 4
 
 
 def a_node_loses_power(cluster, store):
