@@ -126,9 +126,12 @@ def test_a_run_takes_all_cores_unless_told_how_many(smoke, here, monkeypatch, ca
 
     monkeypatch.setattr(command_line, "run", made)
     monkeypatch.setattr(command_line, "best_workers", lambda: 7)
-    for words in ((), ("--workers", 3, "--platform", "cpu")):
+    for words in ((), ("--workers", 3, "--platform", "cpu", "--keep", "networks")):
         printed(capsys, "run", smoke[0] / "study.json", *words)
-    assert asked == [{"workers": 7, "platform": None}, {"workers": 3, "platform": "cpu"}]
+    assert asked == [
+        {"workers": 7, "platform": None, "keep": None},
+        {"workers": 3, "platform": "cpu", "keep": "networks"},
+    ]
 
 
 @pytest.fixture
