@@ -62,9 +62,9 @@ def load_predictor(
         context_length: number of visible tokens, one of the study's.
         dataset_size: one of the study's.
         seed: one of the study's.
-        check: whether to evaluate the predictor again and compare with the run in the store, to the bit. A run that
-            diverged has no numbers to compare. A loss that the learner reports in place of the test loss
-            (``selection="paper"``) is not made again.
+        check: whether to evaluate the predictor again and compare with the run in the store, to the bit. Another kind
+            of machine or another version of JAX may change the last bits. A run that diverged has no numbers to
+            compare. A loss that the learner reports in place of the test loss (``selection="paper"``) is not compared.
 
     Raises:
         ValueError: the study has no such run, or the table does not say of which study it is.

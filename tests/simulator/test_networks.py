@@ -263,6 +263,8 @@ def test_something_else_that_was_trained_cannot_be_kept(tmp_path):
 
 
 def test_an_element_of_a_job_array_keeps_networks(tmp_path, made):
+    """The numbers of some of its runs are there already."""
+    run(dataclasses.replace(STUDY, dataset_sizes=(40,), seeds=1), tmp_path, progress=False)
     shard = slurm.Shard(STUDY.to_json(), str(tmp_path), 1, None, surroundings(), attempts=1, keep="networks")
     shard(STUDY.runs()[:3])
     found = contents(tmp_path, "??/*.network")
