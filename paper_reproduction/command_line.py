@@ -17,7 +17,7 @@ import xarray as xr
 import figures
 from paper_reproduction.reproduction import exit_status
 from paper_reproduction.study_report import draw
-from simulator import Study, load_results, plan, run, run_on_slurm, save_results
+from simulator import Study, load_results, plan, run, run_on_slurm, run_until, save_results
 from simulator.machine.platform import Platform, check_platform
 from simulator.machine.workers import best_workers
 from simulator.specification import SpecificationError, from_json
@@ -72,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
     running.add_argument("--workers", type=int, help="processes, one core each (all cores; with --slurm 1 per shard)")
     running.add_argument("--platform", choices=get_args(Platform), help="insist on it (what JAX finds)")
     running.add_argument("--keep", choices=get_args(Keep), help="keep trained networks in the store, too")
+    running.add_argument(
+        "--most-runs", type=int, metavar="N", help="add context lengths and seeds where l* is uncertain, up to N runs"
+    )
     running.add_argument("--slurm", action="store_true", help="make the runs as jobs on Slurm, and wait for them")
     on_slurm = running.add_argument_group("with --slurm")
     on_slurm.add_argument("--shards", type=int, help="elements of the job array (16)")
@@ -146,6 +149,8 @@ def _run(options: argparse.Namespace) -> None:
         raise IsADirectoryError(f"--out {options.out} is a folder: name a file, as in {options.out / 'results.nc'}")
     study = read_study(options.study)
     common = {"platform": options.platform, "keep": options.keep}
+    if options.slurm and options.most_runs is not None:
+        raise ValueError("--most-runs decides what to run next in this process: leave --slurm out")
     if options.slurm:
         results = run_on_slurm(study, options.store, **common, **_slurm_settings(options))
     elif options.shards or options.minutes or options.sbatch:
@@ -153,13 +158,17 @@ def _run(options: argparse.Namespace) -> None:
     else:
         check_platform(options.platform)
         workers = best_workers() if options.workers is None else options.workers
-        results = run(study, options.store, workers=workers, **common)
+        if options.most_runs is not None:
+            results = run_until(study, options.store, most_runs=options.most_runs, workers=workers, **common)
+        else:
+            results = run(study, options.store, workers=workers, **common)
     save_results(results, options.out)
-    print(f"{results['loss'].size} runs, {int(results['diverged'].sum())} diverged; written: {options.out}")
+    made = int((results["run"] != "").sum())
+    print(f"{made} runs, {int(results['diverged'].sum())} diverged; written: {options.out}")
     if results["limited_by_optimisation"].any():
         reasons = results["optimisation_limit"].values.ravel().tolist()
         print(
-            f"{int(results['limited_by_optimisation'].sum())} of {results['loss'].size} runs seem limited by "
+            f"{int(results['limited_by_optimisation'].sum())} of {made} runs seem limited by "
             f"optimisation: {reasons.count('still improving')} were still improving at the last step, "
             f"{reasons.count('plateau')} ended on a plateau. Give more steps, more patience or restarts"
         )

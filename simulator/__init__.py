@@ -12,6 +12,7 @@ from simulator.studies.optimisation import limited_by_optimisation
 from simulator.studies.plan import Plan, plan
 from simulator.studies.results import load_results, save_results
 from simulator.studies.run import run
+from simulator.studies.run_until import run_until
 from simulator.studies.slurm import SlurmError, run_on_slurm
 from simulator.studies.store import StoreError
 from simulator.studies.study import Study
@@ -30,5 +31,6 @@ __all__ = [
     "plan",
     "run",
     "run_on_slurm",
+    "run_until",
     "save_results",
 ]

@@ -19,7 +19,7 @@ from simulator.studies.study import Study
 
 
 def as_table(study: Study, results: Mapping[Run, RunResult]) -> xr.Dataset:
-    """Results as a Dataset.
+    """Results as a Dataset. A run without a result has NaN for its losses, an empty name, and 0 for its steps.
 
     Over (context_length, dataset_size, seed): ``loss``, ``approximation_loss``, ``test_loss`` and the standard errors
     of the last two over test samples (NaN where a run ``diverged``), ``diverged``, ``steps``, ``stopped_by`` and
@@ -36,27 +36,29 @@ def as_table(study: Study, results: Mapping[Run, RunResult]) -> xr.Dataset:
     shape = tuple(map(len, coordinates))
     runs = [Run(*cell) for cell in np.stack(np.meshgrid(*coordinates, indexing="ij"), -1).reshape(-1, 3).tolist()]
 
-    def column(name: str, dtype: Any) -> tuple:
-        return axes, np.array([getattr(results[run], name) for run in runs], dtype).reshape(shape)
+    def column(name: str, dtype: Any, missing: Any) -> tuple:
+        values = [getattr(results[run], name) if run in results else missing for run in runs]
+        return axes, np.array(values, dtype).reshape(shape)
 
     def exact(function: Any, lengths: Any) -> np.ndarray:
         values = (function(int(length)) for length in lengths)
         return np.array([np.nan if value is None else value for value in values], np.float64)
 
     def curve(name: str) -> tuple:
-        rows = [getattr(results[run], name) for run in runs]
+        rows = [getattr(results[run], name) if run in results else () for run in runs]
         padded = np.array([[*row, *[np.nan] * (n_evaluations - len(row))] for row in rows], np.float64)
         return (*axes, "evaluation"), padded.reshape(*shape, n_evaluations)
 
     every = range(task.max_context_length + 1)
+    names = [digest(study.run_spec(run)) if run in results else "" for run in runs]
     table = xr.Dataset(
         {
-            **{name: column(name, np.float64) for name in RunResult.losses()},
-            "diverged": column("diverged", bool),
-            "steps": column("steps", np.int64),
-            "stopped_by": column("stopped_by", object),
-            "best_step": column("best_step", np.int64),
-            "run": (axes, np.array([digest(study.run_spec(run)) for run in runs], dtype=object).reshape(shape)),
+            **{name: column(name, np.float64, np.nan) for name in RunResult.losses()},
+            "diverged": column("diverged", bool, False),
+            "steps": column("steps", np.int64, 0),
+            "stopped_by": column("stopped_by", object, ""),
+            "best_step": column("best_step", np.int64, 0),
+            "run": (axes, np.array(names, dtype=object).reshape(shape)),
             "bayes_risk": ("context_length", exact(task.bayes_risk, study.context_lengths)),
             "intrinsic_dimension": ("context_length", exact(task.intrinsic_dimension, study.context_lengths)),
             "intrinsic_entropy": ("context_length", exact(task.intrinsic_entropy, study.context_lengths)),

@@ -79,17 +79,23 @@ def run(
         raise ValueError(f"keep={keep!r} needs a folder to keep them in: give store, as in store='runs'")
     if workers > 1:
         check_importable(study, "set workers=1")
-    runs = study.runs()
     kept = None if store is None else Store(pathlib.Path(store))
-    results = {} if kept is None else open_store(study, kept, runs, keep)
+    return as_table(study, results_of(study, study.runs(), kept, workers, keep, progress=progress))
+
+
+def results_of(
+    study: Study, runs: Sequence[Run], store: Store | None, workers: int, keep: Keep | None, *, progress: bool
+) -> dict[Run, RunResult]:
+    """The results of runs, those that are not in the store made now, with a bar."""
+    results = {} if store is None else open_store(study, store, runs, keep)
     missing = [run for run in runs if run not in results]
     bar = tqdm(total=len(runs), initial=len(results), desc="runs", unit="run", disable=not progress, mininterval=0.5)
     # However the loop ends, closing ends the workers and restores the handler of SIGTERM.
-    with bar, contextlib.closing(make_runs(study, missing, kept, workers, keep)) as making:
+    with bar, contextlib.closing(make_runs(study, missing, store, workers, keep)) as making:
         for made, result in making:
             results[made] = result
             bar.update()
-    return as_table(study, results)
+    return results
 
 
 def check_keep(keep: Any) -> None:

@@ -14,10 +14,10 @@ from paper_reproduction import __main__ as reproductions
 from paper_reproduction import command_line, study_report
 from paper_reproduction.reproduction import exit_status, names
 from simulator import Stopped, Study, load_results, run, save_results
-from simulator.learners import GradientDescent
+from simulator.learners import GradientDescent, LeastSquares
 from simulator.models import MLP
-from simulator.tasks import SparseParity
-from theory import compare
+from simulator.tasks import GaussianLookBack, SparseParity
+from theory import compare, optimal_context_length
 from theory.laws import EXAMPLES as LAWS
 from theory.laws import ChinchillaLaw, PowerLaw
 
@@ -115,6 +115,20 @@ def test_runs_that_optimisation_limits_are_counted_and_left_out_unless_asked_for
         assert command_line.main([command, "all.nc", "--laws", "power", "--leave-out-limited"]) == 1
         assert "16 cells that optimisation seems to limit were left out" in capsys.readouterr().err
         assert printed(capsys, command, "all.nc", "--laws", "power")
+
+
+def test_a_run_adds_lengths_and_seeds_where_the_optimum_is_uncertain(here, capsys):
+    task = GaussianLookBack.arfima(d=0.4, max_context_length=24)
+    study = Study(task, LeastSquares(), (4, 16), (64,), seeds=2, test_size=2048)
+    (here / "study.json").write_text(study.to_json())
+    text = printed(capsys, "run", "study.json", "--workers", 1, "--most-runs", 300)
+    results = load_results("results.nc")
+    made = int((results["run"] != "").sum())
+    assert text.startswith(f"{made} runs, 0 diverged")
+    assert 4 < made <= 300
+    assert not optimal_context_length(results)["at_edge"].any()
+    assert command_line.main(["run", "study.json", "--most-runs", "300", "--slurm"]) == 1
+    assert "leave --slurm out" in capsys.readouterr().err
 
 
 def test_a_run_takes_all_cores_unless_told_how_many(smoke, here, monkeypatch, capsys):

@@ -171,8 +171,8 @@ def compare(
         attrs={
             "level": level, "fit_fraction": fit_fraction, "n_seeds": gaps.shape[2], "n_bootstrap": n_bootstrap,
             "tolerance": tolerance, "risk_known": int(trial.risk_known), "n_lengths": len(lengths),
-            "below_risk": trial.below_risk(losses), "n_runs": limited.size, "n_limited": int(limited.sum()),
-            "leave_out_limited": int(leave_out_limited),
+            "below_risk": trial.below_risk(losses), "n_runs": int((~np.isnan(losses)).sum()),
+            "n_limited": int(limited.sum()), "leave_out_limited": int(leave_out_limited),
         },
     )  # fmt: skip
     judged = comparison.isel(dataset_size=held_out)

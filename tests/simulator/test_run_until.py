@@ -1,0 +1,125 @@
+"""A study that grows until l*(D) is known: what it adds, when it ends, and that it continues where it was."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from simulator import Study, run, run_until
+from simulator.grid import Run
+from simulator.learners import LeastSquares
+from simulator.studies.run_until import more_runs
+from simulator.tasks import GaussianLookBack
+from tests.tables import LENGTHS, SIZES, table
+from theory import optimal_context_length
+
+TASK = GaussianLookBack.arfima(d=0.4, max_context_length=24)
+STUDY = Study(TASK, LeastSquares(), (4, 16), (64, 256), seeds=2, test_size=2048)
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory):
+    store = tmp_path_factory.mktemp("store")
+    return store, run_until(STUDY, store, most_runs=600, progress=False)
+
+
+def test_it_ends_with_intervals_that_are_narrow_and_interior(grown):
+    best = optimal_context_length(grown[1])
+    assert not best["at_edge"].any()
+    assert np.all(best["upper"] <= np.maximum(1.5 * best["lower"], best["lower"] + 1))
+
+
+def test_the_measured_optimum_is_within_one_step_of_the_exact_one(grown):
+    """Expected risks of least squares are known exactly."""
+    best = optimal_context_length(grown[1])["best_on_grid"].to_series()
+    for size, found in best.items():
+        exact = min(range(1, 25), key=lambda l: STUDY.learner.expected_risk(TASK, l, size))
+        assert exact / 1.6 <= found <= exact * 1.6
+
+
+def test_called_again_it_makes_no_run_and_returns_the_same_table(grown, monkeypatch):
+    store, table = grown
+    monkeypatch.setattr(LeastSquares, "fit_groups", lambda *_: pytest.fail("a run was made again"))
+    assert run_until(STUDY, store, most_runs=600, progress=False).identical(table)
+
+
+def test_each_run_is_that_of_the_study_named_in_the_table(grown):
+    _, table = grown
+    named = Study.from_json(table.attrs["study"])
+    assert named.context_lengths == tuple(table["context_length"].values)
+    assert named.seeds == table.sizes["seed"]
+    made = table["loss"].notnull()
+    np.testing.assert_array_equal(made, table["run"] != "")
+    few = dataclasses.replace(named, seeds=2)
+    assert made.isel(seed=slice(2)).all()
+    np.testing.assert_array_equal(run(few, progress=False)["loss"], table["loss"].isel(seed=slice(2)))
+
+
+def test_the_budget_ends_it_and_says_which_sizes_are_left(tmp_path):
+    with pytest.warns(UserWarning, match=r"dataset sizes \[64, 256\] has no interval.*more than most_runs=8"):
+        few = run_until(STUDY, tmp_path, most_runs=8, progress=False)
+    assert few.identical(run(STUDY, tmp_path, progress=False))
+
+
+def wanted_of(lengths, n_seeds=3):
+    return frozenset(Run(*cell) for cell in itertools.product(lengths, SIZES, range(n_seeds)))
+
+
+def valley(minimum, depth=0.1, noise=0.0, lengths=LENGTHS):
+    """Losses whose smallest is at a length, for every dataset size."""
+    gap = depth * np.abs(np.log1p(np.array(lengths)) - np.log1p(minimum))
+    rng = np.random.default_rng(0)
+    gap = np.broadcast_to(gap[:, None, None], (len(lengths), len(SIZES), 3))
+    results = table(gap + noise * rng.normal(size=gap.shape), lengths)
+    return results.assign(loss=1 + results["approximation_loss"])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "minimum", "added"),
+    [
+        ((4, 6, 8), 4, {3}),  # beyond the shortest
+        ((4, 6, 8), 8, {12}),  # beyond the longest
+        ((4, 8, 16), 8, {6, 11}),  # half-way to both neighbours
+        ((24, 28, 31), 31, {32}),  # L is the last that there is
+        ((24, 28, 32), 32, set()),  # nothing beyond L
+        ((1, 2, 3), 1, {0}),
+        ((0, 1, 2), 0, set()),
+        ((1, 2, 3), 2, set()),  # no length between 2 and 3
+    ],
+)
+def test_lengths_are_added_beyond_an_end_and_in_wide_steps(lengths, minimum, added):
+    results = valley(minimum, lengths=lengths)
+    more, left = more_runs(results, wanted_of(lengths), 3, 1.5)
+    assert {run.context_length for run in more} == added
+    assert more == {Run(*cell) for cell in itertools.product(added, SIZES, range(3))}
+    assert left == (list(SIZES) if added else [])
+
+
+def test_seeds_are_added_only_where_an_interval_is_wide():
+    """One dataset size is noisy: its rivals get half as many seeds again, and no other cell does."""
+    lengths = (8, 11, 16, 23)
+    quiet, noisy = valley(11, lengths=lengths), valley(11, noise=0.3, lengths=lengths)
+    here = quiet["dataset_size"] == SIZES[2]
+    results = quiet.assign({name: noisy[name].where(here, quiet[name]) for name in ("loss", "approximation_loss")})
+    best = optimal_context_length(results).sel(dataset_size=SIZES[2])
+    assert best["upper"] > 1.5 * best["lower"]
+    more, left = more_runs(results, wanted_of(lengths), 3, 1.5)
+    assert left == [SIZES[2]]
+    inside = [length for length in lengths if best["lower"] <= length <= best["upper"]]
+    assert more == {Run(length, SIZES[2], 3) for length in inside}
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({"seeds": 1}, {}, "two seeds or more"),
+        ({}, {"most_runs": 7}, "most_runs must be"),
+        ({}, {"ratio": 1.0}, "ratio must be above 1, as in 1.5; got 1.0"),
+        ({}, {"ratio": float("nan")}, "ratio"),
+    ],
+)
+def test_impossible_requests_are_refused_before_anything_is_made(change, options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        run_until(dataclasses.replace(STUDY, **change), tmp_path / "store", **{"most_runs": 100, **options})
+    assert not (tmp_path / "store").exists()
