@@ -114,12 +114,22 @@ def _shapes(task: Task, recipe: Recipe, n_slots: int) -> RunState:
 
 
 def as_inputs(recipe: Recipe, runs: Sequence[Run]) -> RunInputs:
-    """Runs as arrays, one entry per slot."""
+    """Runs, or trials of the same settings, as arrays: one entry per slot."""
     columns = zip(
         *((r.context_length, r.dataset_size, r.seed, recipe.last_step(r.dataset_size)) for r in runs),
         strict=True,
     )
-    return RunInputs(*(np.asarray(column, np.int32) for column in columns))  # pyright: ignore[reportArgumentType]
+
+    def own(setting: str, dtype: type) -> Any:
+        values = [getattr(run, setting, None) for run in runs]
+        return None if values[0] is None else np.asarray(values, dtype)
+
+    return RunInputs(
+        *(np.asarray(column, np.int32) for column in columns),  # pyright: ignore[reportArgumentType]
+        learning_rate=own("learning_rate", np.float32),
+        weight_decay=own("weight_decay", np.float32),
+        restart=own("restart", np.int32),
+    )
 
 
 def sweep(task: Task, recipe: Recipe, runs: Iterable[Run]) -> Iterator[tuple[Run, RunState, list[float]]]:
