@@ -109,7 +109,7 @@ class Tuned(Learner):
         n = len(self.configurations)
         losses: dict[Run, dict[int, float]] = collections.defaultdict(dict)
         chosen: dict[Run, FittedRun] = {}
-        for learner, trial, state, history in self._trained(task, itertools.chain.from_iterable(groups)):
+        for learner, trial, state, history in self.trained(task, itertools.chain.from_iterable(groups)):
             run = Run(trial.context_length, trial.dataset_size, trial.seed)
             found = losses[run]
             found[trial.configuration] = math.inf if state.diverged else float(state.best_loss)
@@ -131,7 +131,7 @@ class Tuned(Learner):
             programs[self.configured(compiled)].append({"configuration": number, **inputs})
         return dict(programs)
 
-    def _trained(
+    def trained(
         self, task: Task, runs: Iterable[Run]
     ) -> Iterator[tuple[GradientDescent, Trial, RunState, list[float]]]:
         """Every trial of the runs as it ends. The program that is furthest behind goes on, so that all draw alike."""
@@ -200,7 +200,7 @@ def _checked_axis(name: str, values: Any, learner: GradientDescent) -> tuple[Any
 def _replaced(spec: Any, name: str, value: Any) -> Any:
     """The spec with another value of a setting, which may be a setting of a setting."""
     own, _, rest = name.partition(".")
-    known = [field.name for field in dataclasses.fields(spec)] if dataclasses.is_dataclass(spec) else []
+    known = getattr(spec, "__dataclass_fields__", {})
     if own not in known:
         has = f"it has {', '.join(known)}" if known else "it has none"
         raise ValueError(f"{type(spec).__name__} has no setting {own!r}; {has}")

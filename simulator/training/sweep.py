@@ -10,7 +10,7 @@ compiler fuses a program for several devices in other ways.
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,9 @@ from simulator.tasks.base import Task
 from simulator.training.batching import runs_per_device, shared_by_slots
 from simulator.training.recipe import Recipe
 from simulator.training.step import RunInputs, RunState, advance, start
+
+AnyRun = TypeVar("AnyRun", bound=Run)
+"""A run, or one of its trials."""
 
 
 def device_mesh() -> Mesh:
@@ -132,7 +135,7 @@ def as_inputs(recipe: Recipe, runs: Sequence[Run]) -> RunInputs:
     )
 
 
-def sweep(task: Task, recipe: Recipe, runs: Iterable[Run]) -> Iterator[tuple[Run, RunState, list[float]]]:
+def sweep(task: Task, recipe: Recipe, runs: Iterable[AnyRun]) -> Iterator[tuple[AnyRun, RunState, list[float]]]:
     """Train all runs. The next run is drawn when there is room for it, and not before.
 
     Yields:
@@ -140,7 +143,7 @@ def sweep(task: Task, recipe: Recipe, runs: Iterable[Run]) -> Iterator[tuple[Run
     """
     mesh = device_mesh()
     platform = platform_of(mesh)
-    slots: list[Run | None] = [None] * (mesh.size * runs_per_device(recipe, platform))
+    slots: list[AnyRun | None] = [None] * (mesh.size * runs_per_device(recipe, platform))
     histories: list[list[float]] = [[] for _ in slots]
     waiting, held = iter(runs), None
     shared, states = (None, 0), None
