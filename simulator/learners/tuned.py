@@ -52,8 +52,8 @@ class Tuned(Learner):
         over: the values of each setting that are tried. A dot leads to a setting of a setting, as in
             ``"model.hidden_sizes"``.
         restarts: number of initialisations of each combination of values. The first is that of the plain learner.
-        budget: number of configurations that are trained. They are the same ones in every run, drawn at random from the
-            grid, and a larger budget adds to those of a smaller one. ``None`` trains all.
+        budget: number of configurations that are trained, the same ones in every run. They are drawn at random from the
+            grid, first initialisations before second ones. A larger budget adds to a smaller one. ``None`` trains all.
     """
 
     learner: Annotated[
@@ -84,8 +84,12 @@ class Tuned(Learner):
         grid = [dict(zip(names, values, strict=True)) for values in itertools.product(*(values for _, values in axes))]
         if self.budget is None:
             return tuple(grid)
-        drawn = sorted(range(len(grid)), key=lambda number: digest(canonical_json(tuple(grid[number].items()))))
-        return tuple(grid[number] for number in sorted(drawn[: self.budget]))
+
+        def turn(number: int) -> tuple[int, str]:
+            return grid[number].get(RESTART, 0), digest(canonical_json(tuple(grid[number].items())))
+
+        drawn = sorted(range(len(grid)), key=turn)[: self.budget]
+        return tuple(grid[number] for number in sorted(drawn))
 
     def configured(self, configuration: Mapping[str, Any]) -> GradientDescent:
         """The plain learner with the settings of a configuration; its restart is not among them."""

@@ -151,7 +151,7 @@ def test_a_configuration_that_diverges_is_not_chosen():
     assert every["diverged"].all()
 
 
-def test_a_budget_draws_the_same_configurations_for_every_run_and_nests():
+def test_a_budget_adds_to_a_smaller_one_and_tries_all_values_before_it_restarts():
     over = {"learning_rate": [0.01, 0.02, 0.04], "weight_decay": [0, 0.1, 1], "gradient_clip": [None, 1]}
     whole = Tuned(LEARNER, over=over, restarts=2)
     assert len(whole.configurations) == 36
@@ -159,6 +159,7 @@ def test_a_budget_draws_the_same_configurations_for_every_run_and_nests():
     assert [len(configurations) for configurations in drawn] == list(range(1, 37))
     assert all(c in more for fewer, more in itertools.pairwise(drawn) for c in fewer)
     assert drawn[-1] == whole.configurations
+    assert drawn[17] == tuple(c for c in whole.configurations if c["restart"] == 0)
 
 
 def test_equal_searches_are_equal_specs_and_survive_json():
