@@ -1,5 +1,6 @@
 """Settings chosen by validation loss: the choice is the one that anybody makes who trains each configuration alone."""
 
+import collections
 import dataclasses
 import functools
 import itertools
@@ -12,12 +13,14 @@ import pytest
 import xarray as xr
 
 from simulator import Study, load_results, plan, run, save_results
-from simulator.learners import GradientDescent, LeastSquares, Run, Tuned
+from simulator.grid import Trial
+from simulator.learners import GradientDescent, LeastSquares, Run, Tuned, tuned
 from simulator.learners.evaluation import evaluate
 from simulator.models import MLP
 from simulator.random.streams import stream_key
 from simulator.specification import canonical_json, from_json
 from simulator.tasks import MarkovChain, SparseParity
+from simulator.training.sweep import as_inputs
 from theory import optimal_context_length
 
 TASK = SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10)
@@ -94,6 +97,30 @@ def test_a_restart_changes_the_first_weights_and_nothing_else():
         assert_same_training(found, fitted(learners[found.chosen])[run_], rtol=1e-4)
         assert found.configuration_losses[found.chosen] == min(found.configuration_losses)
     assert {found.chosen for found in fitted(Tuned(LEARNER, over={}, restarts=2)).values()} == {0, 1}
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
+def test_an_optimiser_takes_the_settings_of_a_trial_in_place_of_the_recipe_s(schedule):
+    recipe = dataclasses.replace(LEARNER, schedule=schedule, warmup=0.2)
+    inputs = as_inputs(recipe, [Trial(3, 40, 0, learning_rate=0.3, weight_decay=0.5)])
+    assert inputs.restart is None
+    own = recipe.optimizer(10, jnp.float32(inputs.learning_rate[0]), jnp.float32(inputs.weight_decay[0]))
+    other = dataclasses.replace(recipe, learning_rate=0.3, weight_decay=0.5).optimizer(10)
+    start, gradient = jnp.array([3.0, -2.0]), jnp.array([1e-3, 2e-3])
+    with jax.numpy_dtype_promotion("standard"):
+        updates = [optimizer.update(gradient, optimizer.init(start), start)[0] for optimizer in (own, other)]
+    np.testing.assert_allclose(*updates, rtol=1e-6)
+
+
+def test_no_program_runs_ahead_of_the_others(monkeypatch):
+    """A run is drawn for all programs at about the same time, so that worker processes share the runs evenly."""
+    monkeypatch.setattr(tuned, "sweep", lambda task, learner, trials: ((trial, None, []) for trial in trials))
+    uneven, drawn, ended = dataclasses.replace(TUNED, budget=3), [], collections.Counter()
+    runs = [Run(3, 40, seed) for seed in range(30)]
+    for n, (_, trial, *_) in enumerate(uneven.trained(TASK, (drawn.append(r) or r for r in runs)), 1):
+        ended[trial.configuration] += 1
+        assert len(drawn) <= n / 3 + 2
+    assert ended == {0: 30, 1: 30, 2: 30}
 
 
 STUDY = Study(TASK, TUNED, (3, 10), (40, 1000), seeds=3, test_size=512)
