@@ -34,12 +34,12 @@ class Run:
         )
 
 
-@dataclasses.dataclass(frozen=True, order=True)
+@dataclasses.dataclass(frozen=True)
 class Trial(Run):
-    """One of several trainings of a run. A setting that is None is the recipe's.
+    """One of several trainings of a run, with settings of its own. A setting that is None is the recipe's.
 
     Attributes:
-        configuration: its number among them.
+        configuration: number of the training.
         learning_rate: peak learning rate.
         weight_decay: weight decay.
         restart: number of the initialisation. 0 is that of the run.

@@ -45,7 +45,9 @@ class Tuned(Learner):
         )
 
     chooses among twelve configurations. Learning rates, weight decays and restarts train side by side in one compiled
-    program. Each value of another setting is compiled once.
+    program. Each value of another setting is compiled once. A learning rate that is an input of a program may lead to
+    other last digits than one that is a constant in it, as the plain learner's is. The table of a study says what was
+    chosen (:func:`simulator.studies.results.as_table`).
 
     Attributes:
         learner: the network and its recipe. Its settings hold where no axis changes them.
@@ -138,7 +140,10 @@ class Tuned(Learner):
     def trained(
         self, task: Task, runs: Iterable[Run]
     ) -> Iterator[tuple[GradientDescent, Trial, RunState, list[float]]]:
-        """Every trial of the runs as it ends. The program that is furthest behind goes on, so that all draw alike."""
+        """Every trial of the runs as it ends: its learner, itself, its last state and its validation losses.
+
+        The program that is furthest behind goes on, so that all of them draw runs at about the same time.
+        """
         programs = self._programs()
         sweeps = {
             learner: sweep(task, learner, _trials(stream, of_learner))
@@ -177,11 +182,13 @@ def _trials(runs: Iterable[Run], trials: Sequence[Mapping[str, Any]]) -> Iterato
 def _checked(over: Any, learner: GradientDescent) -> tuple[tuple[str, tuple[Any, ...]], ...]:
     """The axes by name, with their values as the learner keeps them: 1 and 1.0 are one learning rate."""
     try:
-        axes = dict(over)
+        axes: dict[Any, Any] = dict(over)
     except (TypeError, ValueError):
+        axes = {None: over}
+    if not all(isinstance(name, str) for name in axes):
         raise TypeError(
             f"over must name settings and the values to try, as in {{'learning_rate': (1e-3, 1e-2)}}; got {over!r}"
-        ) from None
+        )
     return tuple((name, _checked_axis(name, axes[name], learner)) for name in sorted(axes))
 
 

@@ -93,9 +93,9 @@ def as_table(study: Study, results: Mapping[Run, RunResult]) -> xr.Dataset:
             np.reshape([results[run].configuration_losses for run in runs], (*shape, len(configurations))),
         )
         table["configuration_loss"].attrs = {"long_name": "smallest validation loss", "units": task.unit}
+        chosen = np.array([results[run].chosen for run in runs], int).reshape(shape)
         for setting in configurations[0]:
-            values = [configurations[results[run].chosen or 0][setting] for run in runs]
-            table[f"chosen_{setting}"] = axes, _numbers_or_json(values).reshape(shape)
+            table[f"chosen_{setting}"] = axes, _numbers_or_json([each[setting] for each in configurations])[chosen]
     table = table.merge(limited_by_optimisation(table))
     for name, meaning in RunResult.losses().items():
         table[name].attrs = {"long_name": meaning, "units": task.unit}

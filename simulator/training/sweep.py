@@ -117,7 +117,7 @@ def _shapes(task: Task, recipe: Recipe, n_slots: int) -> RunState:
 
 
 def as_inputs(recipe: Recipe, runs: Sequence[Run]) -> RunInputs:
-    """Runs, or trials of the same settings, as arrays: one entry per slot."""
+    """Runs as arrays, one entry per slot. Trials have settings of their own, all of them the same ones."""
     columns = zip(
         *((r.context_length, r.dataset_size, r.seed, recipe.last_step(r.dataset_size)) for r in runs),
         strict=True,
