@@ -35,6 +35,23 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
+class Trial(Run):
+    """One of several trainings of a run, with settings of its own. A setting that is None is the recipe's.
+
+    Attributes:
+        configuration: number of the training.
+        learning_rate: peak learning rate.
+        weight_decay: weight decay.
+        restart: number of the initialisation. 0 is that of the run.
+    """
+
+    configuration: int = 0
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    restart: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Cost:
     """The expected cost of several runs.
 

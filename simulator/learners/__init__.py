@@ -12,6 +12,7 @@ from simulator.learners.parity_posterior import ParityPosterior, PosteriorPredic
 from simulator.learners.polynomial_ridge import PolynomialPredictor, PolynomialRidge
 from simulator.learners.quanta_counter import QuantaCounter, QuantaPredictor
 from simulator.learners.ridge import Ridge
+from simulator.learners.tuned import Tuned
 from simulator.models.mlp import MLP
 from simulator.training.curriculum import Ramp, RandomContext, ShortContext, Stage
 
@@ -25,6 +26,10 @@ EXAMPLES: tuple[Learner, ...] = (
     Ridge(0.01),
     PolynomialRidge(degree=2, penalty=0.1),
     CorrelationScreening(),
+    Tuned(
+        GradientDescent(model=MLP(hidden_sizes=(32, 32)), steps=600, validation_size=512),
+        over={"learning_rate": (2e-3, 1e-2)},
+    ),
 )
 """One modest instance of each learner."""
 
@@ -55,4 +60,5 @@ __all__ = [
     "ShortContext",
     "Stage",
     "TablePredictor",
+    "Tuned",
 ]

@@ -39,6 +39,9 @@ class FittedRun:
         evaluation_steps: steps taken before each evaluation.
         best_step: steps taken before what was learned was selected; 0 where the untrained predictor was.
         reported_loss: a loss the learner's protocol reports in place of the test loss, or None.
+        configuration_losses: smallest validation loss of each of the learner's configurations; infinite where it
+            diverged. Empty where the learner does not choose.
+        chosen: number of the configuration that was chosen, or None.
     """
 
     run: Run
@@ -49,6 +52,8 @@ class FittedRun:
     evaluation_steps: tuple[int, ...] = ()
     best_step: int = 0
     reported_loss: float | None = None
+    configuration_losses: tuple[float, ...] = ()
+    chosen: int | None = None
 
 
 class Learner(Checked, abc.ABC):
@@ -68,6 +73,11 @@ class Learner(Checked, abc.ABC):
     def fit_runs(self, task: Task, runs: Sequence[Run]) -> Iterator[FittedRun]:
         """Make the runs in whatever order and grouping is fastest, yielding each as it is done."""
         return self.fit_groups(task, self.groups(runs))
+
+    @property
+    def configurations(self) -> tuple[dict[str, Any], ...]:
+        """The settings among which the learner chooses in each run; none if it does not choose."""
+        return ()
 
     @abc.abstractmethod
     def check_task(self, task: Task) -> None:

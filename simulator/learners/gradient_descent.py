@@ -16,6 +16,7 @@ from simulator.random.streams import stream_key
 from simulator.tasks.base import Task
 from simulator.training.cost import training_cost
 from simulator.training.recipe import Recipe
+from simulator.training.step import RunState
 from simulator.training.sweep import sweep
 from theory.types import Integer
 
@@ -55,21 +56,25 @@ class GradientDescent(Recipe, Learner):
 
     def fit_groups(self, task: Task, groups: Iterable[Sequence[Run]]) -> Iterator[FittedRun]:
         for run, state, history in sweep(task, self, itertools.chain.from_iterable(groups)):
-            parameters = jax.tree.map(jnp.asarray, state.best_parameters)
-            taken, every = int(state.step), self.chunk_steps(run.dataset_size)
-            steps = tuple(min(n * every, taken) for n in range(1, len(history) + 1))
-            best = (step for step, loss in zip(steps, history, strict=True) if loss == state.best_loss)
-            at_end = "last step" if taken == self.last_step(run.dataset_size) else "patience"
-            yield FittedRun(
-                run,
-                NetworkPredictor(task, self.tested_model, parameters, np.int32(run.context_length)),
-                steps=taken,
-                stopped_by="diverged" if state.diverged else at_end,
-                validation_losses=tuple(history),
-                evaluation_steps=steps,
-                best_step=next(best, 0),
-                reported_loss=float(state.best_loss) if self.selection == "paper" else None,
-            )
+            yield self.fitted(task, run, state, history)
+
+    def fitted(self, task: Task, run: Run, state: RunState, history: Sequence[float]) -> FittedRun:
+        """The outcome of a run that a sweep ended in this state, after these validation losses."""
+        parameters = jax.tree.map(jnp.asarray, state.best_parameters)
+        taken, every = int(state.step), self.chunk_steps(run.dataset_size)
+        steps = tuple(min(n * every, taken) for n in range(1, len(history) + 1))
+        best = (step for step, loss in zip(steps, history, strict=True) if loss == state.best_loss)
+        at_end = "last step" if taken == self.last_step(run.dataset_size) else "patience"
+        return FittedRun(
+            run,
+            NetworkPredictor(task, self.tested_model, parameters, np.int32(run.context_length)),
+            steps=taken,
+            stopped_by="diverged" if state.diverged else at_end,
+            validation_losses=tuple(history),
+            evaluation_steps=steps,
+            best_step=next(best, 0),
+            reported_loss=float(state.best_loss) if self.selection == "paper" else None,
+        )
 
     def untrained(self, task: Task, context_length: Integer) -> NetworkPredictor:
         parameters = self.model.init(task, stream_key(0, "initialisation"), context_length)

@@ -2,16 +2,17 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from simulator.grid import Run
-from simulator.specification import digest
+from simulator.specification import canonical_json, digest, to_plain
 from simulator.studies.optimisation import limited_by_optimisation
 from simulator.studies.run_result import RunResult
 from simulator.studies.store import FORMAT, StoreError
@@ -29,6 +30,10 @@ def as_table(study: Study, results: Mapping[Run, RunResult]) -> xr.Dataset:
     padded with NaN. Over context_length: the exact ``bayes_risk``, ``intrinsic_dimension``,
     ``intrinsic_entropy`` (NaN where there is none). Over ``every_context_length`` 0..L: ``bayes_risk_curve`` and
     ``intrinsic_dimension_curve``. The attribute ``study`` is the whole study as JSON.
+
+    A learner that chooses among configurations adds ``chosen_learning_rate`` and the like, one variable for each
+    setting, and ``configuration_loss``, the validation loss of each configuration, over these and ``configuration``,
+    which is its settings as JSON. A setting that is no number is JSON, too.
     """
     task = study.task
     axes = ("context_length", "dataset_size", "seed")
@@ -82,6 +87,22 @@ def as_table(study: Study, results: Mapping[Run, RunResult]) -> xr.Dataset:
         table = table.assign(evaluation_step=curve("evaluation_steps"), validation_loss=curve("validation_losses"))
         table["evaluation_step"].attrs = {"long_name": "optimiser steps before the evaluation"}
         table["validation_loss"].attrs = {"long_name": "validation loss", "units": task.unit}
+    if configurations := study.learner.configurations:
+        texts = [json.dumps({name: to_plain(value) for name, value in each.items()}) for each in configurations]
+        table = table.assign_coords(configuration=np.array(texts, object))
+        none = (np.nan,) * len(configurations)
+        table["configuration_loss"] = (
+            (*axes, "configuration"),
+            np.reshape(
+                [results[run].configuration_losses if run in results else none for run in runs],
+                (*shape, len(configurations)),
+            ),
+        )
+        table["configuration_loss"].attrs = {"long_name": "smallest validation loss", "units": task.unit}
+        for setting in configurations[0]:
+            values, missing = _numbers_or_json([each[setting] for each in configurations])
+            of_run = [values[results[run].chosen] if run in results else missing for run in runs]
+            table[f"chosen_{setting}"] = axes, np.reshape(np.array(of_run, values.dtype), shape)
     table = table.merge(limited_by_optimisation(table))
     for name, meaning in RunResult.losses().items():
         table[name].attrs = {"long_name": meaning, "units": task.unit}
@@ -89,6 +110,13 @@ def as_table(study: Study, results: Mapping[Run, RunResult]) -> xr.Dataset:
         table[name].attrs = {"long_name": "Bayes risk R(l), exact", "units": task.unit}
     table["intrinsic_entropy"].attrs = {"long_name": "intrinsic entropy S(P_l), exact", "units": "nats"}
     return table
+
+
+def _numbers_or_json(values: Sequence[Any]) -> tuple[np.ndarray, Any]:
+    """The values as an array, and what stands for one that is missing."""
+    if all(isinstance(value, int | float) for value in values):
+        return np.array(values, np.float64), np.nan
+    return np.array([canonical_json(value) for value in values], object), ""
 
 
 def save_results(results: xr.Dataset, path: str | os.PathLike[str]) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from simulator.learners.base import FittedRun, StoppedBy
@@ -31,6 +31,9 @@ class RunResult(Evaluation):
         best_step: steps taken before what was learned was selected; -1 where unknown.
         evaluation_steps: steps taken before each evaluation; empty where unknown.
         validation_losses: validation loss at each evaluation; NaN where it was not finite.
+        configuration_losses: smallest validation loss of each of the learner's configurations; NaN where it diverged.
+            Empty where the learner does not choose.
+        chosen: number of the configuration that was chosen, or None.
     """
 
     loss: float
@@ -40,6 +43,8 @@ class RunResult(Evaluation):
     best_step: int
     evaluation_steps: tuple[int, ...]
     validation_losses: tuple[float, ...]
+    configuration_losses: tuple[float, ...] = ()
+    chosen: int | None = None
 
     @classmethod
     def losses(cls) -> dict[str, str]:
@@ -62,13 +67,18 @@ class RunResult(Evaluation):
             stopped_by="diverged" if diverged else fitted.stopped_by,
             best_step=fitted.best_step,
             evaluation_steps=fitted.evaluation_steps,
-            validation_losses=tuple(v if math.isfinite(v) else math.nan for v in fitted.validation_losses),
+            validation_losses=_finite(fitted.validation_losses),
+            configuration_losses=_finite(fitted.configuration_losses),
+            chosen=fitted.chosen,
         )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON, which has no NaN: None stands for it."""
         plain = dataclasses.asdict(self)
         plain["validation_losses"] = [_or_none(value) for value in self.validation_losses]
+        plain["configuration_losses"] = [_or_none(value) for value in self.configuration_losses]
+        if self.chosen is None:  # a file is the same as before learners could choose
+            del plain["configuration_losses"], plain["chosen"]
         return plain | {name: _or_none(plain[name]) for name in _MEANINGS}
 
     @classmethod
@@ -83,7 +93,13 @@ class RunResult(Evaluation):
             best_step=plain.get("best_step", -1),
             evaluation_steps=tuple(plain.get("evaluation_steps", ())),
             validation_losses=tuple(map(_or_nan, plain["validation_losses"])),
+            configuration_losses=tuple(map(_or_nan, plain.get("configuration_losses", ()))),
+            chosen=plain.get("chosen"),
         )
+
+
+def _finite(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(value if math.isfinite(value) else math.nan for value in values)
 
 
 def _or_none(value: float) -> float | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from simulator.models.base import Model
 from simulator.models.mlp import MLP
@@ -77,15 +77,29 @@ class Recipe(Checked):
             )
         set_fields(self, curriculum=checked(self.curriculum, self.model))
 
-    def optimizer(self, last_step: int | Int[Array, ""]) -> optax.GradientTransformation:
-        """Clipping, then AdamW. Both see all parameters as one vector, which compiles faster."""
-        clip = optax.identity() if self.gradient_clip is None else optax.clip_by_global_norm(self.gradient_clip)
-        rate = self.learning_rate_at(last_step)
-        return optax.flatten(optax.chain(clip, optax.adamw(rate, weight_decay=self.weight_decay)))
+    def optimizer(
+        self,
+        last_step: int | Int[Array, ""],
+        learning_rate: Float[Array, ""] | None = None,
+        weight_decay: Float[Array, ""] | None = None,
+    ) -> optax.GradientTransformation:
+        """Clipping, then AdamW. Both see all parameters as one vector, which compiles faster.
 
-    def learning_rate_at(self, last_step: int | Int[Array, ""]) -> float | Callable[[Any], Any]:
-        """The learning rate, or a function from the number of steps taken to the learning rate."""
-        peak, rest = self.learning_rate, 1 - self.warmup
+        A learning rate or a weight decay that is given takes the place of the recipe's.
+        """
+        clip = optax.identity() if self.gradient_clip is None else optax.clip_by_global_norm(self.gradient_clip)
+        rate = self.learning_rate_at(last_step, learning_rate)
+        decay: Any = self.weight_decay if weight_decay is None else weight_decay
+        return optax.flatten(optax.chain(clip, optax.adamw(rate, weight_decay=decay)))
+
+    def learning_rate_at(
+        self, last_step: int | Int[Array, ""], peak: Any = None
+    ) -> float | Float[Array, ""] | Callable[[Any], Any]:
+        """The learning rate, or a function from the number of steps taken to the learning rate.
+
+        A peak that is given takes the place of the recipe's.
+        """
+        peak, rest = self.learning_rate if peak is None else peak, 1 - self.warmup
         along = {
             "constant": optax.constant_schedule(peak),
             "cosine": optax.cosine_decay_schedule(peak, rest),  # pyright: ignore[reportArgumentType]

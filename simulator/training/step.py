@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from simulator.models.base import Model, Parameters
 from simulator.models.precision import Precision
 from simulator.random.streams import stream_key
-from simulator.random.threefry import fold_in, random_words
+from simulator.random.threefry import Key, fold_in, random_words
 from simulator.tasks.base import ContextLength, Examples, Task
 from simulator.training.batching import pieces
 from simulator.training.curriculum import Stage, in_stage
@@ -21,12 +21,24 @@ from simulator.training.recipe import Recipe
 
 
 class RunInputs(NamedTuple):
-    """What distinguishes the runs of one recipe."""
+    """What distinguishes the runs of one recipe. What is None is the recipe's, and no input of the program."""
 
     context_length: Int[Array, ""] | int
     dataset_size: Int[Array, ""]
     seed: Int[Array, ""]
     last_step: Int[Array, ""]
+    learning_rate: Float[Array, ""] | None = None
+    weight_decay: Float[Array, ""] | None = None
+    restart: Int[Array, ""] | None = None
+
+    def optimizer(self, recipe: Recipe) -> optax.GradientTransformation:
+        """The recipe's optimiser for this run."""
+        return recipe.optimizer(self.last_step, self.learning_rate, self.weight_decay)
+
+    def initialisation_key(self) -> Key:
+        """The key of the initial weights. That of restart 0 is the seed's own."""
+        key = stream_key(self.seed, "initialisation")
+        return key if self.restart is None else jnp.where(self.restart > 0, fold_in(key, self.restart), key)
 
 
 class RunState(NamedTuple):
@@ -43,11 +55,10 @@ class RunState(NamedTuple):
 
 def start(task: Task, recipe: Recipe, inputs: RunInputs) -> RunState:
     """The state before the first step."""
-    key = stream_key(inputs.seed, "initialisation")
-    parameters = recipe.model.init(task, key, inputs.context_length)
+    parameters = recipe.model.init(task, inputs.initialisation_key(), inputs.context_length)
     return RunState(
         parameters,
-        recipe.optimizer(inputs.last_step).init(recipe.model.trained(parameters)),
+        inputs.optimizer(recipe).init(recipe.model.trained(parameters)),
         step=jnp.int32(0),
         best_parameters=parameters,
         best_loss=jnp.float32(jnp.inf),
@@ -176,7 +187,7 @@ def advance(
     Returns:
         The new state, the validation loss, and whether the run took its last step, diverged, or ran out of patience.
     """
-    optimizer = recipe.optimizer(inputs.last_step)
+    optimizer = inputs.optimizer(recipe)
 
     def step(_: Array, carry: tuple) -> tuple:
         parameters, optimizer_state, n = carry

@@ -10,7 +10,7 @@ compiler fuses a program for several devices in other ways.
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,9 @@ from simulator.tasks.base import Task
 from simulator.training.batching import runs_per_device, shared_by_slots
 from simulator.training.recipe import Recipe
 from simulator.training.step import RunInputs, RunState, advance, start
+
+AnyRun = TypeVar("AnyRun", bound=Run)
+"""A run, or one of its trials."""
 
 
 def device_mesh() -> Mesh:
@@ -114,15 +117,25 @@ def _shapes(task: Task, recipe: Recipe, n_slots: int) -> RunState:
 
 
 def as_inputs(recipe: Recipe, runs: Sequence[Run]) -> RunInputs:
-    """Runs as arrays, one entry per slot."""
+    """Runs as arrays, one entry per slot. Trials have settings of their own, all of them the same ones."""
     columns = zip(
         *((r.context_length, r.dataset_size, r.seed, recipe.last_step(r.dataset_size)) for r in runs),
         strict=True,
     )
-    return RunInputs(*(np.asarray(column, np.int32) for column in columns))  # pyright: ignore[reportArgumentType]
+
+    def own(setting: str, dtype: type) -> Any:
+        values = [getattr(run, setting, None) for run in runs]
+        return None if values[0] is None else np.asarray(values, dtype)
+
+    return RunInputs(
+        *(np.asarray(column, np.int32) for column in columns),  # pyright: ignore[reportArgumentType]
+        learning_rate=own("learning_rate", np.float32),
+        weight_decay=own("weight_decay", np.float32),
+        restart=own("restart", np.int32),
+    )
 
 
-def sweep(task: Task, recipe: Recipe, runs: Iterable[Run]) -> Iterator[tuple[Run, RunState, list[float]]]:
+def sweep(task: Task, recipe: Recipe, runs: Iterable[AnyRun]) -> Iterator[tuple[AnyRun, RunState, list[float]]]:
     """Train all runs. The next run is drawn when there is room for it, and not before.
 
     Yields:
@@ -130,7 +143,7 @@ def sweep(task: Task, recipe: Recipe, runs: Iterable[Run]) -> Iterator[tuple[Run
     """
     mesh = device_mesh()
     platform = platform_of(mesh)
-    slots: list[Run | None] = [None] * (mesh.size * runs_per_device(recipe, platform))
+    slots: list[AnyRun | None] = [None] * (mesh.size * runs_per_device(recipe, platform))
     histories: list[list[float]] = [[] for _ in slots]
     waiting, held = iter(runs), None
     shared, states = (None, 0), None

@@ -19,6 +19,7 @@ from simulator.learners import (
     QuantaCounter,
     Ridge,
     Run,
+    Tuned,
 )
 from simulator.learners.closed_form import ClosedForm, training_samples
 from simulator.specification import canonical_json, from_json
@@ -44,6 +45,7 @@ TASKS = {
     Ridge: SERIES,
     PolynomialRidge: BITS,
     CorrelationScreening: GaussianLookBack.independent(C0=0.5, C=1.0, gamma=1.0, b=1.0, max_context_length=8),
+    Tuned: SERIES,
 }
 each_learner = pytest.mark.parametrize(
     ("learner", "task"), [(x, TASKS[type(x)]) for x in EXAMPLES], ids=[type(x).__name__ for x in EXAMPLES]
@@ -90,7 +92,7 @@ def same(a, b):
 def test_a_run_says_why_it_stopped_and_when_it_was_best(learner, task):
     """What training leaves out of these cannot be known later; a closed form has nothing to say."""
     (fitted,) = learner.fit_runs(task, [Run(4, 300, 0)])
-    if isinstance(learner, GradientDescent):
+    if isinstance(learner, GradientDescent | Tuned):
         assert fitted.stopped_by in ("patience", "last step")
         assert len(fitted.evaluation_steps) == len(fitted.validation_losses) > 0
         assert fitted.evaluation_steps[-1] == fitted.steps

@@ -8,8 +8,11 @@ import pytest
 
 from simulator import Study, run, run_until
 from simulator.grid import Run
-from simulator.learners import LeastSquares
+from simulator.learners import GradientDescent, LeastSquares, Tuned
+from simulator.studies.results import as_table
+from simulator.studies.run import results_of
 from simulator.studies.run_until import more_runs
+from simulator.studies.store import Store
 from simulator.tasks import GaussianLookBack
 from tests.tables import LENGTHS, SIZES, table
 from theory import optimal_context_length
@@ -123,3 +126,19 @@ def test_impossible_requests_are_refused_before_anything_is_made(change, options
     with pytest.raises(ValueError, match=message):
         run_until(dataclasses.replace(STUDY, **change), tmp_path / "store", **{"most_runs": 100, **options})
     assert not (tmp_path / "store").exists()
+
+
+def test_a_run_that_was_not_needed_is_missing_in_every_variable(tmp_path):
+    """Among them the choices of a tuned learner, numbers and others."""
+    over = {"learning_rate": (1e-3, 1e-2), "schedule": ("constant", "cosine")}
+    study = Study(TASK, Tuned(GradientDescent(steps=1), over=over), (4,), (64,), seeds=2, test_size=2)
+    kept = Store(tmp_path)
+    made = results_of(study, study.runs()[:1], kept, 1, None, progress=False)
+    table = as_table(study, made).isel(context_length=0, dataset_size=0)
+    for name in ("loss", "configuration_loss", "chosen_learning_rate", "validation_loss"):
+        assert table[name].notnull().any()
+        assert table[name].isel(seed=0).notnull().all()
+        assert table[name].isel(seed=1).isnull().all()
+    assert table["chosen_schedule"].values.tolist() in (['"constant"', ""], ['"cosine"', ""])
+    assert not table["diverged"].any()
+    assert not table["limited_by_optimisation"].isel(seed=1).any()
