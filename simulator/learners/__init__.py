@@ -14,6 +14,7 @@ from simulator.learners.quanta_counter import QuantaCounter, QuantaPredictor
 from simulator.learners.ridge import Ridge
 from simulator.models.mlp import MLP
 from simulator.training.curriculum import Ramp, RandomContext, ShortContext, Stage
+from simulator.training.patience import GrowingPatience
 
 EXAMPLES: tuple[Learner, ...] = (
     LeastSquares(),
@@ -35,6 +36,7 @@ __all__ = [
     "Cost",
     "FittedRun",
     "GradientDescent",
+    "GrowingPatience",
     "Learner",
     "LeastSquares",
     "LinearPredictor",
