@@ -4,71 +4,64 @@ import dataclasses
 from typing import Annotated, Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
-from theory.checks import Checked, NonNegative, check_integer, integer, such_that
+from theory.checks import Checked, NonNegative, check_integer, integer
+
+_MOST = 2**31 - 1
 
 
 class Waiting(NamedTuple):
-    """How long a run has gone without an improvement: evaluations since the last one, its loss, and its step."""
+    """Since when a run has not improved: evaluations since then, and the step at which waiting began."""
 
     evaluations: Int[Array, ""]
-    loss: Float[Array, ""]
-    step: Int[Array, ""]
+    began: Int[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
 class GrowingPatience(Checked):
-    """A run may go on without an improvement for as long as it took to reach the last one, or ``factor`` times that.
+    """A run may go on without an improvement for ``factor`` times as long as it took to reach the last one.
 
-    Parities and retrieval are learned in steps: the validation loss stands on a plateau, then falls. Later plateaus are
-    longer. A fixed number of evaluations is too short for them, or too long for runs that overfit at once.
+    Parities and retrieval are learned in steps: the validation loss stands on a plateau, then falls, and later plateaus
+    are longer. A fixed number of evaluations is too short for them, or needlessly long for runs that overfit at once.
 
-    Let v_1, v_2, ... be the validation losses and t_1, t_2, ... the steps taken before each. Evaluation n *improves* if
-    v_n < (1 - improvement) v_b, where b is the last evaluation before n that improved. The first one does. A run stops
-    after evaluation n if
+    Let v_1, v_2, ... be the validation losses, t_1, t_2, ... the steps taken before each, and v_b the smallest of the
+    first n. A run stops after evaluation n if
 
-        n - b >= least    and    t_n - t_b >= factor t_b,
+        n - b >= least    and    t_n - t_b >= factor t_b.
 
-    where b is now the last of the n that improved. The selected parameters are still those with the smallest loss, by
-    whatever margin. With factor = 0 and improvement = 0 this is ``patience=least``.
+    So it takes at most 1 + factor times the steps up to its selected parameters, or ``least`` evaluations more than
+    these. With factor = 0 this is ``patience=least``. ``tests/benchmarks/measured.txt`` compares rules.
 
     Attributes:
         factor: steps without an improvement, as a multiple of the steps up to the last one.
         least: evaluations without an improvement that every run may have.
-        improvement: relative fall of the validation loss that counts as an improvement.
     """
 
     factor: NonNegative = 1.0
-    least: Annotated[int, integer(1, 2**31 - 1)] = 5
-    improvement: Annotated[NonNegative, such_that(lambda share: share < 1, "is a share of the loss, below 1")] = 0.01
+    least: Annotated[int, integer(1, _MOST)] = 10
 
-    def begin(self) -> Waiting:
-        """Before the first evaluation."""
-        return Waiting(jnp.int32(0), jnp.float32(jnp.inf), jnp.int32(0))
+    @classmethod
+    def fixed(cls, evaluations: int | None) -> "GrowingPatience":
+        """Patience that does not grow. None never ends: it is more evaluations than a run can have."""
+        return cls(factor=0, least=_MOST if evaluations is None else evaluations)
 
     def evaluated(
-        self, waiting: Waiting, loss: Float[Array, ""], step: Int[Array, ""], counts: Bool[Array, ""]
+        self, waiting: Waiting, anew: Bool[Array, ""], step: Int[Array, ""]
     ) -> tuple[Waiting, Bool[Array, ""]]:
-        """After an evaluation: the new state, and whether the run stops.
+        """The state after an evaluation, and whether the run stops.
 
         Args:
             waiting: the state before it.
-            loss: validation loss.
+            anew: whether waiting begins anew, as after a loss that is smaller than all before.
             step: steps taken.
-            counts: whether waiting counts already. Before, every evaluation begins it anew.
         """
-        improved = loss < jnp.float32(1 - self.improvement) * waiting.loss
-        goes_on = counts & ~improved
-        new = Waiting(
-            evaluations=jnp.where(goes_on, waiting.evaluations + 1, 0),
-            loss=jnp.where(improved, loss, waiting.loss),
-            step=jnp.where(goes_on, waiting.step, step),
-        )
-        long = (step - new.step).astype(jnp.float32) >= self.factor * new.step.astype(jnp.float32)
-        return new, long & (new.evaluations >= self.least)
+        evaluations = jnp.where(anew, 0, waiting.evaluations + 1)
+        began = jnp.where(anew, step, waiting.began)
+        long = (step - began).astype(jnp.float32) >= self.factor * began.astype(jnp.float32)
+        return Waiting(evaluations, began), long & (evaluations >= self.least)
 
 
 def check_patience(name: str, value: Any) -> int | GrowingPatience:
     """``value``; TypeError or ValueError unless it is a GrowingPatience or a number of evaluations."""
-    return value if isinstance(value, GrowingPatience) else check_integer(name, value, 1, 2**31 - 1)
+    return value if isinstance(value, GrowingPatience) else check_integer(name, value, 1, _MOST)

@@ -39,8 +39,8 @@ class Recipe(Checked):
         gradient_clip: largest global norm of a gradient; ``None`` does not clip.
         evaluation_every: steps between two evaluations, or epochs if ``epochs`` is set. The default is 100 steps or 1
             epoch.
-        patience: a run stops after this many evaluations without improvement, or by the rule of a
-            :class:`simulator.training.patience.GrowingPatience`; ``None`` never stops early. Counting starts with the
+        patience: a run stops after this many evaluations without improvement; ``None`` never stops early. A
+            :class:`simulator.training.patience.GrowingPatience` waits longer in a longer run. Counting starts with the
             last stage of the curriculum.
         validation_size: samples of the validation set.
         selection: ``"validation"`` reports the selected parameters on a fresh test set. ``"paper"`` reports the minimum
@@ -125,10 +125,8 @@ class Recipe(Checked):
 
     @property
     def stopping(self) -> GrowingPatience:
-        """The patience as a rule. Without patience it waits for more evaluations than a run can have."""
-        if isinstance(self.patience, GrowingPatience):
-            return self.patience
-        return GrowingPatience(factor=0, least=self.patience or 2**31 - 1, improvement=0)
+        """The patience as a rule."""
+        return self.patience if isinstance(self.patience, GrowingPatience) else GrowingPatience.fixed(self.patience)
 
     @property
     def tested_model(self) -> Model:

@@ -52,7 +52,7 @@ def start(task: Task, recipe: Recipe, inputs: RunInputs) -> RunState:
         step=jnp.int32(0),
         best_parameters=parameters,
         best_loss=jnp.float32(jnp.inf),
-        waiting=recipe.stopping.begin(),
+        waiting=Waiting(jnp.int32(0), jnp.int32(0)),
         diverged=jnp.bool_(False),
     )
 
@@ -196,7 +196,7 @@ def advance(
     better = loss < state.best_loss
     # What is learned before the last stage need not show in the loss that is selected by: patience begins with it.
     before = n.astype(jnp.float32) <= recipe.last_stage_begins * inputs.last_step.astype(jnp.float32)
-    waiting, impatient = recipe.stopping.evaluated(state.waiting, loss, n, ~before)
+    waiting, impatient = recipe.stopping.evaluated(state.waiting, better | before, n)
     diverged = ~jnp.isfinite(loss)
     new = RunState(
         parameters,

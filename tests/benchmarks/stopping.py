@@ -43,17 +43,17 @@ TASKS: dict[str, tuple[Task, GradientDescent, tuple[tuple[int, int], ...]]] = {
     "copies": (_COPIES, _SMALL, ((4, 2048), (8, 2048), (8, 8192), (16, 8192), (16, 32768))),
 }
 """Task, learner and cells (l, D) by name."""
-RULES = [GrowingPatience(0, n, 0) for n in (5, 10, 20, 40, 80)]
-RULES += [GrowingPatience(factor, least, of) for factor in (0.5, 1, 2) for least in (5, 10) for of in (0, 0.01)]
+RULES = [GrowingPatience.fixed(least) for least in (5, 10, 20, 40, 80)]
+RULES += [GrowingPatience(factor, least) for factor in (0.5, 1, 2, 3) for least in (5, 10)]
 
 
 def stops_at(rule: GrowingPatience, fitted: FittedRun) -> int:
     """Evaluations before the rule stops the run."""
     losses, steps = fitted.validation_losses, fitted.evaluation_steps
-    last = 0
+    best = 0
     for n, loss in enumerate(losses):
-        last = n if loss < (1 - rule.improvement) * losses[last] else last
-        if n - last >= rule.least and steps[n] - steps[last] >= rule.factor * steps[last]:
+        best = n if loss < losses[best] else best
+        if n - best >= rule.least and steps[n] - steps[best] >= rule.factor * steps[best]:
             return n + 1
     return len(losses)
 

@@ -1,6 +1,5 @@
 """When a run stops: the rule of GrowingPatience, against its statement in NumPy."""
 
-import dataclasses
 import functools
 
 import jax
@@ -14,40 +13,33 @@ from simulator.learners import GradientDescent, GrowingPatience, Run
 from simulator.models import MLP
 from simulator.specification import canonical_json, from_json
 from simulator.tasks import SparseParity
+from simulator.training.patience import Waiting
 
 N = 40
-RULES = (
-    GrowingPatience(),
-    GrowingPatience(factor=0.5, least=2, improvement=0),
-    GrowingPatience(factor=2, least=7, improvement=0.1),
-    GrowingPatience(factor=0, least=3, improvement=0),
-)
-LOSSES = st.lists(st.sampled_from(np.linspace(0.5, 1.0, 60).tolist()), min_size=N, max_size=N)
+RULES = (GrowingPatience(), GrowingPatience(0.5, least=2), GrowingPatience(2, least=7), GrowingPatience(0, least=3))
+LOSSES = st.lists(st.integers(1, 60), min_size=N, max_size=N)
 each_rule = pytest.mark.parametrize("rule", RULES)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def scanned(rule, losses, steps):
+def scanned(rule, better, steps):
     """Whether the run stops, after each evaluation."""
-
-    def evaluate(waiting, seen):
-        return rule.evaluated(waiting, *seen, jnp.bool_(True))
-
-    return jax.lax.scan(evaluate, rule.begin(), (losses, steps))[1]
+    start = Waiting(jnp.int32(0), jnp.int32(0))
+    return jax.lax.scan(lambda waiting, seen: rule.evaluated(waiting, *seen), start, (better, steps))[1]
 
 
 def ends(rule, losses, steps):
     """Evaluations up to the end, or more than there are."""
-    stops = np.asarray(scanned(rule, np.asarray(losses, np.float32), np.asarray(steps, np.int32)))
+    smallest_before = np.append(np.inf, np.minimum.accumulate(losses)[:-1])
+    stops = np.asarray(scanned(rule, losses < smallest_before, np.asarray(steps, np.int32)))
     return int(stops.argmax()) + 1 if stops.any() else N + 1
 
 
 def stated(rule, losses, steps):
-    """The same by the docstring, which counts evaluations from 1."""
-    v, t, b = [None, *np.asarray(losses, np.float32)], [None, *steps], 1
-    for n in range(2, len(v)):
-        b = n if v[n] < np.float32(1 - rule.improvement) * v[b] else b
-        if n - b >= rule.least and t[n] - t[b] >= rule.factor * t[b]:
+    """The same by the docstring."""
+    for n in range(1, len(losses) + 1):
+        b = 1 + int(np.argmin(losses[:n]))
+        if n - b >= rule.least and steps[n - 1] - steps[b - 1] >= rule.factor * steps[b - 1]:
             return n
     return N + 1
 
@@ -64,23 +56,26 @@ def test_a_run_stops_where_the_docstring_says(rule, losses, every, first):
 @each_rule
 @settings(deadline=None)
 @given(losses=LOSSES)
-def test_no_run_stops_before_it_would_by_a_fixed_patience(rule, losses):
-    """What counts as an improvement being the same, the rule only adds a condition."""
-    steps = np.arange(N)
-    assert ends(rule, losses, steps) >= ends(dataclasses.replace(rule, factor=0), losses, steps)
+def test_a_run_stops_no_earlier_than_by_the_fixed_patience_and_within_its_bound(rule, losses):
+    """The rule only adds a condition to the fixed patience, and both are bounded by the steps up to the best."""
+    steps = np.arange(1, N + 1)
+    end = ends(rule, losses, steps)
+    assert end >= ends(GrowingPatience.fixed(rule.least), losses, steps)
+    best = 1 + int(np.argmin(losses[: end - 1]))
+    assert end - 1 <= max(best + rule.least, (1 + rule.factor) * best)
 
 
 @settings(deadline=None)
 @given(shares=st.lists(st.floats(0.01, 1), min_size=12, max_size=12))
 def test_no_plateau_is_left_that_lasts_as_long_as_the_steps_up_to_it(shares):
     """Stairs whose plateaus are as long as all before, or shorter. A fixed patience leaves the first long one."""
-    losses = [0.7]
+    losses = [60]
     for share in shares:
-        losses += [losses[-1]] * int(share * (len(losses) - 1)) + [0.8 * losses[-1]]
+        losses += [losses[-1]] * int(share * (len(losses) - 1)) + [losses[-1] - 1]
     losses, steps = losses[:N], np.arange(1, N + 1)
     losses += losses[-1:] * (N - len(losses))
     assert ends(GrowingPatience(), losses, steps) > np.argmin(losses)
-    assert ends(GrowingPatience(), [0.7] * 20 + [0.1] * 20, steps) < 20
+    assert ends(GrowingPatience.fixed(10), [2] * 20 + [1] * 20, steps) == 11
 
 
 TASK = SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10)
@@ -100,8 +95,8 @@ def trained():
 def test_a_trained_run_stops_by_the_rule_and_keeps_its_smallest_loss():
     """The last evaluation is the first after which the rule stops the run, or that of its last step."""
     for fitted in trained().values():
-        losses, steps = fitted.validation_losses, fitted.evaluation_steps
-        n = stated(LEARNER.patience, losses, steps)
+        losses = fitted.validation_losses
+        n = stated(LEARNER.patience, losses, fitted.evaluation_steps)
         assert (n, fitted.stopped_by) == (len(losses), "patience") or (n, fitted.stopped_by) == (N + 1, "last step")
         assert fitted.reported_loss == min(losses)
     assert {fitted.stopped_by for fitted in trained().values()} == {"patience", "last step"}
@@ -114,7 +109,7 @@ def test_a_run_is_the_same_alone():
 
 
 def test_a_number_is_a_patience_that_does_not_grow():
-    assert GradientDescent(steps=10, patience=3).stopping == GrowingPatience(factor=0, least=3, improvement=0)
+    assert GradientDescent(steps=10, patience=3).stopping == GrowingPatience(factor=0, least=3)
     assert GradientDescent(steps=10, patience=None).stopping.least > 10**9
 
 
@@ -124,15 +119,14 @@ def test_a_patience_survives_json():
 
 
 @pytest.mark.parametrize(
-    ("values", "error", "message"),
+    ("values", "message"),
     [
-        ({"factor": -1}, ValueError, "factor must be a finite number, 0 or above; got -1"),
-        ({"least": 0}, ValueError, "least must be between 1 and 2147483647; got 0"),
-        ({"improvement": 1}, ValueError, "improvement is a share of the loss, below 1; got 1"),
+        ({"factor": -1}, "factor must be a finite number, 0 or above; got -1"),
+        ({"least": 0}, "least must be between 1 and 2147483647; got 0"),
     ],
 )
-def test_a_patience_that_cannot_be_is_refused(values, error, message):
-    with pytest.raises(error, match=message):
+def test_a_patience_that_cannot_be_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
         GrowingPatience(**values)
 
 
