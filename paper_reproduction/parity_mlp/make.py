@@ -40,14 +40,14 @@ def study(scale: Scale) -> Study:
         task=SparseParity.pareto(n_tasks=24, max_context_length=64, nearest=2, exponent=0.7),
         learner=GradientDescent(
             model=MLP(hidden_sizes=(64, 64)),
-            steps=20_000,
+            steps=30_000,
             batch_size=128,
             weight_decay=0.0,
             patience=GrowingPatience(factor=3),
             precision="mixed",
         ),
         context_lengths=(2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64),
-        dataset_sizes=(724, 1024, 1448, 2048, 2896, 4096, 5793, 8192, 11585, 16384, 23170, 32768),
+        dataset_sizes=(724, 1024, 1448, 2048, 2896, 4096, 5793, 8192, 11585, 16384, 23170),
         seeds=4,
     )
 
