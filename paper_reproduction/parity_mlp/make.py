@@ -4,8 +4,8 @@
 accelerator. ``paper`` is the public code's: 50 tasks on 100 bits, its network, its hyper-parameters, its grid.
 
 Two settings of ``laptop`` keep optimisation out of l*. Patience grows with a run, because the tasks are learned in
-steps, with plateaus between them. There is no weight decay: with it, networks that have overfitted go on to generalise
-after ten times as many steps or more (grokking), and no affordable training is long enough.
+steps, with plateaus between them. There is no weight decay: with it, networks generalise thousands of steps after they
+have overfitted (grokking), and l* depends on how long one waits.
 """
 
 from paper_reproduction.reproduction import Scale
