@@ -19,7 +19,8 @@ from simulator.models import MLP
 from simulator.tasks import LagCopy, Retrieval
 from simulator.tasks.base import Task
 
-_PARITY = parity_study("laptop")
+_PARITIES = parity_study("laptop").task
+_HEADLINE = dataclasses.replace(parity_study("laptop").learner, steps=20_000)
 _RETRIEVAL = Retrieval(n_needles=2, n_answers=2, max_context_length=12, distance_law="uniform", n_distractors=2)
 _COPIES = LagCopy(vocabulary_size=8, beta=1.0, first_probability=0.24, max_context_length=16)
 _SMALL = GradientDescent(MLP(), steps=16_000, learning_rate=2e-3, weight_decay=0.03, precision="mixed")
@@ -29,14 +30,10 @@ _NEAR_THE_OPTIMUM = (
 )  # fmt: skip
 _DECAY = {"batch_size": 64, "learning_rate": 0.01, "weight_decay": 0.1}
 TASKS: dict[str, tuple[Task, GradientDescent, tuple[tuple[int, int], ...]]] = {
-    "parity_mlp": (
-        _PARITY.task,
-        _PARITY.learner,
-        _NEAR_THE_OPTIMUM,
-    ),
+    "parity_mlp": (_PARITIES, _HEADLINE, _NEAR_THE_OPTIMUM),
     "parities, weight decay": (
-        _PARITY.task,
-        dataclasses.replace(_PARITY.learner, **_DECAY),
+        _PARITIES,
+        dataclasses.replace(_HEADLINE, **_DECAY),
         ((45, 8192), (64, 8192), (45, 16384), (64, 16384)),
     ),
     "retrieval": (_RETRIEVAL, _SMALL, ((4, 4096), (8, 4096), (8, 16384), (12, 16384), (12, 65536))),
