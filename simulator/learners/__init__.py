@@ -15,6 +15,7 @@ from simulator.learners.ridge import Ridge
 from simulator.learners.tuned import Tuned
 from simulator.models.mlp import MLP
 from simulator.training.curriculum import Ramp, RandomContext, ShortContext, Stage
+from simulator.training.patience import GrowingPatience
 
 EXAMPLES: tuple[Learner, ...] = (
     LeastSquares(),
@@ -40,6 +41,7 @@ __all__ = [
     "Cost",
     "FittedRun",
     "GradientDescent",
+    "GrowingPatience",
     "Learner",
     "LeastSquares",
     "LinearPredictor",

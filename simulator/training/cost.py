@@ -55,9 +55,7 @@ def training_cost(recipe: Recipe, task: Task, runs: Sequence[Run], known_steps: 
 
     def least(run: Run) -> float:
         last = recipe.last_step(run.dataset_size)
-        if recipe.patience is None:
-            return last
-        evaluations = recipe.patience + (not recipe.looks_at_untrained)
+        evaluations = recipe.stopping.least + (not recipe.looks_at_untrained)
         return min(last, recipe.last_stage_begins * last + evaluations * recipe.chunk_steps(run.dataset_size))
 
     def most(run: Run) -> float:

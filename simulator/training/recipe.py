@@ -13,6 +13,7 @@ from simulator.models.base import Model
 from simulator.models.mlp import MLP
 from simulator.models.precision import Precision
 from simulator.training.curriculum import Stage, checked, in_stage
+from simulator.training.patience import GrowingPatience, check_patience
 from theory.checks import Checked, NonNegative, Positive, check_integer, instance_of, integer, set_fields, such_that
 
 _Count: TypeAlias = Annotated[int, integer(1, 2**31 - 1)]
@@ -38,8 +39,9 @@ class Recipe(Checked):
         gradient_clip: largest global norm of a gradient; ``None`` does not clip.
         evaluation_every: steps between two evaluations, or epochs if ``epochs`` is set. The default is 100 steps or 1
             epoch.
-        patience: a run stops after this many evaluations without improvement; ``None`` never stops early. Counting
-            starts with the last stage of the curriculum.
+        patience: a run stops after this many evaluations without improvement; ``None`` never stops early. A
+            :class:`simulator.training.patience.GrowingPatience` waits longer in a longer run. Counting starts with the
+            last stage of the curriculum.
         validation_size: samples of the validation set.
         selection: ``"validation"`` reports the selected parameters on a fresh test set. ``"paper"`` reports the minimum
             over validation, as the public code of arXiv 2502.01481 does. That number is biased, most at small D.
@@ -61,7 +63,7 @@ class Recipe(Checked):
     weight_decay: NonNegative = 0.1
     gradient_clip: Positive | None = 1.0
     evaluation_every: _Count | None = None
-    patience: _Count | None = 5
+    patience: Annotated[int | GrowingPatience, check_patience] | None = 5
     validation_size: _Count = 2048
     selection: Literal["validation", "paper"] = "validation"
     precision: Precision = "float32"
@@ -134,6 +136,11 @@ class Recipe(Checked):
 
     def _steps_per_epoch(self, dataset_size: int) -> int:
         return -(-dataset_size // self.batch_size)
+
+    @property
+    def stopping(self) -> GrowingPatience:
+        """The patience as a rule."""
+        return self.patience if isinstance(self.patience, GrowingPatience) else GrowingPatience.fixed(self.patience)
 
     @property
     def tested_model(self) -> Model:

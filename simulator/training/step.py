@@ -17,6 +17,7 @@ from simulator.tasks.base import ContextLength, Examples, Task
 from simulator.training.batching import pieces
 from simulator.training.curriculum import Stage, in_stage
 from simulator.training.order import shuffled
+from simulator.training.patience import Waiting
 from simulator.training.recipe import Recipe
 
 
@@ -49,7 +50,7 @@ class RunState(NamedTuple):
     step: Int[Array, ""]
     best_parameters: Parameters
     best_loss: Float[Array, ""]
-    evaluations_since_best: Int[Array, ""]
+    waiting: Waiting
     diverged: Bool[Array, ""]
 
 
@@ -62,7 +63,7 @@ def start(task: Task, recipe: Recipe, inputs: RunInputs) -> RunState:
         step=jnp.int32(0),
         best_parameters=parameters,
         best_loss=jnp.float32(jnp.inf),
-        evaluations_since_best=jnp.int32(0),
+        waiting=Waiting(jnp.int32(0), jnp.int32(0)),
         diverged=jnp.bool_(False),
     )
 
@@ -206,7 +207,7 @@ def advance(
     better = loss < state.best_loss
     # What is learned before the last stage need not show in the loss that is selected by: patience begins with it.
     before = n.astype(jnp.float32) <= recipe.last_stage_begins * inputs.last_step.astype(jnp.float32)
-    waited = jnp.where(better | before, 0, state.evaluations_since_best + 1)
+    waiting, impatient = recipe.stopping.evaluated(state.waiting, better | before, n)
     diverged = ~jnp.isfinite(loss)
     new = RunState(
         parameters,
@@ -214,8 +215,7 @@ def advance(
         n,
         jax.tree.map(lambda a, b: jnp.where(better, a, b), parameters, state.best_parameters),
         jnp.minimum(loss, state.best_loss),
-        waited,
+        waiting,
         diverged,
     )
-    impatient = jnp.bool_(False) if recipe.patience is None else waited >= recipe.patience
     return new, loss, diverged | impatient | (n >= inputs.last_step)

@@ -19,6 +19,7 @@ import numpy as np
 import scipy.linalg
 
 from paper_reproduction.parity_mlp.make import study
+from simulator import Study
 from simulator.learners import LeastSquares, Run
 from simulator.machine.workers import available_cores
 from simulator.models import MLP
@@ -31,9 +32,15 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def narrow() -> Study:
+    """The laptop grid in batches of 64."""
+    base = study("laptop")
+    return dataclasses.replace(base, learner=dataclasses.replace(base.learner, batch_size=64))
+
+
 def against_number_of_runs() -> None:
     """Time a run where all take the same number of steps."""
-    base = study("laptop")
+    base = narrow()
     learner = dataclasses.replace(base.learner, steps=400, patience=None)
     list(learner.fit_runs(base.task, [Run(8, 1000, 0)]))
     print("runs in the grid    ms a run    peak MiB")
@@ -47,7 +54,7 @@ def against_number_of_runs() -> None:
 
 def against_sizes() -> None:
     """Time a step along each axis from one middle."""
-    base = study("laptop")
+    base = narrow()
     print("\naxis                     value   us a step   compile s    peak MiB")
     cases = [
         *(("dataset size", d, base.task, base.learner, Run(16, d, 0)) for d in (10**3, 10**5, 10**7, 10**9)),
@@ -89,8 +96,8 @@ def least_squares_at_every_length() -> None:
 def step_on_devices(number: int, width: int) -> float:
     """Seconds of a step of one run, in a process that shows so many CPU devices."""
     code = (
-        "import dataclasses; from paper_reproduction.parity_mlp.make import study; from simulator.learners import Run;"
-        "from simulator.models import MLP; from tests.benchmarks.roofline import step_times; base = study('laptop');"
+        "import dataclasses; from tests.benchmarks.scaling import narrow; from simulator.learners import Run;"
+        "from simulator.models import MLP; from tests.benchmarks.roofline import step_times; base = narrow();"
         f"learner = dataclasses.replace(base.learner, model=MLP(({width}, {width})));"
         "print(step_times(base.task, learner, Run(16, 4096, 0))[1])"
     )

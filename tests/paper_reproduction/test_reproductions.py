@@ -236,6 +236,16 @@ def test_the_paper_s_grid_is_the_published_one():
     assert study.dataset_sizes == (50_000, 75_000, 85_000, 100_000, 150_000, 200_000, 400_000, 2_000_000)
 
 
+def test_the_l_star_of_the_headline_study_never_falls_and_is_interior_over_one_and_a_half_decades():
+    """As its page says. Where training stops on plateaus, l* falls at the largest dataset sizes."""
+    text = (FOLDER / "parity_mlp" / "expected" / "report.txt").read_text().split("\n\n")[0]
+    sizes, optima = zip(*(map(int, line.split()[:2]) for line in text.splitlines()[1:]), strict=True)
+    assert sizes == parity_study("laptop").dataset_sizes
+    assert sizes[-1] / sizes[0] >= 10**1.5
+    assert list(optima) == sorted(optima)
+    assert "edge" not in text
+
+
 def test_the_gallery_has_every_kind_of_task_once():
     kinds = [type(task) for task in LONG]
     assert len(set(kinds)) == len(kinds)

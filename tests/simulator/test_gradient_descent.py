@@ -141,8 +141,8 @@ def scheduled(monkeypatch, recipe, runs):
     def train_chunk(mesh, task, recipe, length, states, inputs, fresh, steps):
         chunks.append(int(steps))
         done = np.minimum(np.where(fresh, 0, states.step) + steps, inputs.last_step)
-        waited = np.where(fresh, 0, states.evaluations_since_best) + 1
-        states = states._replace(step=done, evaluations_since_best=waited)
+        waited = np.where(fresh, 0, states.waiting.evaluations) + 1
+        states = states._replace(step=done, waiting=states.waiting._replace(evaluations=waited))
         return states, waited.astype(float), (waited >= inputs.seed) | (done >= inputs.last_step)
 
     monkeypatch.setattr(engine, "train_chunk", train_chunk)
