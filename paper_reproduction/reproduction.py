@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 import figures
 from paper_reproduction.report_tables import report
 from simulator import PlatformError, SlurmError, Stopped, StoreError, WorkerError, save_results
+from simulator.machine.compiled_programs import keep_compiled_programs
 
 Scale: TypeAlias = Literal["smoke", "laptop", "paper"]
 FOLDER = pathlib.Path(__file__).parent
@@ -111,6 +112,7 @@ def write(result: Result, folder: pathlib.Path, title: str = "") -> list[pathlib
 
 def exit_status(work: Callable[[], object]) -> int:
     """Do the work of a command; print a refusal as one line, and return the status of the process."""
+    keep_compiled_programs()
     try:
         work()
         sys.stdout.flush()

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import jax
 
+from simulator.machine.compiled_programs import keep_compiled_programs
 from simulator.machine.platform import on_cpu
 from simulator.machine.stopping import Stopped, asked_to_stop, stopping_in_order
 from theory.checks import check_integer
@@ -208,6 +209,7 @@ def serve(number: int) -> None:
 
     try:
         adopt(pipe.recv())
+        keep_compiled_programs()
         make = pipe.recv()
         with stopping_in_order():
             for made in make(groups()):

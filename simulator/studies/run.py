@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from simulator.grid import Run
 from simulator.learners.network_predictor import NetworkPredictor
+from simulator.machine.compiled_programs import keep_compiled_programs
 from simulator.machine.platform import check_platform
 from simulator.machine.stopping import stopping_in_order
 from simulator.machine.workers import check_workers, make_with_workers
@@ -135,6 +136,7 @@ def make_runs(
 
 def make_here(study: Study, keep: Keep | None, groups: Iterable[Sequence[Run]]) -> Generator[Made, None, None]:
     """Make runs in this process, yielding each as it is done."""
+    keep_compiled_programs()
     for fitted in study.learner.fit_groups(study.task, groups):
         result = RunResult.measured(study.task, fitted, study.test_size)
         network = None
