@@ -5,6 +5,7 @@ import hashlib
 import os
 import pathlib
 import platform
+from typing import Any
 
 import jax
 
@@ -21,8 +22,8 @@ def keep_compiled_programs() -> None:
     was compiled or read, so numbers are the same to the bit. Machines whose processors differ have folders of their
     own: a program of one may not run on another.
     """
-    is_on = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
-    if jax.config.jax_compilation_cache_dir is not None or not is_on:
+    settings: Any = jax.config
+    if settings.jax_compilation_cache_dir is not None or not settings.jax_enable_compilation_cache:
         return
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path("~/.cache").expanduser()
     folder = pathlib.Path(home) / "context-scaling" / f"jax-{jax.__version__}-{_processor()}"
