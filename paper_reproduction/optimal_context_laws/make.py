@@ -162,6 +162,8 @@ def _networks(scale: Scale) -> dict[str, Study]:
     lengths = (2, 3, 4, 6, 8, 11, 16, 23, 32)
     sizes = {"MLP": (512, 724, 1024, 1448, 2048, 2896, 4096, 5793), "Transformer": (512, 1024, 2048, 4096, 8192, 16384)}
 
+    seeds = {"MLP": 4, "Transformer": 2}
+
     def learner(model: Any, learning_rate: float) -> GradientDescent:
         steps = 50 if smoke else 3000
         return GradientDescent(
@@ -175,7 +177,7 @@ def _networks(scale: Scale) -> dict[str, Study]:
     return {
         f"{model}, {what}": Study(task, how, lengths[::4], sizes[model][:4], seeds=2, test_size=512)
         if smoke
-        else Study(task, how, lengths, sizes[model], seeds=2 if scale == "laptop" else 8, test_size=4096)
+        else Study(task, how, lengths, sizes[model], seeds=seeds[model] if scale == "laptop" else 8, test_size=4096)
         for what, task in (("parities", parities), ("lag copy", copies))
         for model, how in models.items()
     }

@@ -122,6 +122,23 @@ def test_the_levels_decide(p_adequate, p_exact, p_equal, outcome, laws):
     assert outcome_of(*map(np.array, (p_adequate, p_exact, p_equal))) == (outcome, laws)
 
 
+@pytest.mark.parametrize(
+    ("p_adequate", "p_equal", "said"),
+    [
+        ([0.5, 0.5, 0.01], [1.0, 0.06, 0.01], "power and saturating cannot be told apart ("),
+        ([0.5, 0.5, 0.01], [1.0, 0.05, 0.01], "power is doubtful, but better than every other law ("),
+        ([0.5, 0.01, 0.01], [1.0, 0.5, 0.01], "power is doubtful ("),
+        ([0.01, 0.5, 0.01], [1.0, 0.01, 0.01], "saturating is doubtful ("),
+    ],
+)
+def test_an_undecided_verdict_says_whether_laws_are_equal_or_the_best_is_doubtful(p_adequate, p_equal, said):
+    """No law is named, because a misfit of the best law is to be seen: p_exact is 0.3."""
+    every = [np.repeat(values, len(SIZES)) for values in (p_adequate, [0.3, 0.3, 0.3], p_equal)]
+    decision = verdict(changed(**dict(zip(("p_adequate", "p_exact", "p_equal"), every, strict=True))))
+    assert decision.outcome == "undecided"
+    assert str(decision).startswith(f"undecided: {said}")
+
+
 def test_the_verdict_is_stable_since_it_last_changed():
     """Undecided up to the fifth size, then another law, then this one."""
     p_equal = np.full((3, len(SIZES)), 0.01)

@@ -32,7 +32,7 @@ class Verdict:
     Attributes:
         outcome: "law" (one law is adequate, and every other predicts worse), "undecided" (several laws, or a doubtful
             one, could be true) or "none" (every law is rejected).
-        laws: the law; the laws that cannot be told apart, best first; or none.
+        laws: the law; where nothing is decided, the laws that are not rejected, best first; or none.
         reason: the numbers behind it.
         since: the dataset size from which on the verdict has been the same, each time by the sizes up to there; None
             if it was not reached.
@@ -62,7 +62,7 @@ def verdict(comparison: xr.Dataset) -> Verdict:
     - None of the laws is right if all are rejected.
     - One law is named if its ``p_exact`` is above 0.35, so that no misfit is to be seen, and equal merit with every
       other law is rejected at 5 %.
-    - Otherwise the laws that are not rejected cannot be told apart.
+    - Otherwise nothing is decided: the laws that are not rejected cannot be told apart, or the best one is doubtful.
 
     The three levels were chosen on simulated tables, so that a wrong law, or none, is named in about one table of ten
     at most, whether the true law is offered or not. The shares that were measured, and for which designs, stand in
@@ -88,7 +88,10 @@ def verdict(comparison: xr.Dataset) -> Verdict:
     if outcome == "law":
         return Verdict("law", (names[best],), described, since)
     left = tuple(names[i] for i in ranked if i in chosen)
-    told = f"{' and '.join(left)} " + ("cannot be told apart" if len(left) > 1 else "is doubtful")
+    better = left[0] == names[best] and np.all(np.delete(p_equal[:, -1], best) <= EQUAL)
+    told = f"{' and '.join(left)} cannot be told apart"
+    if len(left) == 1 or better:
+        told = f"{left[0]} is doubtful" + (", but better than every other law" if len(left) > 1 else "")
     hint = "" if comparison.attrs.get("risk_known", 1) else f"; {_MORE_IS_NEEDED}"
     return Verdict("undecided", left, f"{told} ({described}){hint}")
 
