@@ -68,7 +68,8 @@ def run_until(
         ValueError: the study has one seed, or more runs than ``most_runs``; or the ratio is not above 1.
 
     Warns:
-        UserWarning: ``most_runs`` ended it before every interval was narrow; with the dataset sizes that are left.
+        UserWarning: it ended before every interval was narrow; with the dataset sizes that are left. Either
+            ``most_runs`` ended it, or every context length has a diverged run at these sizes.
     """
     check_study(study)
     check_platform(platform)
@@ -92,9 +93,10 @@ def run_until(
             break
         wanted |= more
     if left:
+        diverged = "every context length has a diverged run there. Change the learner, as by a smaller learning rate"
         warnings.warn(
-            f"l* of dataset sizes {left} has no interval within a ratio of {ratio} after {len(wanted)} runs: give more "
-            f"than most_runs={most_runs}",
+            f"l* of dataset sizes {left} has no interval within a ratio of {ratio} after {len(wanted)} runs: "
+            + (f"give more than most_runs={most_runs}" if more else diverged),
             stacklevel=2,
         )
     return table

@@ -65,6 +65,20 @@ def test_the_budget_ends_it_and_says_which_sizes_are_left(tmp_path):
     assert few.identical(run(STUDY, tmp_path, progress=False))
 
 
+class Exploding(LeastSquares):
+    """A learner each of whose runs diverges."""
+
+    def fit_groups(self, task, groups):
+        for fitted in super().fit_groups(task, groups):
+            yield dataclasses.replace(fitted, stopped_by="diverged")
+
+
+def test_runs_that_all_diverge_end_it_and_more_runs_are_not_the_remedy(tmp_path):
+    with pytest.warns(UserWarning, match=r"sizes \[64, 256\] has no .* after 8 runs: every .*diverged.*learning rate"):
+        table = run_until(dataclasses.replace(STUDY, learner=Exploding()), tmp_path, most_runs=600, progress=False)
+    assert table["diverged"].all()
+
+
 def wanted_of(lengths, n_seeds=3):
     return frozenset(Run(*cell) for cell in itertools.product(lengths, SIZES, range(n_seeds)))
 
