@@ -212,6 +212,8 @@ def test_a_plan_counts_every_configuration():
         ({"over": {"rate": [1]}}, ValueError, "over rate: GradientDescent has no setting 'rate'; it has model, steps,"),
         ({"over": {"model.width": [1]}}, ValueError, "over model.width: MLP has no setting 'width'; it has hidden_siz"),
         ({"over": {"steps.x": [1]}}, ValueError, "over steps.x: int has no setting 'x'; it has none"),
+        ({"over": {"learning_rate.": [1]}}, ValueError, "over learning_rate.: float has no setting ''; it has none"),
+        ({"over": [("warmup", [0]), ("warmup", [0.1])]}, ValueError, "over names a setting twice: give all its values"),
         ({"over": {"learning_rate": []}}, ValueError, "over learning_rate is empty: give at least one value"),
         ({"over": {"learning_rate": [0.1, -1]}}, ValueError, "over learning_rate: .* number above 0; got -1"),
         ({"over": {"learning_rate": "0.1"}}, TypeError, "over learning_rate must be a sequence; got '0.1'"),
