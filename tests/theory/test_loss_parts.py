@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from tests.tables import LENGTHS, SIZES, table
 from theory import LossTableError, split_loss
@@ -54,6 +55,20 @@ def test_a_cell_with_a_diverged_run_has_no_optimisation(which):
     assert np.isnan(parts["estimation"].values[1, 0]) == (which == "best")
 
 
+@pytest.mark.parametrize("which", ["results", "best"])
+def test_parts_add_up_over_the_runs_that_both_tables_have(which):
+    """A table of run_until lacks seeds in some cells."""
+    there = np.ones(SHAPE, bool)
+    there[1, 0, 2] = there[3, 2, :] = False
+    tables = {"results": RESULTS, "best": BEST}
+    lacking = xr.DataArray(there, dims=("context_length", "dataset_size", "seed"))
+    tables[which] = tables[which].where(lacking)[["approximation_loss"]].merge(tables[which].drop_dims("seed"))
+    parts = split_loss(tables["results"], best=tables["best"], endless=ENDLESS)
+    expected = RESULTS["loss"].where(lacking).mean("seed")
+    np.testing.assert_allclose(sum(parts[name] for name in PARTS), expected)
+    assert np.isnan(parts["estimation"].values[3, 2])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -63,6 +78,7 @@ def test_a_cell_with_a_diverged_run_has_no_optimisation(which):
         ({"endless": BEST}, "endless has dataset sizes"),
         ({"endless": BEST.isel(dataset_size=[0])}, "above the largest of results"),
         ({"best": BEST.assign_attrs(study='{"task": {"type": "LagCopy"}}')}, "different tasks.*LagCopy"),
+        ({"best": BEST.assign_attrs(unit="bits")}, r"different units.*\['nats', 'bits', 'nats'\]"),
     ],
 )
 def test_tables_that_do_not_belong_together_are_refused(change, message):
