@@ -63,6 +63,9 @@ def test_the_budget_ends_it_and_says_which_sizes_are_left(tmp_path):
     with pytest.warns(UserWarning, match=r"dataset sizes \[64, 256\] has no interval.*more than most_runs=8"):
         few = run_until(STUDY, tmp_path, most_runs=8, progress=False)
     assert few.identical(run(STUDY, tmp_path, progress=False))
+    needed = 8 + len(more_runs(few, frozenset(STUDY.runs()), 2, 1.5)[0])
+    with pytest.warns(UserWarning, match=f"after {needed} runs: give more than most_runs={needed}"):
+        run_until(STUDY, tmp_path, most_runs=needed, progress=False)
 
 
 class Exploding(LeastSquares):
@@ -83,11 +86,11 @@ def wanted_of(lengths, n_seeds=3):
     return frozenset(Run(*cell) for cell in itertools.product(lengths, SIZES, range(n_seeds)))
 
 
-def valley(minimum, depth=0.1, noise=0.0, lengths=LENGTHS):
+def valley(minimum, depth=0.1, noise=0.0, lengths=LENGTHS, n_seeds=3):
     """Losses whose smallest is at a length, for every dataset size."""
     gap = depth * np.abs(np.log1p(np.array(lengths)) - np.log1p(minimum))
     rng = np.random.default_rng(0)
-    gap = np.broadcast_to(gap[:, None, None], (len(lengths), len(SIZES), 3))
+    gap = np.broadcast_to(gap[:, None, None], (len(lengths), len(SIZES), n_seeds))
     results = table(gap + noise * rng.normal(size=gap.shape), lengths)
     return results.assign(loss=1 + results["approximation_loss"])
 
@@ -95,7 +98,7 @@ def valley(minimum, depth=0.1, noise=0.0, lengths=LENGTHS):
 @pytest.mark.parametrize(
     ("lengths", "minimum", "added"),
     [
-        ((4, 6, 8), 4, {3}),  # beyond the shortest
+        ((6, 8, 11), 6, {4}),  # beyond the shortest
         ((4, 6, 8), 8, {12}),  # beyond the longest
         ((4, 8, 16), 8, {6, 11}),  # half-way to both neighbours
         ((24, 28, 31), 31, {32}),  # L is the last that there is
@@ -116,15 +119,26 @@ def test_lengths_are_added_beyond_an_end_and_in_wide_steps(lengths, minimum, add
 def test_seeds_are_added_only_where_an_interval_is_wide():
     """One dataset size is noisy: its rivals get half as many seeds again, and no other cell does."""
     lengths = (8, 11, 16, 23)
-    quiet, noisy = valley(11, lengths=lengths), valley(11, noise=0.3, lengths=lengths)
-    here = quiet["dataset_size"] == SIZES[2]
+    quiet, noisy = (valley(11, noise=noise, lengths=lengths, n_seeds=6) for noise in (0.0, 0.05))
+    here = quiet["dataset_size"] == SIZES[4]
     results = quiet.assign({name: noisy[name].where(here, quiet[name]) for name in ("loss", "approximation_loss")})
-    best = optimal_context_length(results).sel(dataset_size=SIZES[2])
+    best = optimal_context_length(results).sel(dataset_size=SIZES[4])
     assert best["upper"] > 1.5 * best["lower"]
-    more, left = more_runs(results, wanted_of(lengths), 3, 1.5)
-    assert left == [SIZES[2]]
+    more, left = more_runs(results, wanted_of(lengths, 6), 6, 1.5)
+    assert left == [SIZES[4]]
     inside = [length for length in lengths if best["lower"] <= length <= best["upper"]]
-    assert more == {Run(length, SIZES[2], 3) for length in inside}
+    assert more == {Run(length, SIZES[4], seed) for length in inside for seed in (6, 7, 8)}
+
+
+def test_an_interval_of_two_neighbouring_lengths_is_narrow():
+    """That of 1 and 2 cannot be within a ratio of 1.5."""
+    lengths = (0, 1, 2, 3)
+    results = valley(1, lengths=lengths, noise=0.01)
+    results = results.assign({name: results[name].copy() for name in ("loss", "approximation_loss")})
+    results["loss"].loc[{"context_length": 2}] = results["loss"].sel(context_length=1).roll(seed=1).values
+    best = optimal_context_length(results)
+    assert ((best["lower"] == 1) & (best["upper"] == 2)).any()
+    assert more_runs(results, wanted_of(lengths), 3, 1.5) == (frozenset(), [])
 
 
 @pytest.mark.parametrize(
