@@ -9,6 +9,7 @@ import pytest
 from simulator import Study, run, run_until
 from simulator.grid import Run
 from simulator.learners import GradientDescent, LeastSquares, Tuned
+from simulator.models import MLP
 from simulator.studies.results import as_table
 from simulator.studies.run import results_of
 from simulator.studies.run_until import more_runs
@@ -24,13 +25,13 @@ STUDY = Study(TASK, LeastSquares(), (4, 16), (64, 256), seeds=2, test_size=2048)
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory):
     store = tmp_path_factory.mktemp("store")
-    return store, run_until(STUDY, store, most_runs=600, progress=False)
+    return store, run_until(STUDY, store, most_runs=100, ratio=2, progress=False)
 
 
 def test_it_ends_with_intervals_that_are_narrow_and_interior(grown):
     best = optimal_context_length(grown[1])
     assert not best["at_edge"].any()
-    assert np.all(best["upper"] <= np.maximum(1.5 * best["lower"], best["lower"] + 1))
+    assert np.all(best["upper"] <= np.maximum(2 * best["lower"], best["lower"] + 1))
 
 
 def test_the_measured_optimum_is_within_one_step_of_the_exact_one(grown):
@@ -38,20 +39,21 @@ def test_the_measured_optimum_is_within_one_step_of_the_exact_one(grown):
     best = optimal_context_length(grown[1])["best_on_grid"].to_series()
     for size, found in best.items():
         exact = min(range(1, 25), key=lambda l: STUDY.learner.expected_risk(TASK, l, size))
-        assert exact / 1.6 <= found <= exact * 1.6
+        assert exact / 2 <= found <= exact * 2
 
 
 def test_called_again_it_makes_no_run_and_returns_the_same_table(grown, monkeypatch):
     store, table = grown
     monkeypatch.setattr(LeastSquares, "fit_groups", lambda *_: pytest.fail("a run was made again"))
-    assert run_until(STUDY, store, most_runs=600, progress=False).identical(table)
+    assert run_until(STUDY, store, most_runs=100, ratio=2, progress=False).identical(table)
 
 
 def test_each_run_is_that_of_the_study_named_in_the_table(grown):
     _, table = grown
     named = Study.from_json(table.attrs["study"])
     assert named.context_lengths == tuple(table["context_length"].values)
-    assert named.seeds == table.sizes["seed"]
+    assert named.seeds == table.sizes["seed"] > STUDY.seeds
+    assert len(named.context_lengths) > len(STUDY.context_lengths)
     made = table["loss"].notnull()
     np.testing.assert_array_equal(made, table["run"] != "")
     few = dataclasses.replace(named, seeds=2)
@@ -158,8 +160,11 @@ def test_impossible_requests_are_refused_before_anything_is_made(change, options
 
 def test_a_run_that_was_not_needed_is_missing_in_every_variable(tmp_path):
     """Among them the choices of a tuned learner, numbers and others."""
-    over = {"learning_rate": (1e-3, 1e-2), "schedule": ("constant", "cosine")}
-    study = Study(TASK, Tuned(GradientDescent(steps=1), over=over), (4,), (64,), seeds=2, test_size=2)
+    tuned = Tuned(
+        GradientDescent(MLP((4,)), steps=1, validation_size=8),
+        over={"learning_rate": (1e-3, 1e-2), "schedule": ("constant",)},
+    )
+    study = Study(TASK, tuned, (4,), (64,), seeds=2, test_size=2)
     kept = Store(tmp_path)
     made = results_of(study, study.runs()[:1], kept, 1, None, progress=False)
     table = as_table(study, made).isel(context_length=0, dataset_size=0)
@@ -167,6 +172,6 @@ def test_a_run_that_was_not_needed_is_missing_in_every_variable(tmp_path):
         assert table[name].notnull().any()
         assert table[name].isel(seed=0).notnull().all()
         assert table[name].isel(seed=1).isnull().all()
-    assert table["chosen_schedule"].values.tolist() in (['"constant"', ""], ['"cosine"', ""])
+    assert table["chosen_schedule"].values.tolist() == ['"constant"', ""]
     assert not table["diverged"].any()
     assert not table["limited_by_optimisation"].isel(seed=1).any()

@@ -37,6 +37,17 @@ def test_the_error_of_optimisation_is_that_of_differences_seed_by_seed():
     np.testing.assert_allclose(parts["capacity_error"], 0.0, atol=1e-15)
 
 
+def test_endless_may_have_more_lengths_and_its_scatter_is_part_of_the_error_of_estimation():
+    scattered = ENDLESS.assign(approximation_loss=ENDLESS["approximation_loss"] * (1 + 0.1 * RNG.random(SEEDS)))
+    few = slice(2, 6)
+    tables = (of.isel(context_length=few) for of in (RESULTS, BEST))
+    parts = split_loss(next(tables), best=next(tables), endless=scattered)
+    capacity = scattered["approximation_loss"].isel(context_length=few).values
+    np.testing.assert_allclose(parts["capacity"], np.broadcast_to(capacity.mean(axis=2), parts["capacity"].shape))
+    errors = [of.std(axis=2, ddof=1) / np.sqrt(SEEDS) for of in (capacity, NOISE[few])]
+    np.testing.assert_allclose(parts["estimation_error"], np.hypot(*errors))
+
+
 def test_one_seed_has_parts_without_errors():
     one = [of.isel(seed=[0]) for of in (RESULTS, BEST, ENDLESS)]
     parts = split_loss(one[0], best=one[1], endless=one[2])

@@ -51,7 +51,7 @@ def split_loss(results: xr.Dataset, *, best: xr.Dataset, endless: xr.Dataset) ->
     capacity, capacity_error = _mean_and_error(seed_losses(endless, "approximation_loss"))
     reached, reached_error = _mean_and_error(tuned)
     with np.errstate(invalid="ignore"):
-        difference = np.where(np.isinf(plain) | np.isinf(tuned), np.inf, plain - tuned)
+        difference = np.where(np.isinf(tuned), np.inf, plain - tuned)
     optimisation, optimisation_error = _mean_and_error(difference)
     axes, risk = AXES[:2], truth_of(results).bayes_risk[results["context_length"].values][:, None]
     parts = {
