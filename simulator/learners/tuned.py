@@ -45,8 +45,8 @@ class Tuned(Learner):
         )
 
     chooses among twelve configurations. Learning rates, weight decays and restarts train side by side in one compiled
-    program. Each value of another setting is compiled once. A learning rate that is an input of a program may lead to
-    other last digits than one that is a constant in it, as the plain learner's is. The table of a study says what was
+    program. Each value of another setting is compiled once. The last digits may differ from those of the plain learner,
+    because a learning rate is an input of the program here, and a constant there. The table of a study says what was
     chosen (:func:`simulator.studies.results.as_table`).
 
     Attributes:

@@ -24,9 +24,8 @@ def split_loss(results: xr.Dataset, *, best: xr.Dataset, endless: xr.Dataset) ->
     - *Optimisation* is what a better training gains on the same samples: G of ``results`` less G of ``best``.
     - *Estimation* is the rest, G of ``best`` less the capacity: what more samples would gain.
 
-    Every part is as good as the training behind it. ``best`` and ``endless`` bound the optimisation and the capacity
-    only as far as their own training went. Parts are differences of measured means, so that noise can make small ones
-    negative.
+    What the training of ``best`` missed counts as estimation, and what that of ``endless`` missed as capacity. Parts
+    are differences of measured means. Noise can make small ones negative.
 
     Args:
         results: the table of a study.
