@@ -43,10 +43,10 @@ def run_until(
       dataset size and the lengths within the interval.
 
     A new length is measured at all dataset sizes, with the seeds of the study. An interval is narrow if its ends differ
-    by the ratio at most, or by one token. A smallest loss at l = L counts as found. A context length with a diverged run
-    cannot be the best one at that dataset size. Seeds are added because an interval is wide, so that its level no
-    longer holds exactly: ``tests/benchmarks/measured.txt`` says how often intervals of level 0.9 cover then (``python
-    -m tests.benchmarks.adaptive``).
+    by the ratio at most, or by one token. A smallest loss at l = L counts as found. Where a context length has a
+    diverged run, it cannot be the best one. Seeds are added because an interval is wide, so that its level no longer
+    holds exactly: ``tests/benchmarks/measured.txt`` says how often intervals of level 0.9 cover then (``python -m
+    tests.benchmarks.adaptive``).
 
     The rounds depend on the numbers alone. Stopped at any moment and called again, the function continues, and returns
     the same table to the bit.
