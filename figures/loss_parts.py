@@ -22,23 +22,26 @@ def draw_loss_parts(parts: xr.Dataset, title: str = "") -> tuple[Figure, pd.Data
     height; the numbers keep it.
 
     Args:
-        parts: the table of :func:`theory.split_loss`, or a part of it, as in ``parts.sel(dataset_size=[512, 4096])``.
+        parts: the table of :func:`theory.split_loss`, or a part of it, as in ``parts.sel(dataset_size=[512])``.
         title: title above the panels.
 
     Returns:
         The figure, and its numbers: a row per cell with the parts and their standard errors.
 
     Raises:
-        LossTableError: the table holds no parts, or more than 8 dataset sizes.
+        LossTableError: the table holds no parts, lacks an axis, or has none or more than 8 dataset sizes.
     """
     missing = [name for name in PARTS if name not in parts]
     if missing:
         raise LossTableError(f"the table has no variable {missing[0]!r}: give the table of theory.split_loss")
+    for axis in ("context_length", "dataset_size"):
+        if axis not in parts.dims:
+            raise LossTableError(f"the table has no axis {axis!r}: select by a list, as in parts.sel({axis}=[512])")
     lengths, sizes = parts["context_length"].values, parts["dataset_size"].values
-    if len(sizes) > _MOST_PANELS:
+    if not 1 <= len(sizes) <= _MOST_PANELS:
         raise LossTableError(
-            f"{len(sizes)} dataset sizes are more than {_MOST_PANELS} panels: take some, as in "
-            f"parts.sel(dataset_size={sizes[:2].tolist()})"
+            f"a figure shows 1 to {_MOST_PANELS} dataset sizes, and the table has {len(sizes)}: take some, as in "
+            "parts.sel(dataset_size=[512, 4096])"
         )
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(1.4 + 2.3 * len(sizes), 3.2), layout="constrained")
@@ -61,6 +64,6 @@ def draw_loss_parts(parts: xr.Dataset, title: str = "") -> tuple[Figure, pd.Data
             axes.set_xlabel("")
         panels[0].set_ylabel(f"loss ({parts.attrs.get('unit', '')})")
         figure.supxlabel("context length $l$ (tokens)", fontsize=9)
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles[::-1], labels[::-1], loc="outside right upper")
+        shown = {label: of for axes in panels for of, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        figure.legend([*shown.values()][::-1], [*shown][::-1], loc="outside right upper")
     return figure, parts.to_dataframe().reset_index()

@@ -45,8 +45,8 @@ class Tuned(Learner):
         )
 
     chooses among twelve configurations. Learning rates, weight decays and restarts train side by side in one compiled
-    program. Each value of another setting is compiled once. A learning rate that is an input of a program may lead to
-    other last digits than one that is a constant in it, as the plain learner's is. The table of a study says what was
+    program. Each value of another setting is compiled once. The last digits may differ from those of the plain learner,
+    because a learning rate is an input of the program here, and a constant there. The table of a study says what was
     chosen (:func:`simulator.studies.results.as_table`).
 
     Attributes:
@@ -182,13 +182,16 @@ def _trials(runs: Iterable[Run], trials: Sequence[Mapping[str, Any]]) -> Iterato
 def _checked(over: Any, learner: GradientDescent) -> tuple[tuple[str, tuple[Any, ...]], ...]:
     """The axes by name, with their values as the learner keeps them: 1 and 1.0 are one learning rate."""
     try:
-        axes: dict[Any, Any] = dict(over)
+        pairs = tuple(over.items() if isinstance(over, Mapping) else over)
+        axes: dict[Any, Any] = dict(pairs)
     except (TypeError, ValueError):
-        axes = {None: over}
+        pairs = axes = {None: over}
     if not all(isinstance(name, str) for name in axes):
         raise TypeError(
             f"over must name settings and the values to try, as in {{'learning_rate': (1e-3, 1e-2)}}; got {over!r}"
         )
+    if len(axes) < len(pairs):
+        raise ValueError(f"over names a setting twice: give all its values together; got {over!r}")
     return tuple((name, _checked_axis(name, axes[name], learner)) for name in sorted(axes))
 
 
@@ -210,12 +213,12 @@ def _checked_axis(name: str, values: Any, learner: GradientDescent) -> tuple[Any
 
 def _replaced(spec: Any, name: str, value: Any) -> Any:
     """The spec with another value of a setting, which may be a setting of a setting."""
-    own, _, rest = name.partition(".")
+    own, dot, rest = name.partition(".")
     known = getattr(spec, "__dataclass_fields__", {})
     if own not in known:
         has = f"it has {', '.join(known)}" if known else "it has none"
         raise ValueError(f"{type(spec).__name__} has no setting {own!r}; {has}")
-    return dataclasses.replace(spec, **{own: _replaced(getattr(spec, own), rest, value) if rest else value})
+    return dataclasses.replace(spec, **{own: _replaced(getattr(spec, own), rest, value) if dot else value})
 
 
 def _setting(spec: Any, name: str) -> Any:

@@ -75,14 +75,16 @@ def _rise(losses: Float[Array, "evaluation"]) -> float:
 
 def _excess(gap: Float[Array, "l D seed"], unit: float) -> Float[Array, "l D seed"]:
     """G - G0 where ln(G / G0) is beyond usual scatter, elsewhere 0."""
-    n_seeds = gap.shape[2]
-    if n_seeds == 1:
-        return np.zeros_like(gap)
     logs = np.log(np.where(gap > 0, gap, np.nan))
-    whole = np.isfinite(logs).all(axis=2)
-    spread = np.median(logs[whole].std(axis=1, ddof=1)) if whole.any() else np.nan
-    spread /= np.sqrt(stats.chi2.median(n_seeds - 1) / (n_seeds - 1))
-    usual = spread * stats.studentized_range.ppf(1 - LEVEL, n_seeds, np.inf)
+    seeds = np.isfinite(logs).sum(axis=2)  # a table may lack seeds in some cells
+    if not np.any(seeds > 1):
+        return np.zeros_like(gap)
+    spreads, widest = [], np.empty(seeds.shape)
+    for n in range(2, seeds.max() + 1):
+        typical = np.sqrt(stats.chi2.median(n - 1) / (n - 1))
+        spreads.extend(np.nanstd(logs[seeds == n], axis=1, ddof=1) / typical)
+        widest[np.maximum(seeds, 2) == n] = stats.studentized_range.ppf(1 - LEVEL, n, np.inf)
+    usual = (np.median(spreads) * widest)[:, :, None]
     known = np.where(np.isfinite(gap), gap, np.inf)
     smallest = np.minimum.accumulate(known.min(axis=2), axis=1)[:, :, None]
     far = logs - np.log(np.maximum(smallest, MATERIAL * unit)) > usual

@@ -43,9 +43,10 @@ def run_until(
       dataset size and the lengths within the interval.
 
     A new length is measured at all dataset sizes, with the seeds of the study. An interval is narrow if its ends differ
-    by the ratio at most, or by one token. A smallest loss at l = L counts as found. Seeds are added because an interval
-    is wide, so that its level no longer holds exactly: ``tests/benchmarks/measured.txt`` says how often intervals of
-    level 0.9 cover then (``python -m tests.benchmarks.adaptive``).
+    by the ratio at most, or by one token. A smallest loss at l = L counts as found. Where a context length has a
+    diverged run, it cannot be the best one. Seeds are added because an interval is wide, so that its level no longer
+    holds exactly: ``tests/benchmarks/measured.txt`` says how often intervals of level 0.9 cover then (``python -m
+    tests.benchmarks.adaptive``).
 
     The rounds depend on the numbers alone. Stopped at any moment and called again, the function continues, and returns
     the same table to the bit.
@@ -68,7 +69,8 @@ def run_until(
         ValueError: the study has one seed, or more runs than ``most_runs``; or the ratio is not above 1.
 
     Warns:
-        UserWarning: ``most_runs`` ended it before every interval was narrow; with the dataset sizes that are left.
+        UserWarning: it ended before every interval was narrow; with the dataset sizes that are left. Either
+            ``most_runs`` ended it, or every context length has a diverged run at these sizes.
     """
     check_study(study)
     check_platform(platform)
@@ -92,9 +94,10 @@ def run_until(
             break
         wanted |= more
     if left:
+        diverged = "every context length has a diverged run there. Change the learner, as by a smaller learning rate"
         warnings.warn(
-            f"l* of dataset sizes {left} has no interval within a ratio of {ratio} after {len(wanted)} runs: give more "
-            f"than most_runs={most_runs}",
+            f"l* of dataset sizes {left} has no interval within a ratio of {ratio} after {len(wanted)} runs: "
+            + (f"give more than most_runs={most_runs}" if more else diverged),
             stacklevel=2,
         )
     return table

@@ -313,5 +313,18 @@ def test_the_parts_of_a_loss_are_stacked_up_to_the_loss():
     assert len(numbers) == parts["estimation"].size
     with pytest.raises(LossTableError, match=r"give the table of theory\.split_loss"):
         figures.draw_loss_parts(RESULTS)
-    with pytest.raises(LossTableError, match="10 dataset sizes are more than 8 panels"):
-        figures.draw_loss_parts(xr.concat([parts] * 5, "dataset_size"))
+    for table, n in ((xr.concat([parts] * 5, "dataset_size"), 10), (parts.isel(dataset_size=[]), 0)):
+        with pytest.raises(LossTableError, match=f"1 to 8 dataset sizes, and the table has {n}: take some"):
+            figures.draw_loss_parts(table)
+    for axis in ("context_length", "dataset_size"):
+        with pytest.raises(LossTableError, match=f"no axis '{axis}': select by a list"):
+            figures.draw_loss_parts(parts.isel({axis: 0}))
+
+
+def test_the_legend_of_loss_parts_names_the_star_also_where_the_first_panel_has_none():
+    nothing = RESULTS.isel(dataset_size=[0, 3]).assign(loss=0.0)
+    names = ("capacity", "estimation", "optimisation")
+    gap = nothing["approximation_loss"].mean("seed")
+    parts = nothing[["bayes_risk"]].assign({name: gap.where(gap["dataset_size"] > SIZES[0]) for name in names})
+    figure, _ = figures.draw_loss_parts(parts)
+    assert "smallest loss" in [text.get_text() for text in figure.legends[0].get_texts()]

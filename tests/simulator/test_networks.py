@@ -135,23 +135,26 @@ def test_runs_without_networks_are_made_again_and_their_files_stay(made, tmp_pat
     xr.testing.assert_identical(run(STUDY, tmp_path / "runs", keep="networks", progress=False), table)
 
 
-def with_another_loss(store):
+def with_another(store, name="test_loss"):
+    """A store in which one number of a run is the next larger one."""
     result = store.read(SPEC)
-    store.write(SPEC, result | {"test_loss": np.nextafter(result["test_loss"], 1)}, {})
+    larger = result[name] + 1 if name == "steps" else np.nextafter(result[name], 1)
+    store.write(SPEC, result | {name: larger}, {})
 
 
-def test_a_run_that_gives_other_numbers_than_before_is_an_error(store):
+@pytest.mark.parametrize("name", ["test_loss", "steps"])
+def test_a_run_that_gives_other_numbers_than_before_is_an_error(store, name):
     """The last bit counts. The network that goes with other numbers is not kept."""
-    with_another_loss(store)
+    with_another(store, name)
     network_file(store, SPEC).unlink()
-    with pytest.raises(StoreError, match=r"has test_loss = 0\.\d+; made again for its network, .*name another folder"):
+    with pytest.raises(StoreError, match=rf"has {name} = [\d.]+; made again for its network, .*name another folder"):
         run(STUDY, store.path, keep="networks", progress=False)
     assert not network_file(store, SPEC).exists()
 
 
 def test_a_predictor_with_other_numbers_than_the_stored_is_an_error_unless_it_is_wanted(store, learned):
     expected = bits(learned[STUDY.runs()[-1]])
-    with_another_loss(store)
+    with_another(store)
     with pytest.raises(StoreError, match=r"test_loss of Run\(.*seed=1\) is 0\.\d+, but 0\.\d+ in .*check=False"):
         load_predictor(STUDY, store.path, **CELL)
     assert bits(load_predictor(STUDY, store.path, **CELL, check=False)) == expected

@@ -118,6 +118,18 @@ def test_what_is_above_the_scatter_but_small_is_nothing():
     assert marked(table) == {RUN: "plateau"}
 
 
+@pytest.mark.parametrize("n_more", [0, 4])
+def test_seeds_that_other_cells_lack_leave_the_marks_as_they_are(n_more):
+    """As in a table of run_until. A seed that no cell has counts as nothing."""
+    table = made()
+    table["approximation_loss"].values[RUN] *= 4
+    missing = {"stopped_by": "", "steps": 0, "best_step": 0}
+    wider = table.reindex(seed=range(2 * SEEDS), fill_value=missing)
+    more = slice(SEEDS, SEEDS + n_more)
+    wider["approximation_loss"].values[0, 0, more] = table["approximation_loss"].values[0, 0, :n_more]
+    assert marked(wider) == {RUN: "plateau"}
+
+
 def test_a_single_seed_has_no_scatter_to_judge_by():
     assert marked(made(n_seeds=1)) == {}
     assert marked(made(n_seeds=1).isel(dataset_size=slice(None, None, -1))) == {}

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +16,14 @@ import xarray as xr
 from simulator import Study, load_results, plan, run, save_results
 from simulator.grid import Trial
 from simulator.learners import GradientDescent, LeastSquares, Run, Tuned, tuned
+from simulator.learners.base import FittedRun
 from simulator.learners.evaluation import evaluate
-from simulator.models import MLP
+from simulator.models import MLP, RandomSubspace
 from simulator.random.streams import stream_key
 from simulator.specification import canonical_json, from_json
 from simulator.tasks import MarkovChain, SparseParity
 from simulator.training.sweep import as_inputs
+from tests.simulator.kept_networks import random_network
 from theory import optimal_context_length
 
 TASK = SparseParity(((2, 1), (3, 1), (6, 2), (12, 5)), 10)
@@ -125,6 +128,19 @@ def test_no_program_runs_ahead_of_the_others(monkeypatch):
     assert ended == {0: 30, 1: 30, 2: 30}
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0)])
+def test_of_equally_good_configurations_the_first_is_chosen_whichever_ends_first(order, monkeypatch):
+    state = types.SimpleNamespace(best_loss=0.5, diverged=False)
+    network = random_network(LEARNER.model)
+    ended = [(LEARNER, Trial(3, 40, 0, configuration=number), state, [number]) for number in order]
+    monkeypatch.setattr(Tuned, "trained", lambda *_: iter(ended))
+    monkeypatch.setattr(
+        GradientDescent, "fitted", lambda _, task, run_, state, history: FittedRun(run_, network, best_step=history[0])
+    )
+    (found,) = TUNED.fit_groups(TASK, [[Run(3, 40, 0)]])
+    assert (found.chosen, found.best_step) == (0, 0)
+
+
 STUDY = Study(TASK, TUNED, (3, 10), (40, 1000), seeds=3, test_size=512)
 
 
@@ -167,10 +183,11 @@ def test_a_tuned_table_is_the_same_to_the_bit_with_workers():
     xr.testing.assert_identical(*(run(study, workers=workers, progress=False) for workers in (1, 2)))
 
 
-def test_a_configuration_that_diverges_is_not_chosen():
+def test_a_configuration_that_diverges_is_not_chosen(tmp_path):
     explosive = dataclasses.replace(LEARNER, gradient_clip=None)
     study = dataclasses.replace(STUDY, learner=Tuned(explosive, over={"learning_rate": [1e30, 0.02]}), seeds=1)
-    table = run(study, progress=False)
+    table = run(study, tmp_path, progress=False)
+    xr.testing.assert_identical(run(study, tmp_path, progress=False), table)
     assert (table["chosen_learning_rate"] == 0.02).all()
     assert table["configuration_loss"].isel(configuration=0).isnull().all()
     assert not table["diverged"].any()
@@ -202,8 +219,14 @@ def test_equal_searches_are_equal_specs_and_survive_json():
 def test_a_plan_counts_every_configuration():
     cost = plan(STUDY).cost
     assert len(cost.shape_groups) == 2
-    assert cost.memory_bytes > 0
     assert cost.seconds_range[0] <= cost.seconds <= cost.seconds_range[1]
+    overs = [{**dict(TUNED.over), "model.hidden_sizes": [sizes]} for sizes in ((8, 8), (16,))]
+    of_each = [plan(dataclasses.replace(STUDY, learner=Tuned(LEARNER, over=over))).cost for over in overs]
+    assert cost.memory_bytes == sum(one.memory_bytes for one in of_each)  # all programs are in memory together
+
+
+def test_an_untrained_predictor_is_that_of_the_first_configuration():
+    assert Tuned(LEARNER, over={"model.hidden_sizes": [(3,), (5,)]}).untrained(TASK, 10).model == MLP((3,))
 
 
 @pytest.mark.parametrize(
@@ -212,6 +235,8 @@ def test_a_plan_counts_every_configuration():
         ({"over": {"rate": [1]}}, ValueError, "over rate: GradientDescent has no setting 'rate'; it has model, steps,"),
         ({"over": {"model.width": [1]}}, ValueError, "over model.width: MLP has no setting 'width'; it has hidden_siz"),
         ({"over": {"steps.x": [1]}}, ValueError, "over steps.x: int has no setting 'x'; it has none"),
+        ({"over": {"learning_rate.": [1]}}, ValueError, "over learning_rate.: float has no setting ''; it has none"),
+        ({"over": [("warmup", [0]), ("warmup", [0.1])]}, ValueError, "over names a setting twice: give all its values"),
         ({"over": {"learning_rate": []}}, ValueError, "over learning_rate is empty: give at least one value"),
         ({"over": {"learning_rate": [0.1, -1]}}, ValueError, "over learning_rate: .* number above 0; got -1"),
         ({"over": {"learning_rate": "0.1"}}, TypeError, "over learning_rate must be a sequence; got '0.1'"),
@@ -234,6 +259,12 @@ def test_a_plan_counts_every_configuration():
 def test_an_impossible_search_is_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         dataclasses.replace(TUNED, **arguments)
+
+
+def test_a_task_that_one_configuration_cannot_learn_is_refused():
+    learner = dataclasses.replace(LEARNER, model=RandomSubspace(MLP((8,)), dimension=5))
+    with pytest.raises(ValueError, match="a subspace of 1000000 dimensions does not fit"):
+        Tuned(learner, over={"model.dimension": [5, 10**6]}).check_task(TASK)
 
 
 def test_a_validation_set_smaller_than_the_classes_is_refused():

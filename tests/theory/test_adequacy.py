@@ -148,6 +148,16 @@ def test_the_loss_without_context_is_the_ceiling_of_losses_whose_risk_is_not_kno
     assert p_without <= 0.02 < p_with
 
 
+def test_a_loss_without_context_fixes_its_risk(rng):
+    """R(l) is free at the other lengths, and each of them takes one degree of freedom."""
+    stratum = Stratum(4, 6, 0.05, 0.0)
+    table = with_loss_without_context(unknown_risk(stratum.table(stratum.gap(of_law(POWER)), rng)))
+    found = weighted_fits([POWER], table)
+    assert found.truths[0].bayes_risk[0] == table.truth.bayes_risk[0]
+    free = len(table.grid.length) - len(LENGTHS) - len(POWER.fitted)
+    assert found.squares[0] / found.misfit[0] == pytest.approx(free)
+
+
 def test_a_single_seed_has_a_misfit_and_no_p_value(rng):
     table = cells(rng, stratum=dataclasses.replace(STRATUM, seeds=1))
     found = judged(table, POWER)

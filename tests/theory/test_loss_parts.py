@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from tests.tables import LENGTHS, SIZES, table
 from theory import LossTableError, split_loss
@@ -36,6 +37,17 @@ def test_the_error_of_optimisation_is_that_of_differences_seed_by_seed():
     np.testing.assert_allclose(parts["capacity_error"], 0.0, atol=1e-15)
 
 
+def test_endless_may_have_more_lengths_and_its_scatter_is_part_of_the_error_of_estimation():
+    scattered = ENDLESS.assign(approximation_loss=ENDLESS["approximation_loss"] * (1 + 0.1 * RNG.random(SEEDS)))
+    few = slice(2, 6)
+    tables = (of.isel(context_length=few) for of in (RESULTS, BEST))
+    parts = split_loss(next(tables), best=next(tables), endless=scattered)
+    capacity = scattered["approximation_loss"].isel(context_length=few).values
+    np.testing.assert_allclose(parts["capacity"], np.broadcast_to(capacity.mean(axis=2), parts["capacity"].shape))
+    errors = [of.std(axis=2, ddof=1) / np.sqrt(SEEDS) for of in (capacity, NOISE[few])]
+    np.testing.assert_allclose(parts["estimation_error"], np.hypot(*errors))
+
+
 def test_one_seed_has_parts_without_errors():
     one = [of.isel(seed=[0]) for of in (RESULTS, BEST, ENDLESS)]
     parts = split_loss(one[0], best=one[1], endless=one[2])
@@ -54,6 +66,20 @@ def test_a_cell_with_a_diverged_run_has_no_optimisation(which):
     assert np.isnan(parts["estimation"].values[1, 0]) == (which == "best")
 
 
+@pytest.mark.parametrize("which", ["results", "best"])
+def test_parts_add_up_over_the_runs_that_both_tables_have(which):
+    """A table of run_until lacks seeds in some cells."""
+    there = np.ones(SHAPE, bool)
+    there[1, 0, 2] = there[3, 2, :] = False
+    tables = {"results": RESULTS, "best": BEST}
+    lacking = xr.DataArray(there, dims=("context_length", "dataset_size", "seed"))
+    tables[which] = tables[which].where(lacking)[["approximation_loss"]].merge(tables[which].drop_dims("seed"))
+    parts = split_loss(tables["results"], best=tables["best"], endless=ENDLESS)
+    expected = RESULTS["loss"].where(lacking).mean("seed")
+    np.testing.assert_allclose(sum(parts[name] for name in PARTS), expected)
+    assert np.isnan(parts["estimation"].values[3, 2])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -63,6 +89,7 @@ def test_a_cell_with_a_diverged_run_has_no_optimisation(which):
         ({"endless": BEST}, "endless has dataset sizes"),
         ({"endless": BEST.isel(dataset_size=[0])}, "above the largest of results"),
         ({"best": BEST.assign_attrs(study='{"task": {"type": "LagCopy"}}')}, "different tasks.*LagCopy"),
+        ({"best": BEST.assign_attrs(unit="bits")}, r"different units.*\['nats', 'bits', 'nats'\]"),
     ],
 )
 def test_tables_that_do_not_belong_together_are_refused(change, message):

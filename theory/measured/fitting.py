@@ -82,7 +82,7 @@ class Fit:
         intervals: lower and upper end of an interval of each fitted constant, from the jackknife over seeds
             (:func:`theory.measured.intervals.jackknife_interval`). Both are NaN with a single seed.
         p_adequate: p-value of the law to within a tolerance (:mod:`theory.measured.adequacy`). At most 0.02 rejects the
-            law: then no constants fit, and the intervals mean nothing. NaN with a single seed, or with too few cells.
+            law: then no constants fit, and the intervals mean nothing. NaN with a single seed.
     """
 
     law: Law

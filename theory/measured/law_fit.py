@@ -32,7 +32,7 @@ from theory.measured.loss_table import (
     seed_means,
     truth_of,
 )
-from theory.measured.weighted_fit import LossCells, best_fits, can_be_judged, cells_of, weighted_fits
+from theory.measured.weighted_fit import LossCells, best_fits, cells_of, weighted_fits
 from theory.types import Array, Scalar
 
 _REPLICATES = 99
@@ -74,8 +74,6 @@ def fit(law: Law, results: xr.Dataset, *, level: Scalar = 0.9) -> Fit:
 
 
 def _p_adequate(law: Law, cells: LossCells) -> float:
-    if not can_be_judged([law], cells):
-        return np.nan
     return float(judge([law], cells, replicates=_REPLICATES).p_adequate[0])
 
 

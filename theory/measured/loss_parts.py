@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from theory.measured.loss_table import AXES, LossTableError, check_loss_table, seed_losses, seed_means
+from theory.measured.loss_table import AXES, LossTableError, check_loss_table, seed_losses, seed_means, truth_of
 from theory.types import Array
 
 PARTS = ("bayes_risk", "capacity", "estimation", "optimisation")
@@ -18,15 +18,14 @@ def split_loss(results: xr.Dataset, *, best: xr.Dataset, endless: xr.Dataset) ->
 
         loss(l, D) = R(l) + capacity(l) + estimation(l, D) + optimisation(l, D).
 
-    G is the mean approximation loss over the seeds.
+    G is the mean approximation loss over the seeds. A run that ``results`` or ``best`` lacks counts in neither.
 
     - *Capacity* is G of the network on endless data: no more samples help it.
     - *Optimisation* is what a better training gains on the same samples: G of ``results`` less G of ``best``.
     - *Estimation* is the rest, G of ``best`` less the capacity: what more samples would gain.
 
-    Every part is as good as the training behind it. ``best`` and ``endless`` bound the optimisation and the capacity
-    only as far as their own training went. Parts are differences of measured means, so that noise can make small ones
-    negative.
+    What the training of ``best`` missed counts as estimation, and what that of ``endless`` missed as capacity. Parts
+    are differences of measured means. Noise can make small ones negative.
 
     Args:
         results: the table of a study.
@@ -46,13 +45,14 @@ def split_loss(results: xr.Dataset, *, best: xr.Dataset, endless: xr.Dataset) ->
     results, best, endless = (check_loss_table(of, "approximation_loss") for of in (results, best, endless))
     _check_belong_together(results, best, endless)
     endless = endless.sel(context_length=results["context_length"])
-    plain, tuned = (seed_losses(of, "approximation_loss") for of in (results, best))
+    of_both = [seed_losses(of, "approximation_loss") for of in (results, best)]
+    plain, tuned = np.where(np.isnan(of_both).any(axis=0), np.nan, of_both)
     capacity, capacity_error = _mean_and_error(seed_losses(endless, "approximation_loss"))
     reached, reached_error = _mean_and_error(tuned)
     with np.errstate(invalid="ignore"):
-        difference = np.where(np.isinf(plain) | np.isinf(tuned), np.inf, plain - tuned)
+        difference = np.where(np.isinf(tuned), np.inf, plain - tuned)
     optimisation, optimisation_error = _mean_and_error(difference)
-    axes, risk = AXES[:2], results["bayes_risk"].values[:, None]
+    axes, risk = AXES[:2], truth_of(results).bayes_risk[results["context_length"].values][:, None]
     parts = {
         "bayes_risk": np.broadcast_to(risk, reached.shape),
         "capacity": np.broadcast_to(capacity, reached.shape),
@@ -92,11 +92,12 @@ def _check_belong_together(results: xr.Dataset, best: xr.Dataset, endless: xr.Da
             f"endless has dataset sizes {sizes}: give one, above the largest of results, {largest}, and with no fewer "
             "samples than its training takes"
         )
-    tasks = {_task(of) for of in (results, best, endless)}
-    if len(tasks) > 1:
-        raise LossTableError(f"the tables are of different tasks: {sorted(tasks)}")
+    for what, found in (("tasks", _task), ("units", lambda of: of.attrs.get("unit", ""))):
+        values = [found(of) for of in (results, best, endless)]
+        if len(set(values)) > 1:
+            raise LossTableError(f"the tables are of different {what}: give tables of one study's task; got {values}")
 
 
 def _task(results: xr.Dataset) -> str:
-    """The task in the study of a table, as text; empty where the table does not name one."""
-    return json.dumps(json.loads(results.attrs.get("study", "{}")).get("task", ""))
+    """The task in the study of a table, as text."""
+    return json.dumps(json.loads(results.attrs.get("study", "{}")).get("task", "not named"))
