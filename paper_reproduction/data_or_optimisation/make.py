@@ -34,6 +34,7 @@ PARTS = ("capacity", "estimation", "optimisation")
 def studies(scale: Scale) -> dict[str, Study]:
     """Untuned, tuned and endless, of the same task, network and context lengths.
 
+    Tuned runs wait longer than untuned ones: with weight decay networks generalise long after they have overfitted.
     ``paper`` is the task, the network and the grid of the laptop study of ``parity_mlp``; it needs an accelerator.
     """
     study = parity_study("smoke" if scale == "smoke" else "laptop")
