@@ -54,6 +54,17 @@ def data_exponents(tables):
     assert (abs(measured - 1) < 0.3).all()
 
 
+def data_or_optimisation(tables):
+    """The parts add up to the untuned loss, and the optimisation is what tuning gains."""
+    parts, untuned, tuned = (tables[name] for name in ("parts", "untuned", "tuned"))
+    added = parts[["bayes_risk", "capacity", "estimation", "optimisation"]].to_dataarray().sum("variable")
+    np.testing.assert_allclose(added, untuned["loss"].mean("seed"))
+    np.testing.assert_allclose(parts["optimisation"], (untuned["loss"] - tuned["loss"]).mean("seed"), atol=1e-12)
+    for name in ("untuned", "tuned"):
+        best = tables[name]["loss"].mean("seed").idxmin("context_length")
+        assert (tables["optimal_context_length"]["value"].sel(learner=name) == best).all()
+
+
 def enough_data(tables):
     """Hardly trained, a network answers little better than a guess among four."""
     assert (abs(tables["approximation_loss"]["value"] - math.log(4)) < 0.2).all()
@@ -152,8 +163,9 @@ def optimal_context_laws(tables):
 CLAIMS = {
     check.__name__: check
     for check in (
-        *(bayes_risks, cache_compression, data_exponents, enough_data, estimator_audit, gallery, irrelevant_context),
-        *(length_generalisation, linear_entropy_law, models_compared, optimal_context_laws, optimisation_dimension),
+        *(bayes_risks, cache_compression, data_exponents, data_or_optimisation, enough_data, estimator_audit),
+        *(gallery, irrelevant_context, length_generalisation, linear_entropy_law, models_compared),
+        *(optimal_context_laws, optimisation_dimension),
         *(retrieval_windows, state_limits, statistical_gap, transformer_v4, two_branch),
     )
 } | dict.fromkeys(STUDIES, single_study)
