@@ -91,7 +91,7 @@ def compare(
     """
     check_level(level)
     table = check_loss_table(results, "loss", "approximation_loss")
-    limited = limited_runs(table)
+    limited, n_runs = limited_runs(table), int((~np.isnan(seed_losses(table))).sum())
     hint = ""
     if leave_out_limited and limited.any():
         table = without_limited_cells(table)
@@ -171,8 +171,8 @@ def compare(
         attrs={
             "level": level, "fit_fraction": fit_fraction, "n_seeds": gaps.shape[2], "n_bootstrap": n_bootstrap,
             "tolerance": tolerance, "risk_known": int(trial.risk_known), "n_lengths": len(lengths),
-            "below_risk": trial.below_risk(losses), "n_runs": int((~np.isnan(losses)).sum()),
-            "n_limited": int(limited.sum()), "leave_out_limited": int(leave_out_limited),
+            "below_risk": trial.below_risk(losses), "n_runs": n_runs, "n_limited": int(limited.sum()),
+            "leave_out_limited": int(leave_out_limited),
         },
     )  # fmt: skip
     judged = comparison.isel(dataset_size=held_out)
