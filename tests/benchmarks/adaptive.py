@@ -19,10 +19,9 @@ from tqdm import tqdm
 
 from simulator.grid import Run
 from simulator.studies.run_until import more_runs
-from tests.benchmarks.calibration import NINE, TRUTH, Stratum, of_law
+from tests.benchmarks.calibration import NINE, TRUTH, Stratum, of_law, results_table
 from theory import optimal_context_length
 
-AXES = ("context_length", "dataset_size", "seed")
 SIZES = Stratum(2, 8, 0.1, 0.0).dataset_sizes.astype(int)
 START = frozenset(Run(*cell) for cell in itertools.product((4, 32), SIZES.tolist(), range(2)))
 
@@ -34,16 +33,7 @@ def table_of(wanted: frozenset[Run], losses: np.ndarray) -> xr.Dataset:
     for run in wanted:
         at = run.context_length, int(np.searchsorted(SIZES, run.dataset_size)), run.seed
         some[lengths.index(run.context_length), at[1], at[2]] = losses[at]
-    risk = TRUTH.bayes_risk[lengths][:, None, None]
-    return xr.Dataset(
-        {
-            "loss": (AXES, some),
-            "approximation_loss": (AXES, some - risk),
-            "bayes_risk_curve": ("every_context_length", TRUTH.bayes_risk),
-            "intrinsic_dimension_curve": ("every_context_length", TRUTH.intrinsic_dimension),
-        },
-        dict(zip(AXES, (lengths, SIZES, range(some.shape[2])), strict=True)),
-    )
+    return results_table(some, lengths, SIZES)
 
 
 def grown(job: tuple[str, float, float, int, int]) -> list[dict[str, object]]:

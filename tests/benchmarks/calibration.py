@@ -20,10 +20,11 @@ import functools
 import itertools
 import multiprocessing
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from scipy.optimize import brentq
 from tqdm import tqdm
 
@@ -170,6 +171,20 @@ class Stratum:
         """A table with these approximation losses."""
         losses = TRUTH.bayes_risk[LENGTHS][:, None, None] + gaps
         return cells_of(losses, LENGTHS, self.dataset_sizes, TRUTH)
+
+
+def results_table(losses: np.ndarray, lengths: Sequence[int] | np.ndarray, sizes: np.ndarray) -> xr.Dataset:
+    """A results table with losses over (l, D, seed)."""
+    axes = ("context_length", "dataset_size", "seed")
+    return xr.Dataset(
+        {
+            "loss": (axes, losses),
+            "approximation_loss": (axes, losses - TRUTH.bayes_risk[np.asarray(lengths)][:, None, None]),
+            "bayes_risk_curve": ("every_context_length", TRUTH.bayes_risk),
+            "intrinsic_dimension_curve": ("every_context_length", TRUTH.intrinsic_dimension),
+        },
+        dict(zip(axes, (lengths, sizes.astype(int), range(losses.shape[2])), strict=True)),
+    )
 
 
 @functools.cache

@@ -28,27 +28,12 @@ import xarray as xr
 from scipy.interpolate import PchipInterpolator
 from tqdm import tqdm
 
-from tests.benchmarks.calibration import LENGTHS, NINE, OUTSIDE, TRUTH, Stratum, of_law
+from tests.benchmarks.calibration import LENGTHS, NINE, OUTSIDE, TRUTH, Stratum, of_law, results_table
 from theory import LossTableError, fit, optimal_context_length, read_loss_table, surface_optimum
 from theory.measured.verdict import REJECTED
 
 TRUTHS = ("ridge", "kinked power", "noisy neighbours", "half power, half table", *NINE)
-AXES = ("context_length", "dataset_size", "seed")
 ENDS = np.log(LENGTHS[[0, -1]])
-
-
-def table_of(losses: np.ndarray, stratum: Stratum) -> xr.Dataset:
-    """A results table with these losses."""
-    risk = TRUTH.bayes_risk[LENGTHS][:, None, None]
-    return xr.Dataset(
-        {
-            "loss": (AXES, losses),
-            "approximation_loss": (AXES, losses - risk),
-            "bayes_risk_curve": ("every_context_length", TRUTH.bayes_risk),
-            "intrinsic_dimension_curve": ("every_context_length", TRUTH.intrinsic_dimension),
-        },
-        {"context_length": LENGTHS, "dataset_size": stratum.dataset_sizes.astype(int), "seed": range(stratum.seeds)},
-    )
 
 
 def with_estimated_risk(table: xr.Dataset, *, without_context: bool) -> xr.Dataset:
@@ -87,7 +72,7 @@ def covered(job: tuple[str, Stratum, int]) -> list[dict[str, object]]:
     cells = stratum.table(gap, rng)
     losses = np.empty((*gap.shape, stratum.seeds))
     losses[cells.grid.ranks] = cells.losses
-    table, rows = table_of(losses, stratum), []
+    table, rows = results_table(losses, LENGTHS, stratum.dataset_sizes), []
 
     def note(what: str, lower: object, upper: object, exact: object) -> None:
         for low, high, true in zip(*(np.atleast_1d(np.asarray(x)) for x in (lower, upper, exact)), strict=True):

@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.tuning
 
-All 36 configurations (3 learning rates, 3 weight decays, 4 initialisations) are trained in each of 27 runs, in the
-setting of paper_reproduction/parity_mlp. Every way of searching is then played on the recorded validation curves:
+All 36 configurations (3 learning rates, 3 weight decays, 4 initialisations) are trained in each of 27 runs. The setting
+is that of paper_reproduction/parity_mlp before its runs had a growing patience. Every way of searching is then played
+on the recorded validation curves:
 
 - *grid*: all configurations of fewer initialisations;
 - *random*: some of the 36, the mean over 40 draws;
@@ -21,12 +22,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from paper_reproduction.parity_mlp.make import study as parity_study
 from simulator.grid import Run
 from simulator.learners import Tuned
 from simulator.learners.evaluation import evaluate
+from tests.benchmarks.optimisation import STUDIES
 
-STUDY = parity_study("laptop")
+STUDY = STUDIES["parity_mlp *"]
 RATES, DECAYS, RESTARTS = (1.5e-3, 5e-3, 1.5e-2), (0.03, 0.3, 1.0), 4
 TUNED = Tuned(STUDY.learner, over={"learning_rate": RATES, "weight_decay": DECAYS}, restarts=RESTARTS)
 LENGTHS, SIZES, SEEDS = (4, 16, 64), (1024, 4096, 16384), range(3)

@@ -48,7 +48,8 @@ def read_loss_table(
 
     An R(l) fitted to the losses of the table contains their approximation loss. So ``compare`` fits R(l) again with
     each law (attribute ``bayes_risk_estimated``), and tells fewer laws apart. Give R(l) from another source if you can.
-    If you cannot, give the loss at context length 0: laws that exceed R(0) in some cells are rejected without it.
+    If you cannot, give the loss at context length 0. Without it, laws that exceed R(0) in some cells are mostly
+    rejected.
 
     The attributes ``bayes_risk``, ``intrinsic_dimension`` and ``approximation_loss`` say what was estimated or assumed.
 

@@ -50,7 +50,7 @@ def fit(law: Law, results: xr.Dataset, *, level: Scalar = 0.9) -> Fit:
             Cells with a diverged run are left out; the others may differ in their number of seeds. If R(l) was
             estimated from the losses of the table (:func:`theory.read_loss_table`), it is fitted together with the law
             (:mod:`theory.measured.weighted_fit`). Then the table should hold the loss at context length 0: without it
-            the ceiling of the losses is not known, and a law that exceeds the ceiling is rejected.
+            the ceiling of the losses is not known, and a law that exceeds the ceiling is mostly rejected.
         level: confidence level of the intervals.
 
     Raises:
