@@ -15,10 +15,11 @@ from simulator.tasks import SparseParity
 
 @pytest.fixture
 def no_folder(monkeypatch, tmp_path):
-    """As on a fresh machine: no folder is set, and the user's cache is an empty one. Returns the latter."""
+    """As on a fresh machine: JAX has its own defaults, and the user's cache is empty. Returns the latter."""
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs", "jax_enable_compilation_cache")
     before = {name: getattr(jax.config, name) for name in names}
     jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     yield tmp_path
     for name, value in before.items():
