@@ -32,6 +32,7 @@ def test_a_folder_for_this_version_and_processor_is_made_and_set(no_folder, monk
     (folder,) = (no_folder / "context-scaling").iterdir()
     assert jax.config.jax_compilation_cache_dir == str(folder)
     assert jax.__version__ in folder.name
+    assert jax.config.jax_persistent_cache_min_compile_time_secs < 1  # JAX itself keeps only what took a second
     jax.config.update("jax_compilation_cache_dir", None)
     monkeypatch.setattr(compiled_programs.platform, "processor", lambda: "another")
     keep_compiled_programs()
